@@ -1,0 +1,287 @@
+"""Every exception that this library raises.
+
+SiliconFlowError                  .attempts: how often the request was sent
+├─ ConfigurationError             (ValueError) no key, bad base_url, CR/LF in a header; nothing was sent
+├─ InvalidRequestError            (ValueError) a parameter that can't be sent; nothing was sent
+├─ ClosedError                    (RuntimeError) used after close
+├─ BusyError                      (RuntimeError) two tasks read one stream
+├─ APIConnectionError             could not connect, or the connection broke before the answer began
+│   └─ APITimeoutError            (TimeoutError) .clock, .partial
+├─ APIStatusError                 the service said no: .status .code .message .body .trace_id .retry_after
+│   ├─ BadRequestError            400 and every other 4xx without a class of its own
+│   │   └─ ContextLengthError     the prompt is longer than the model takes
+│   ├─ AuthenticationError        401
+│   ├─ InsufficientBalanceError   402, or code 30001
+│   ├─ PermissionDeniedError      403
+│   ├─ NotFoundError              404
+│   ├─ PayloadTooLargeError       413
+│   ├─ ContentFlaggedError        451
+│   ├─ RateLimitError             429: .meter
+│   └─ ServerError                5xx and 408
+│       ├─ OverloadedError        503
+│       └─ GatewayTimeoutError    504
+├─ StreamError                    the answer went wrong after it began: .partial .usage .trace_id
+│   ├─ TruncatedStreamError       it ended with neither finish_reason nor [DONE], or the body broke off
+│   ├─ StreamAPIError             an error object inside the stream: .code .message
+│   ├─ MalformedStreamError       not JSON, not an object, HTML, nested too deep
+│   └─ EventTooLargeError         one event, or a whole body, above its limit
+├─ ParseError                     the answer does not fit the type asked for: .completion
+└─ ToolRoundsError                the tool conversation hit its bound: .messages
+
+No exception of aiohttp, msgspec, json or the Unicode codecs passes through; `asyncio.CancelledError` always does.
+What went wrong underneath is in `__cause__`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from .wire.structs import ChatCompletion, Usage
+
+Clock: TypeAlias = Literal["connect", "first_token", "idle", "total"]
+
+
+class SiliconFlowError(Exception):
+    """Base of every exception of this library; `attempts` counts the requests that were made."""
+
+    attempts: int = 0
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ConfigurationError(SiliconFlowError, ValueError):
+    """The client cannot work as it was set up; nothing was sent."""
+
+
+class InvalidRequestError(SiliconFlowError, ValueError):
+    """A parameter that can't be sent, named in `param`; nothing was sent."""
+
+    def __init__(self, message: str = "", *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class ClosedError(SiliconFlowError, RuntimeError):
+    """The client or stream was used after it had been closed."""
+
+
+class BusyError(SiliconFlowError, RuntimeError):
+    """Another task is already waiting for this stream."""
+
+
+class APIConnectionError(SiliconFlowError):
+    """Could not connect, or the connection broke before the answer began."""
+
+
+class APITimeoutError(APIConnectionError, TimeoutError):
+    """One of the four clocks ran out.
+
+    `clock` is "connect", "first_token", "idle" or "total", `seconds` its limit, `partial` what had arrived by then
+    (None if nothing had, and for whole answers).
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        clock: Clock = "total",
+        seconds: float | None = None,
+        partial: ChatCompletion | None = None,
+        trace_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.clock: Clock = clock
+        self.seconds = seconds
+        self.partial = partial
+        self.trace_id = trace_id
+
+    def __str__(self) -> str:
+        if self.message:
+            return self.message
+        limit = "" if self.seconds is None else f" of {self.seconds:g} s"
+        return f"the {self.clock} limit{limit} ran out"
+
+
+class APIStatusError(SiliconFlowError):
+    """The service refused the request.
+
+    `status` is the HTTP status, `code` the service's own code where it sent one, `message` its words, `body` the start
+    of the answer as it came (at most 64 KiB), `headers` its headers with lower-case names, `trace_id` what
+    SiliconFlow's support asks for, `retry_after` the seconds that the service asked to wait, if it did.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status: int = 0,
+        code: int | str | None = None,
+        body: str = "",
+        headers: dict[str, str] | None = None,
+        retry_after: float | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.body = body
+        self.headers = headers or {}
+        self.retry_after = retry_after
+        self.hint = hint
+
+    @property
+    def trace_id(self) -> str | None:
+        return self.headers.get("x-siliconcloud-trace-id")
+
+    @property
+    def status_code(self) -> int:
+        """`status`, as the openai package names it."""
+        return self.status
+
+    @property
+    def request_id(self) -> str | None:
+        """`trace_id`, as the openai package names it."""
+        return self.trace_id
+
+    def __str__(self) -> str:
+        parts = [f"HTTP {self.status}"]
+        if self.code is not None:
+            parts.append(f"code {self.code}")
+        text = f"{', '.join(parts)}: {self.message or 'no message'}"
+        if self.hint:
+            text += f" ({self.hint})"
+        if self.trace_id:
+            text += f" [trace id {self.trace_id}]"
+        return text
+
+
+class BadRequestError(APIStatusError):
+    """400: the service does not accept the request as it stands."""
+
+
+class ContextLengthError(BadRequestError):
+    """The prompt is longer than the model's context; a subclass of `BadRequestError`."""
+
+
+class AuthenticationError(APIStatusError):
+    """401: the key is missing, wrong, or belongs to the other site (code 30014)."""
+
+
+class InsufficientBalanceError(APIStatusError):
+    """402 (403 before 2026), code 30001: the account has no balance."""
+
+
+class PermissionDeniedError(APIStatusError):
+    """403: the account may not use this model or this endpoint."""
+
+
+class NotFoundError(APIStatusError):
+    """404: no such path, or an expired task."""
+
+
+class PayloadTooLargeError(APIStatusError):
+    """413: the request is larger than the service takes."""
+
+
+class ContentFlaggedError(APIStatusError):
+    """451: the content was flagged."""
+
+
+class RateLimitError(APIStatusError):
+    """429: a rate limit; `meter` is "rpm", "tpm", "ipm", "rph", "rpd", "tpd", "ipd", or None if it isn't told."""
+
+    meter: str | None = None
+
+
+class ServerError(APIStatusError):
+    """5xx, or 408: the service failed."""
+
+
+class OverloadedError(ServerError):
+    """503: the model is overloaded; try again later."""
+
+
+class GatewayTimeoutError(ServerError):
+    """504: the gateway gave up waiting; long answers want streaming."""
+
+
+class StreamError(SiliconFlowError):
+    """The answer went wrong after it had begun.
+
+    `partial` is the ChatCompletion of all that had arrived (None for whole answers), `trace_id` identifies the request.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        partial: ChatCompletion | None = None,
+        trace_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.partial = partial
+        self.trace_id = trace_id
+
+    @property
+    def usage(self) -> Usage | None:
+        """The last usage that the service had reported before the error."""
+        return self.partial.usage if self.partial is not None else None
+
+    @property
+    def request_id(self) -> str | None:
+        """`trace_id`, as the openai package names it."""
+        return self.trace_id
+
+
+class TruncatedStreamError(StreamError):
+    """The answer ended with neither a finish_reason nor `[DONE]`, or its body broke off."""
+
+
+class StreamAPIError(StreamError):
+    """The service sent an error object inside the stream: `code` and `message` are its own."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: int | str | None = None,
+        partial: ChatCompletion | None = None,
+        trace_id: str | None = None,
+    ) -> None:
+        super().__init__(message, partial=partial, trace_id=trace_id)
+        self.code = code
+
+    def __str__(self) -> str:
+        text = self.message or "no message"
+        return text if self.code is None else f"code {self.code}: {text}"
+
+
+class MalformedStreamError(StreamError):
+    """What came is not a chat answer: not JSON, not an object, HTML, or nested too deep."""
+
+
+class EventTooLargeError(StreamError):
+    """One event, one line, or a whole body is larger than the client's limit."""
+
+
+class ParseError(SiliconFlowError):
+    """The answer does not fit the type that was asked for; `completion` is the answer."""
+
+    def __init__(self, message: str = "", *, completion: ChatCompletion | None = None) -> None:
+        super().__init__(message)
+        self.completion = completion
+
+
+class ToolRoundsError(SiliconFlowError):
+    """The tool conversation reached its bound; `messages` is the conversation so far."""
+
+    def __init__(self, message: str = "", *, messages: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.messages = list(messages)

@@ -1,0 +1,152 @@
+"""Chunks to a ChatCompletion, merged field by field.
+
+Text is kept in lists and joined when asked for, so folding is linear; a look at the answer so far costs one copy of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec import Raw
+
+from . import jsontext
+from .structs import AssistantMessage, ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice
+from .toolcalls import ToolCallAssembler
+
+__all__ = ["Accumulator"]
+
+_NULL = b"null"
+
+
+class _ChoiceParts:
+    __slots__ = ("calls", "content", "finish_reason", "logprobs", "reasoning")
+
+    def __init__(self) -> None:
+        self.content: list[str] = []
+        self.reasoning: list[str] = []
+        self.calls: ToolCallAssembler | None = None
+        self.finish_reason: str | None = None
+        self.logprobs: list[Raw] = []
+
+
+class Accumulator:
+    """Fold the chunks of one stream.
+
+    `progressed` is set by a chunk with text, reasoning, a tool call or a finish reason; whoever watches it clears it.
+    """
+
+    __slots__ = ("_choices", "_created", "_fingerprint", "_id", "_model", "_usage", "progressed")
+
+    def __init__(self) -> None:
+        self.progressed = False
+        self._choices: dict[int, _ChoiceParts] = {}
+        self._id = ""
+        self._model = ""
+        self._created = 0
+        self._fingerprint: str | None = None
+        self._usage = Raw()
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice that appeared has a finish reason, and one did appear."""
+        return bool(self._choices) and all(parts.finish_reason for parts in self._choices.values())
+
+    def fold(self, chunks: Iterable[ChatCompletionChunk]) -> None:
+        """Add chunks, in the order of the stream."""
+        choices = self._choices
+        progressed = False
+        for chunk in chunks:
+            if not self._model:
+                self._take_head(chunk)
+            # `"usage": null` before or after the chunk that carries it does not unsay it.
+            usage = chunk.usage_json
+            if len(usage) > 4:
+                self._usage = usage
+            for choice in chunk.choices:
+                parts = choices.get(choice.index)
+                if parts is None:
+                    parts = choices[choice.index] = _ChoiceParts()
+                delta = choice.delta
+                text = delta.content
+                if text is not None:
+                    parts.content.append(text)
+                    if text:
+                        progressed = True
+                text = delta.reasoning_content
+                if text is not None:
+                    parts.reasoning.append(text)
+                    if text:
+                        progressed = True
+                if choice.finish_reason or delta.tool_calls:
+                    progressed = True
+                    self._take_rare(parts, choice)
+                if len(choice._logprobs) > 4:
+                    parts.logprobs.append(choice._logprobs)
+        if progressed:
+            self.progressed = True
+
+    def completion(self) -> ChatCompletion:
+        """Return the answer so far."""
+        return ChatCompletion(
+            id=self._id,
+            created=self._created,
+            model=self._model,
+            choices=[_build(index, self._choices[index]) for index in sorted(self._choices)],
+            # A copy: the bytes of a Raw keep the whole chunk that it came in.
+            usage_json=self._usage.copy(),
+            system_fingerprint=self._fingerprint,
+        )
+
+    def _take_head(self, chunk: ChatCompletionChunk) -> None:
+        self._id = self._id or chunk.id
+        self._model = chunk.model
+        self._created = self._created or chunk.created
+        if self._fingerprint is None:
+            self._fingerprint = chunk.system_fingerprint
+
+    def _take_rare(self, parts: _ChoiceParts, choice: ChunkChoice) -> None:
+        if choice.finish_reason:
+            parts.finish_reason = choice.finish_reason
+        for fragment in choice.delta.tool_calls or ():
+            if parts.calls is None:
+                parts.calls = ToolCallAssembler()
+            parts.calls.add(fragment)
+
+
+def _build(index: int, parts: _ChoiceParts) -> Choice:
+    calls = parts.calls.build() if parts.calls is not None else None
+    return Choice(
+        index=index,
+        message=AssistantMessage(
+            content=_joined(parts.content),
+            reasoning_content=_joined(parts.reasoning),
+            tool_calls=calls,
+        ),
+        finish_reason=parts.finish_reason,
+        _logprobs=_merge_logprobs(parts.logprobs),
+    )
+
+
+def _joined(texts: list[str]) -> str | None:
+    if not texts:
+        return None
+    if len(texts) > 1:
+        texts[:] = ["".join(texts)]
+    return texts[0]
+
+
+def _merge_logprobs(raws: list[Raw]) -> Raw:
+    """Append the token lists of all chunks, key by key."""
+    merged: dict[str, Any] = {}
+    for raw in raws:
+        try:
+            value = jsontext.parse(raw)
+        except ValueError:
+            continue
+        for key, part in value.items() if isinstance(value, dict) else ():
+            if isinstance(part, list) and isinstance(merged.get(key), list):
+                merged[key] += part
+            elif merged.get(key) is None:
+                merged[key] = part
+    return jsontext.encode(merged) if merged else Raw()

@@ -1,0 +1,231 @@
+"""Error bodies, codes and statuses to exceptions, after the table on SiliconFlow's error page and recorded bodies.
+
+The class goes by HTTP status, its subclass by the service's code or, for a context overflow, by its words.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from ..errors import (
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    ContentFlaggedError,
+    ContextLengthError,
+    GatewayTimeoutError,
+    InsufficientBalanceError,
+    NotFoundError,
+    OverloadedError,
+    PayloadTooLargeError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    StreamAPIError,
+)
+from . import jsontext
+
+__all__ = ["MAX_ERROR_BODY", "error_in", "retry_after", "status_error", "status_of_code"]
+
+MAX_ERROR_BODY = 64 * 1024
+
+_CONTEXT_OVERFLOW = re.compile(
+    r"max_seq_len|max_prompt_tokens|maximum context length|exceeds the available context size", re.IGNORECASE
+)
+_METER = re.compile(r"\b([RTI]P[MHD]) limit", re.IGNORECASE)
+_DECIMAL = re.compile(r"\s*[0-9]+(\.[0-9]*)?\s*", re.ASCII)
+_HTML_TITLE = re.compile(r"<title>([^<]{1,200})", re.IGNORECASE)
+
+_METERS = {
+    50601: "rpm",
+    50602: "tpm",
+    50604: "ipm",
+    50605: "ipd",
+    50606: "rpd",  # unverified users: 100 requests a day
+    50607: "rph",
+    50608: "rpd",
+}
+_STATUS_OF_CODE: dict[int, int] = (
+    dict.fromkeys((30014,), 401)
+    | dict.fromkeys((30001,), 402)
+    | dict.fromkeys((30000, *range(30002, 30014), 20051), 403)
+    | dict.fromkeys((20063,), 404)
+    | dict.fromkeys((20042, 20043, 20045), 413)
+    | dict.fromkeys(_METERS, 429)
+    | dict.fromkeys((20021,), 451)
+    | dict.fromkeys((50500, 50502, 50503, 50507, 50510, 60000), 500)
+    | dict.fromkeys((50505, 50508, 50603), 503)
+    | dict.fromkeys((50501, 50504, 50506, 50509), 504)
+)
+_CLASS_OF_STATUS: dict[int, type[APIStatusError]] = {
+    401: AuthenticationError,
+    402: InsufficientBalanceError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    408: ServerError,
+    413: PayloadTooLargeError,
+    429: RateLimitError,
+    451: ContentFlaggedError,
+    503: OverloadedError,
+    504: GatewayTimeoutError,
+}
+
+
+def status_of_code(code: int | str | None) -> int | None:
+    """Return the HTTP status that the service sends a code with, or None for a code of neither kind."""
+    number = _number(code)
+    if number is None:
+        return None
+    if number in _STATUS_OF_CODE:
+        return _STATUS_OF_CODE[number]
+    if 20011 <= number <= 20090:
+        return 400
+    return number if 400 <= number <= 599 else None
+
+
+def error_in(value: Any) -> tuple[int | str | None, str] | None:
+    """Return the (code, message) of a JSON object that is an error, or None if it is none.
+
+    Known forms: `{"code", "message"}` without choices, `{"error": {…}}`, `{"error": "…"}`, an `error` beside choices.
+    """
+    if not isinstance(value, Mapping):
+        return None
+    error = value.get("error")
+    if isinstance(error, Mapping) and error:
+        return _code(error.get("code")), _words(error)
+    if error and isinstance(error, str):
+        return _code(value.get("code")), error
+    if error:
+        return _code(value.get("code")), repr(error)
+    if value.get("choices"):
+        return None
+    code = _code(value.get("code"))
+    message = value.get("message")
+    # 0 and 20000 are how houses of this style say that all is well.
+    if code in (0, 20000, "0", "20000") or (code is None and not (message and isinstance(message, str))):
+        return None
+    return code, _words(value)
+
+
+def status_error(
+    status: int,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    other_site: str | None = None,
+) -> APIStatusError:
+    """Build the exception for a refused request.
+
+    `body` is the start of the answer's body, `headers` have lower-case names, `other_site` is the base URL to name when
+    the key belongs to the other of SiliconFlow's two sites.
+    """
+    text = body[:MAX_ERROR_BODY].decode("utf-8", "replace")
+    code, message = _read_body(body, text)
+    error_class = _class_of(status if status >= 300 else status_of_code(code) or status, code, message)
+    hint = None
+    if _number(code) == 30014 and other_site is not None:
+        hint = f"the .cn and .com sites have separate keys: this one may belong to {other_site}"
+    error = error_class(
+        message,
+        status=status,
+        code=code,
+        body=text,
+        headers=dict(headers),
+        retry_after=retry_after(headers),
+        hint=hint,
+    )
+    if isinstance(error, RateLimitError):
+        error.meter = _meter(code, message)
+    return error
+
+
+def stream_error(value: Any) -> StreamAPIError:
+    """Build the exception for the data of an `event: error`, whatever it holds."""
+    found = error_in(value)
+    if found is None:
+        found = (None, _words(value) if isinstance(value, Mapping) else str(value))
+    code, message = found
+    return StreamAPIError(message, code=code)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that `Retry-After-Ms` or `Retry-After` (seconds or a date) ask for; None if there are none."""
+    milliseconds = _seconds(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after")
+    seconds = _seconds(value)
+    if seconds is not None or value is None:
+        return seconds
+    try:
+        date = parsedate_to_datetime(value)
+        # HTTP's dates are GMT, also where the old forms don't say so.
+        moment = date.timestamp() if date.tzinfo is not None else date.replace(tzinfo=UTC).timestamp()
+        return max(0.0, moment - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _seconds(value: str | None) -> float | None:
+    if value is None or _DECIMAL.fullmatch(value) is None:
+        return None
+    seconds = float(value)
+    return seconds if seconds < 1e9 else None
+
+
+def _read_body(body: bytes, text: str) -> tuple[int | str | None, str]:
+    try:
+        value = jsontext.parse(body)
+    except ValueError:
+        title = _HTML_TITLE.search(text)
+        return None, (title.group(1) if title else text[:200]).strip()
+    if isinstance(value, str):
+        return None, value
+    code, message = error_in(value) or (None, _words(value) if isinstance(value, Mapping) else "")
+    return code, message or text[:200]
+
+
+def _class_of(status: int, code: int | str | None, message: str) -> type[APIStatusError]:
+    if _number(code) == 30001:
+        return InsufficientBalanceError
+    error_class = _CLASS_OF_STATUS.get(status)
+    if error_class is None and 400 <= status < 600:
+        error_class = BadRequestError if status < 500 else ServerError
+    if error_class is None:
+        return APIStatusError
+    if error_class is BadRequestError and _CONTEXT_OVERFLOW.search(message):
+        return ContextLengthError
+    by_code = _CLASS_OF_STATUS.get(status_of_code(code) or 0)
+    return by_code if by_code is not None and issubclass(by_code, error_class) else error_class
+
+
+def _meter(code: int | str | None, message: str) -> str | None:
+    number = _number(code)
+    if number in _METERS:
+        return _METERS[number]
+    named = _METER.search(message)
+    return named.group(1).lower() if named else None
+
+
+def _code(value: Any) -> int | str | None:
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
+
+
+def _number(code: int | str | None) -> int | None:
+    if isinstance(code, str):
+        # Some relays send codes as strings of digits.
+        return int(code) if code.isascii() and code.isdigit() and len(code) < 9 else None
+    return code
+
+
+def _words(value: Mapping[str, Any]) -> str:
+    for key in ("message", "detail", "msg", "data"):
+        words = value.get(key)
+        if words and isinstance(words, str):
+            return words
+    return ""

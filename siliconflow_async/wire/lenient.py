@@ -1,0 +1,158 @@
+"""Chunks and answers of servers that bend the format: the careful way beside the fast decoders.
+
+`to_chunk` and `to_completion` take a parsed JSON object and never fail: a field of a wrong type is read as what was
+meant where that is known (content as a list of parts, arguments as an object, `reasoning` for `reasoning_content`,
+`choices: null`), and is absent otherwise. Nothing is lost: the bytes are in `raw`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Raw
+
+from . import jsontext
+from .structs import (
+    AssistantMessage,
+    ChatCompletion,
+    ChatCompletionChunk,
+    Choice,
+    ChoiceDelta,
+    ChoiceDeltaToolCall,
+    ChoiceDeltaToolCallFunction,
+    ChunkChoice,
+    Function,
+    ToolCall,
+)
+
+__all__ = ["to_chunk", "to_completion"]
+
+
+def to_chunk(value: Mapping[str, Any]) -> ChatCompletionChunk:
+    """Read a chunk, or a whole answer as one chunk."""
+    return ChatCompletionChunk(
+        id=_text(value.get("id")) or "",
+        object=_text(value.get("object")) or "chat.completion.chunk",
+        created=_integer(value.get("created")) or 0,
+        model=_text(value.get("model")) or "",
+        choices=[_chunk_choice(item, at) for at, item in enumerate(_objects(value.get("choices")))],
+        system_fingerprint=_text(value.get("system_fingerprint")),
+        usage_json=_raw(value.get("usage")),
+    )
+
+
+def to_completion(value: Mapping[str, Any]) -> ChatCompletion:
+    """Read a whole answer."""
+    return ChatCompletion(
+        id=_text(value.get("id")) or "",
+        created=_integer(value.get("created")) or 0,
+        model=_text(value.get("model")) or "",
+        choices=[_choice(item, at) for at, item in enumerate(_objects(value.get("choices")))],
+        usage_json=_raw(value.get("usage")),
+        system_fingerprint=_text(value.get("system_fingerprint")),
+    )
+
+
+def _chunk_choice(value: Mapping[str, Any], at: int) -> ChunkChoice:
+    delta = value.get("delta")
+    if not isinstance(delta, Mapping):
+        delta = value.get("message")
+    if not isinstance(delta, Mapping):
+        delta = {}
+    calls = [_call_delta(item) for item in _objects(delta.get("tool_calls"))]
+    return ChunkChoice(
+        index=_index(value.get("index"), at),
+        delta=ChoiceDelta(
+            content=_content(delta.get("content")),
+            reasoning_content=_reasoning(delta),
+            role=_text(delta.get("role")),
+            tool_calls=calls or None,
+        ),
+        finish_reason=_text(value.get("finish_reason")),
+        _logprobs=_raw(value.get("logprobs")),
+    )
+
+
+def _call_delta(value: Mapping[str, Any]) -> ChoiceDeltaToolCall:
+    index = _integer(value.get("index"))
+    return ChoiceDeltaToolCall(
+        index=index if index is not None and index >= 0 else None,
+        id=_text(value.get("id")),
+        type=_text(value.get("type")),
+        function=_function(value.get("function")),
+    )
+
+
+def _function(value: Any) -> ChoiceDeltaToolCallFunction | None:
+    if not isinstance(value, Mapping):
+        return None
+    return ChoiceDeltaToolCallFunction(name=_text(value.get("name")), arguments=_arguments(value))
+
+
+def _choice(value: Mapping[str, Any], at: int) -> Choice:
+    message = value.get("message")
+    if not isinstance(message, Mapping):
+        message = {}
+    calls = []
+    for item in _objects(message.get("tool_calls")):
+        function = _function(item.get("function")) or ChoiceDeltaToolCallFunction()
+        calls.append(
+            ToolCall(
+                id=_text(item.get("id")) or "",
+                type=_text(item.get("type")) or "function",
+                function=Function(function.name or "", function.arguments or ""),
+            )
+        )
+    return Choice(
+        index=_index(value.get("index"), at),
+        message=AssistantMessage(
+            content=_content(message.get("content")),
+            reasoning_content=_reasoning(message),
+            tool_calls=calls or None,
+        ),
+        finish_reason=_text(value.get("finish_reason")),
+        _logprobs=_raw(value.get("logprobs")),
+    )
+
+
+def _arguments(function: Mapping[str, Any]) -> str | None:
+    value = function.get("arguments")
+    if value is None or isinstance(value, str):
+        return value
+    return bytes(jsontext.encode(value)).decode()
+
+
+def _reasoning(delta: Mapping[str, Any]) -> str | None:
+    text = _content(delta.get("reasoning_content"))
+    return text if text is not None else _content(delta.get("reasoning"))
+
+
+def _content(value: Any) -> str | None:
+    if isinstance(value, list):
+        texts = [_text(part.get("text")) if isinstance(part, Mapping) else _text(part) for part in value]
+        return "".join(text for text in texts if text is not None)
+    return _text(value)
+
+
+def _objects(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _integer(value: Any) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
+
+
+def _index(value: Any, at: int) -> int:
+    index = _integer(value)
+    return at if index is None else index
+
+
+def _raw(value: Any) -> Raw:
+    return Raw() if value is None else jsontext.encode(value)

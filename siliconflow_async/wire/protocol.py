@@ -1,0 +1,219 @@
+"""One chat stream as a state machine: bytes in, chunks out, and how it ended.
+
+`feed(data)` returns the chunks that `data` completes; `eof()` returns those that the end of the body completes. Neither
+raises: `failure` holds the StreamError or APIStatusError that follows the chunks given out so far, `done` says that
+`[DONE]` came. After either, nothing more comes out. Whether an end without `[DONE]` is whole is for the caller to say,
+who knows the finish reasons.
+
+A body that is no event stream is known by its first byte, since relays label them at will: JSON (an error, a whole
+answer, or bare chunks) is read at its end, HTML and text are malformed. An object or an event that the end cuts short
+is dropped.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..errors import APIStatusError, EventTooLargeError, MalformedStreamError, StreamError
+from . import jsontext
+from .failures import error_in, status_error, stream_error
+from .lenient import to_chunk, to_completion
+from .sse import SSEDecoder, SSEEvent
+from .structs import CHUNK_DECODER, COMPLETION_DECODER, ChatCompletion, ChatCompletionChunk, Timing
+
+__all__ = ["ChatProtocol", "decode_completion"]
+
+_SPACE = b" \t\r\n"
+_BOM = b"\xef\xbb\xbf"
+_DONE = b"[DONE]"
+# How many bytes may pass before the kind of body is settled, and how many of a wrong one are shown.
+_START = 80
+_CANNOT_DECODE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class ChatProtocol:
+    """Decode one stream; `max_event_size` in bytes bounds an event, or a body that is no event stream."""
+
+    __slots__ = ("_began", "_body", "_body_size", "_head", "_sse", "done", "failure")
+
+    def __init__(self, max_event_size: int) -> None:
+        self.done = False
+        self.failure: StreamError | APIStatusError | None = None
+        self._sse = SSEDecoder(max_event_size)
+        self._head: bytes | None = b""
+        self._began = False
+        # The pieces of a JSON body; None as long as it may be, or is, an event stream.
+        self._body: list[bytes] | None = None
+        self._body_size = 0
+
+    def feed(self, data: bytes) -> list[ChatCompletionChunk]:
+        """Return the chunks that `data` completes."""
+        if self._head is not None:
+            data = self._sniff(data)
+        if self.done or self.failure is not None:
+            return []
+        if self._body is not None:
+            self._hold(data)
+            return []
+        payloads = self._sse.feed_payloads(data)
+        if payloads is None:
+            return self._feed_events(data)
+        chunks = []
+        decode = CHUNK_DECODER.decode
+        for payload in payloads:
+            try:
+                chunk = decode(payload)
+            except _CANNOT_DECODE:
+                careful = self._carefully(payload, "message")
+                if careful is None:
+                    if self.done or self.failure is not None:
+                        break
+                    continue
+                chunk = careful
+            chunk.raw = payload
+            chunks.append(chunk)
+        self._began = self._began or bool(chunks)
+        return chunks
+
+    def eof(self) -> list[ChatCompletionChunk]:
+        """Return what the end of the body completes; an unfinished event is dropped, as the standard has it."""
+        chunks: list[ChatCompletionChunk] = []
+        if self.done or self.failure is not None:
+            return chunks
+        if self._body is None:
+            self._end_of_text()
+            return chunks
+        body = b"".join(self._body)
+        self._body = []
+        text = body.rstrip().removesuffix(_DONE)
+        try:
+            for value, raw in jsontext.parse_each(text):
+                if error_in(value) is not None:
+                    self.failure = stream_error(value) if chunks else status_error(200, body, {})
+                    return chunks
+                if not isinstance(value, dict):
+                    self.failure = _malformed(raw, "not an object")
+                    return chunks
+                chunk = to_chunk(value)
+                chunk.raw = raw
+                chunks.append(chunk)
+        except ValueError as error:
+            self.failure = _malformed(body, str(error))
+        self.done = self.failure is None and len(text) < len(body.rstrip())
+        return chunks
+
+    def _end_of_text(self) -> None:
+        """Tell a body of HTML or text, in which no event was found, from an event stream that ended."""
+        if self._head is not None:
+            if self._head.removeprefix(_BOM).lstrip(_SPACE).startswith(b"<"):
+                self.failure = _malformed(self._head, "HTML or XML")
+        elif not self._began and self._sse.stray_text():
+            self.failure = _malformed(self._sse.stray_text(), "text")
+
+    def _sniff(self, data: bytes) -> bytes:
+        """Return what there is to decode once the first byte that is no space shows what the body is."""
+        data = (self._head or b"") + data
+        # Only these bytes count, or the answer would depend on how the reads were cut.
+        start = data[:_START].removeprefix(_BOM).lstrip(_SPACE)
+        if len(data) < _START and (not start or start.startswith(b"<") or _BOM.startswith(data)):
+            self._head = data
+            return b""
+        self._head = None
+        if start[:1] in (b"{", b"[", b'"'):
+            self._body = []
+            return data.removeprefix(_BOM)
+        if start.startswith(b"<"):
+            self.failure = _malformed(data, "HTML or XML")
+        return data
+
+    def _hold(self, data: bytes) -> None:
+        assert self._body is not None
+        self._body.append(data)
+        self._body_size += len(data)
+        if self._body_size > self._sse.max_event_size:
+            self._body = []
+            self.failure = EventTooLargeError(f"the body is larger than {self._sse.max_event_size} bytes")
+
+    def _feed_events(self, data: bytes) -> list[ChatCompletionChunk]:
+        chunks: list[ChatCompletionChunk] = []
+        try:
+            events = self._sse.feed(data)
+        except EventTooLargeError as error:
+            # Without its traceback, which would hold this object in a cycle.
+            self.failure = error.with_traceback(None)
+            return chunks
+        for event in events:
+            chunk = self._chunk_of(event)
+            if chunk is not None:
+                chunk.raw = event.data
+                chunks.append(chunk)
+            elif self.done or self.failure is not None:
+                return chunks
+        self._began = self._began or bool(chunks)
+        self.failure = self._sse.failure
+        return chunks
+
+    def _chunk_of(self, event: SSEEvent) -> ChatCompletionChunk | None:
+        if event.event != "error":
+            try:
+                return CHUNK_DECODER.decode(event.data)
+            except _CANNOT_DECODE:
+                pass  # the careful way tells what it is
+        return self._carefully(event.data, event.event)
+
+    def _carefully(self, payload: bytes, event: str) -> ChatCompletionChunk | None:
+        """Decode what the fast decoder refused: `[DONE]`, an error, an odd chunk; None if it is no chunk."""
+        text = payload.strip()
+        if text == _DONE:
+            self.done = True
+            return None
+        if not text and event != "error":
+            return None
+        try:
+            value = jsontext.parse(payload)
+        except ValueError as error:
+            if event == "error":
+                self.failure = stream_error(payload.decode("utf-8", "replace"))
+            elif event == "message":
+                self.failure = _malformed(payload, str(error))
+            return None
+        if event == "error" or error_in(value) is not None:
+            self.failure = stream_error(value)
+            return None
+        if not isinstance(value, dict):
+            self.failure = _malformed(payload, "not an object")
+            return None
+        return to_chunk(value)
+
+
+def decode_completion(body: bytes) -> ChatCompletion:
+    """Decode a whole answer; raise APIStatusError for an error under 200, MalformedStreamError for no answer."""
+    try:
+        completion = COMPLETION_DECODER.decode(body)
+    except _CANNOT_DECODE:
+        completion = _completion_carefully(body)
+    if not completion.choices:
+        raise _malformed(body, "no choices")
+    # Whatever the wire said under these names.
+    completion.raw = body
+    completion.trace_id = None
+    completion.headers = {}
+    completion.timing = Timing()
+    return completion
+
+
+def _completion_carefully(body: bytes) -> ChatCompletion:
+    try:
+        value = jsontext.parse(body)
+    except ValueError as error:
+        raise _malformed(body, str(error)) from error
+    if error_in(value) is not None:
+        raise status_error(200, body, {})
+    if not isinstance(value, dict):
+        raise _malformed(body, "not an object")
+    return to_completion(value)
+
+
+def _malformed(data: bytes, why: str) -> MalformedStreamError:
+    start = data[:_START].decode("utf-8", "replace")
+    return MalformedStreamError(f"the answer is not a chat answer ({why}): {start!r}")

@@ -1,0 +1,77 @@
+"""Tool calls from fragments: to which call a fragment belongs."""
+
+from __future__ import annotations
+
+import pytest
+
+from siliconflow_async.wire.structs import ChoiceDeltaToolCall, ChoiceDeltaToolCallFunction
+from siliconflow_async.wire.toolcalls import ToolCallAssembler
+
+Fragment = tuple[int | None, str | None, str | None, str | None]
+
+# Fragments as (index, id, name, arguments), and the calls as (id, name, arguments).
+CASES: dict[str, tuple[list[Fragment], list[tuple[str, str, str]]]] = {
+    "one call": ([(0, "a", "f", ""), (0, None, None, "{"), (0, None, "", "}")], [("a", "f", "{}")]),
+    "arguments null": ([(0, "a", "f", None), (0, None, None, "{}")], [("a", "f", "{}")]),
+    "no arguments": ([(0, "a", "f", "")], [("a", "f", "")]),
+    "by index": ([(1, "b", "g", "1"), (0, "a", "f", "2"), (1, None, None, "3")], [("a", "f", "2"), ("b", "g", "13")]),
+    "indexes with a gap": ([(3, "b", "g", "1"), (1, "a", "f", "2")], [("a", "f", "2"), ("b", "g", "1")]),
+    "the first id and name stay": ([(0, "", "", "x"), (0, "a", "f", "y"), (0, "b", "g", "z")], [("a", "f", "xyz")]),
+    "id late": ([(0, None, "f", "{"), (0, "a", None, "}")], [("a", "f", "{}")]),
+    "neither id nor name": ([(0, None, "", "x"), (0, None, "", "y")], [("", "", "xy")]),
+    "no index: goes on": ([(None, "a", "f", "{"), (None, None, None, "}")], [("a", "f", "{}")]),
+    "no index, no name, first": ([(None, None, None, "{"), (None, None, None, "}")], [("", "", "{}")]),
+    "no index: a new id with a name opens": (
+        [(None, "a", "f", "{}"), (None, "b", "f", "{}")],
+        [("a", "f", "{}"), ("b", "f", "{}")],
+    ),
+    "no index: the same id goes on": ([(None, "a", "f", "{"), (None, "a", "f", "}")], [("a", "f", "{}")]),
+    "no index: a new id without a name goes on": ([(None, "a", "f", "{"), (None, "b", None, "}")], [("a", "f", "{}")]),
+    "no index, no id: another name opens": (
+        [(None, None, "f", "{}"), (None, None, "g", "[]")],
+        [("", "f", "{}"), ("", "g", "[]")],
+    ),
+    "no index, no id: the name again goes on": (
+        [(None, None, "f", '{"a":'), (None, None, "f", "{}"), (None, None, "f", "}")],
+        [("", "f", '{"a":{}}')],
+    ),
+    "no index, no id: the name again after a whole object opens": (
+        [(None, None, "f", '{"a":'), (None, None, "f", "1} "), (None, None, "f", "{}")],
+        [("", "f", '{"a":1} '), ("", "f", "{}")],
+    ),
+    "index, then none": ([(0, "a", "f", "{"), (None, None, None, "}")], [("a", "f", "{}")]),
+    "none, then index 0": ([(None, "a", "f", "{"), (0, None, None, "}")], [("a", "f", "{}")]),
+    "index -1 is none": (
+        [(-1, "a", "f", "{"), (-1, None, None, "}"), (-1, "b", "g", "")],
+        [("a", "f", "{}"), ("b", "g", "")],
+    ),
+    "none after indexes opens behind them": (
+        [(4, "a", "f", "{}"), (None, "b", "g", "[]")],
+        [("a", "f", "{}"), ("b", "g", "[]")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_fragments_find_their_call(name: str) -> None:
+    """Fragments come together as calls, in the order of their indexes, at any time."""
+    fragments, expected = CASES[name]
+    calls = ToolCallAssembler()
+    for index, call_id, function, arguments in fragments:
+        calls.add(ChoiceDeltaToolCall(index, call_id, None, ChoiceDeltaToolCallFunction(function, arguments)))
+        calls.build()
+    assert [(call.id, call.function.name, call.function.arguments) for call in calls.build()] == expected
+    assert {call.type for call in calls.build()} == {"function"}
+
+
+def test_a_fragment_without_a_function_counts() -> None:
+    """An id alone opens a call; its type is kept, the first one."""
+    calls = ToolCallAssembler()
+    calls.add(ChoiceDeltaToolCall(0, "a", "custom"))
+    calls.add(ChoiceDeltaToolCall(0, None, "function"))
+    assert calls.build()[0].to_dict() == {"id": "a", "type": "custom", "function": {"name": "", "arguments": ""}}
+
+
+def test_nothing_gives_no_calls() -> None:
+    """Without a fragment there is no call."""
+    assert ToolCallAssembler().build() == []
