@@ -1,0 +1,105 @@
+"""What the stand-in saw: one `RecordedRequest` per request."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from siliconflow_async.testing.scripted import Scripted
+
+_decode = msgspec.json.Decoder().decode
+
+
+class Connections(NamedTuple):
+    """How many connections there were.
+
+    accepted: since the start, or since `reset()`. With TLS, those whose handshake succeeded.
+    open: now.
+    """
+
+    accepted: int
+    open: int
+
+
+@dataclass(eq=False)
+class RecordedRequest:
+    """One request as it arrived, and how its answer ended.
+
+    `headers` finds names in any case. `connection` numbers the server's connections from 1, so
+    requests with the same number came over the same one. Times are `time.monotonic()`.
+
+    How it ended: `completed` once the last byte of the answer was handed to the kernel or its
+    send buffer; `left_early` when the client closed the connection before that; `cut` when the
+    script did (`Fin`, `Rst`). None of them while the answer goes on.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    connection: int
+    peer_port: int
+    trace_id: str
+    body: bytes = b""
+    scripted: Scripted | None = None
+    status: int | None = None
+    bytes_sent: int = 0
+    completed: bool = False
+    left_early: bool = False
+    cut: bool = False
+    received_at: float = field(default_factory=time.monotonic)
+    ended_at: float | None = None
+
+    @property
+    def json(self) -> Any:
+        """The body, decoded. Raises `ValueError` where it is no JSON."""
+        return _decode(self.body)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the answer is over, in whatever way."""
+        return self.ended_at is not None
+
+    def __repr__(self) -> str:
+        flags = ("completed", "left_early", "cut")
+        how = next((flag for flag in flags if getattr(self, flag)), "open")
+        return f"<RecordedRequest {self.method} {self.path} connection={self.connection} status={self.status} {how}>"
+
+
+class Journal:
+    """All that was seen since the start or the last reset. Use it under the server's lock.
+
+    keep: how many requests are kept.
+    """
+
+    def __init__(self, keep: int) -> None:
+        self.requests: deque[RecordedRequest] = deque(maxlen=keep)
+        self.left: list[RecordedRequest] = []
+        self.received = 0
+        self.accepted = 0
+
+    def note_received(self, request: RecordedRequest) -> None:
+        """Note a request that has arrived whole."""
+        self.received += 1
+        self.requests.append(request)
+
+    def note_left(self, request: RecordedRequest) -> None:
+        """Note that a request's client has gone, unless its answer was over."""
+        if not request.ended:
+            request.left_early = True
+            request.ended_at = time.monotonic()
+            self.left.append(request)
+
+    def nth_received(self, count: int) -> RecordedRequest:
+        """Return the request that was the `count`-th to arrive. Raises `LookupError` if not kept."""
+        index = count - 1 - (self.received - len(self.requests))
+        if index < 0:
+            raise LookupError(f"request {count} is no longer kept")
+        return self.requests[index]

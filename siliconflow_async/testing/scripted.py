@@ -1,0 +1,153 @@
+"""Scripted answers: what each of them holds, and how it goes onto the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
+
+from siliconflow_async.testing.answers import Answer, Choice, UsageOn, deltas
+
+if TYPE_CHECKING:
+    from siliconflow_async.testing.exchange import Exchange
+    from siliconflow_async.testing.steps import Step, Wait
+
+Headers: TypeAlias = Mapping[str, str | None]
+"""Header names and values; None leaves out one that the stand-in would send."""
+
+Framing: TypeAlias = Literal["chunked", "length", "close", "verbatim"]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def _house(code: int, message: str) -> bytes:
+    return _encode({"code": code, "message": message, "data": None})
+
+
+_BODIES = {
+    400: _house(20015, "The parameter is invalid. Please check again."),
+    401: b'"Invalid token"',
+    402: _house(30001, "Sorry, your account balance is insufficient"),
+    403: _house(30003, "Model disabled."),
+    404: b'"404 page not found"',
+    413: _house(20043, "The request is too large."),
+    429: _house(50602, "Request was rejected due to rate limiting. Details: TPM limit reached."),
+    451: _house(20021, "The content was flagged."),
+    500: _house(50507, "Request failed: Unknown error."),
+    503: _house(50505, "Model service overloaded. Please try again later."),
+    504: b'"Gateway Timeout"',
+}
+
+
+def error_body(status: int) -> bytes:
+    """Return a body of the shape that SiliconFlow documents or sent for an HTTP status."""
+    if status in _BODIES:
+        return _BODIES[status]
+    if 500 <= status < 600:
+        return f"<html><body><h1>{status}</h1></body></html>".encode()
+    return b"" if status < 400 else _BODIES[400]
+
+
+@dataclass(eq=False, kw_only=True)
+class Scripted:
+    """An answer in the queue.
+
+    times: for how many more requests it stands; None: for all that come.
+    before: steps before the first byte of the answer.
+    used: how many it has answered; their `RecordedRequest.scripted` is this object.
+    """
+
+    times: int | None = 1
+    before: tuple[Wait, ...] = ()
+    used: int = 0
+
+    def __post_init__(self) -> None:
+        if self.times is not None and self.times < 1:
+            raise ValueError(f"times must be at least 1 or None, not {self.times}")
+
+    async def send(self, exchange: Exchange) -> None:
+        raise NotImplementedError
+
+
+@dataclass(eq=False, kw_only=True)
+class Reply(Scripted):
+    """A chat answer, streamed or whole as the request asks. See `FakeSiliconFlow.reply`."""
+
+    choice: Choice
+    usage: Mapping[str, Any] | None = None
+    usage_on: UsageOn = "every"
+    model: str | None = None
+    done: bool = True
+    pause: float | None = None
+    headers: Headers = field(default_factory=dict[str, str | None])
+
+    async def send(self, exchange: Exchange) -> None:
+        request = _lenient(exchange.record.body)
+        model = request.get("model")
+        answer = Answer(
+            [self.choice],
+            self.model or (model if isinstance(model, str) else "stand-in/model"),
+            prompt_tokens=max(1, len(deltas(str(request.get("messages", ""))))),
+            usage=self.usage,
+            usage_on=self.usage_on,
+            done=self.done,
+        )
+        stream = request.get("stream") is True
+        await exchange.answer(answer, stream=stream, pause=self.pause, headers=self.headers)
+
+
+@dataclass(eq=False, kw_only=True)
+class Failure(Scripted):
+    """An error, or any other answer that is one body. See `FakeSiliconFlow.fail`."""
+
+    status: int
+    body: bytes
+    headers: Headers
+
+    async def send(self, exchange: Exchange) -> None:
+        await exchange.whole(self.status, self.body, self.headers)
+
+
+@dataclass(eq=False, kw_only=True)
+class Raw(Scripted):
+    """Bytes and events on the wire. See `FakeSiliconFlow.raw`."""
+
+    steps: tuple[Step, ...]
+    status: int = 200
+    headers: Headers = field(default_factory=dict[str, str | None])
+    framing: Framing = "chunked"
+
+    async def send(self, exchange: Exchange) -> None:
+        await exchange.raw(self.steps, self.status, self.headers, self.framing)
+
+
+def make_failure(
+    status: int,
+    body: Mapping[str, Any] | str | bytes | None,
+    headers: Headers | None,
+    times: int | None,
+    before: Iterable[Wait],
+) -> Failure:
+    """Return a `Failure` with its body encoded, so that a wrong one fails in the test itself."""
+    given = body if isinstance(body, bytes) else _encode(body)
+    content = error_body(status) if body is None else given
+    html = content.lstrip().startswith(b"<")
+    kind: Headers = {"content-type": "text/html" if html else "application/json"}
+    merged = {**kind, **lower(headers)}
+    return Failure(status=status, body=content, headers=merged, times=times, before=tuple(before))
+
+
+def lower(headers: Headers | None) -> dict[str, str | None]:
+    """Return the headers with lower-case names, so that given ones replace the usual ones."""
+    return {name.lower(): value for name, value in (headers or {}).items()}
+
+
+def _lenient(body: bytes) -> Mapping[str, Any]:
+    """Read what a scripted reply needs of a request, which may be any bytes."""
+    try:
+        request = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return request if isinstance(request, dict) else {}

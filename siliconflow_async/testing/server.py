@@ -1,0 +1,297 @@
+"""`FakeSiliconFlow`: the stand-in itself. It listens, keeps the record and plays the script."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from siliconflow_async.testing.exchange import BadBody, Cut, Exchange
+from siliconflow_async.testing.record import Connections, Journal, RecordedRequest
+from siliconflow_async.testing.rules import Rejected
+from siliconflow_async.testing.script import Script
+from siliconflow_async.testing.scripted import error_body
+from siliconflow_async.testing.service import Service
+from siliconflow_async.testing.threaded import in_thread
+from siliconflow_async.testing.waiting import Watch
+
+if TYPE_CHECKING:
+    import ssl as ssl_module
+    from collections.abc import Iterable
+    from concurrent.futures import Future
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+
+
+_CLOSED = "the stand-in has closed, so this can't happen any more"
+_SHUTDOWN = 5.0
+
+
+class _Server(web.Server):
+    """aiohttp's server, telling its owner of each connection."""
+
+    def __init__(self, owner: FakeSiliconFlow) -> None:
+        # A client that leaves cancels the handler, so that a stalled one ends too. What is left
+        # of a refused body is not waited for.
+        super().__init__(owner._handle, handler_cancellation=True, access_log=None, lingering_time=0)
+        self._owner = owner
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._owner._connected(handler, transport)
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._owner._lost(handler)
+
+
+class _Connection:
+    """An open connection: its number, its transport and its latest request."""
+
+    __slots__ = ("exchange", "journal", "number", "transport")
+
+    def __init__(self, number: int, transport: asyncio.Transport, journal: Journal) -> None:
+        self.number = number
+        self.transport = transport
+        self.journal = journal
+        self.exchange: Exchange | None = None
+
+
+class FakeSiliconFlow(Script):
+    """A stand-in for SiliconFlow's chat service on real sockets.
+
+    It plays what was scripted with `reply`, `fail` and `raw`, one answer for each request in the
+    order in which the requests arrive, and answers every further request as the service would.
+
+    `async with FakeSiliconFlow() as server:` runs it in the caller's event loop,
+    `with FakeSiliconFlow().threaded() as server:` in a thread with a loop of its own. The script,
+    the record and all waits may be used from any thread and from any loop; `start` and `aclose`
+    belong to the server's own loop.
+
+    host, port: where it listens; port 0 takes a free one.
+    models: the models that exist (any other is 400/20012); None: every `org/name`.
+    api_key: the key that is valid (any other is 401); None: every key.
+    tokens_per_second: the pace of chat answers, for demos; None: as fast as the client reads.
+    ssl: a server-side context: the stand-in then speaks https.
+    keep: how many requests the record keeps, the latest ones.
+    max_body_size: bytes of a request beyond which the answer is 413/20043, as documented.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        models: Iterable[str] | None = None,
+        api_key: str | None = None,
+        tokens_per_second: float | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+        keep: int = 10_000,
+        max_body_size: int = 500 * 1024 * 1024,
+    ) -> None:
+        super().__init__()
+        if tokens_per_second is not None and tokens_per_second <= 0:
+            raise ValueError(f"tokens_per_second must be above 0, not {tokens_per_second}")
+        self._host = host
+        self._port = port
+        self._ssl = ssl
+        self._pace = tokens_per_second
+        self._max_body_size = max_body_size
+        self._service = Service(models, api_key)
+        self._watch = Watch()
+        self._keep = keep
+        self._journal = Journal(keep)
+        self._numbers = 0
+        self._open: dict[web.RequestHandler, _Connection] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._web: _Server | None = None
+        self._listener: asyncio.Server | None = None
+        self._closing = False
+
+    def __repr__(self) -> str:
+        where = self.base_url if self._web is not None else "not started"
+        return f"<FakeSiliconFlow {'closed' if self._closing else where}>"
+
+    # Running
+
+    async def __aenter__(self) -> FakeSiliconFlow:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def start(self) -> None:
+        """Listen. Raises `OSError` where the port is taken, `RuntimeError` when called twice."""
+        if self._web is not None or self._closing:
+            raise RuntimeError("a FakeSiliconFlow is started once")
+        loop = asyncio.get_running_loop()
+        server = _Server(self)
+        self._listener = await loop.create_server(server, self._host, self._port, ssl=self._ssl, backlog=1024)
+        self._port = self._listener.sockets[0].getsockname()[1]
+        self._web = server
+
+    async def aclose(self) -> None:
+        """Close the listening socket and every connection, whatever its answer is doing."""
+        self._closing = True
+        if self._web is None or self._listener is None:
+            return
+        self._listener.close()
+        for task in self._tasks:
+            task.cancel()
+        self._web.pre_shutdown()
+        await self._web.shutdown(_SHUTDOWN)
+        for connection in list(self._open.values()):
+            connection.transport.abort()
+        await asyncio.wrap_future(self._until_disconnected())
+        self._watch.close(_CLOSED)
+
+    def threaded(self) -> AbstractContextManager[FakeSiliconFlow]:
+        """Run in a thread with a loop of its own: `with FakeSiliconFlow().threaded() as server:`."""
+        return in_thread(self)
+
+    @property
+    def base_url(self) -> str:
+        """The URL to give to a client, with `/v1`. Raises `RuntimeError` before the start."""
+        if self._web is None:
+            raise RuntimeError("the stand-in has not started")
+        scheme = "http" if self._ssl is None else "https"
+        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self._host, self._host)
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self._port}/v1"
+
+    # The record
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """The requests so far, in the order in which they arrived whole."""
+        with self._watch.lock:
+            return list(self._journal.requests)
+
+    @property
+    def connections(self) -> Connections:
+        """How many connections were accepted, and how many are open."""
+        with self._watch.lock:
+            return Connections(self._journal.accepted, len(self._open))
+
+    def reset(self) -> None:
+        """Forget the script and the record. Open connections and answers under way go on."""
+        self._clear_script()
+        with self._watch.lock:
+            self._journal = Journal(self._keep)
+
+    async def received(self, count: int = 1) -> RecordedRequest:
+        """Wait until `count` requests have arrived whole; return the one that made it so many."""
+        await asyncio.wrap_future(self._until_received(count))
+        return self._journal.nth_received(count)
+
+    def wait_received(self, count: int = 1, timeout: float = 10.0) -> RecordedRequest:
+        """Do as `received`, blocking the thread. Raises `TimeoutError` after `timeout` seconds."""
+        self._until_received(count).result(timeout)
+        return self._journal.nth_received(count)
+
+    async def left_early(self, count: int = 1) -> RecordedRequest:
+        """Wait until `count` clients have left before their answer was complete.
+
+        Returns the request of the last of them. Leaving is closing the connection, by FIN or RST,
+        before the last byte of the answer was sent, be it before the headers or in mid-stream.
+        """
+        await asyncio.wrap_future(self._until_left(count))
+        return self._journal.left[count - 1]
+
+    def wait_left_early(self, count: int = 1, timeout: float = 10.0) -> RecordedRequest:
+        """Do as `left_early`, blocking the thread. Raises `TimeoutError` after `timeout` seconds."""
+        self._until_left(count).result(timeout)
+        return self._journal.left[count - 1]
+
+    async def disconnected(self) -> None:
+        """Wait until no connection is open."""
+        await asyncio.wrap_future(self._until_disconnected())
+
+    def wait_disconnected(self, timeout: float = 10.0) -> None:
+        """Do as `disconnected`, blocking the thread. Raises `TimeoutError` after `timeout` seconds."""
+        self._until_disconnected().result(timeout)
+
+    def _until_received(self, count: int) -> Future[None]:
+        return self._watch.until(lambda: self._journal.received >= count)
+
+    def _until_left(self, count: int) -> Future[None]:
+        return self._watch.until(lambda: len(self._journal.left) >= count)
+
+    def _until_disconnected(self) -> Future[None]:
+        return self._watch.until(lambda: not self._open)
+
+    # What aiohttp calls
+
+    def _connected(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        with self._watch.lock:
+            self._numbers += 1
+            self._journal.accepted += 1
+            self._open[handler] = _Connection(self._numbers, transport, self._journal)
+        if self._closing:
+            transport.abort()
+
+    def _lost(self, handler: web.RequestHandler) -> None:
+        with self._watch.lock:
+            connection = self._open.pop(handler)
+            if connection.exchange is not None and not self._closing:
+                connection.journal.note_left(connection.exchange.record)
+        self._watch.changed()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = self._open[request.protocol]
+        if self._closing:
+            connection.transport.abort()
+            raise ConnectionResetError("the stand-in is closing")
+        record = RecordedRequest(
+            method=request.method,
+            path=request.path,
+            query=dict(request.query),
+            headers=request.headers,
+            connection=connection.number,
+            peer_port=connection.transport.get_extra_info("peername")[1],
+            trace_id=f"ti_{secrets.token_hex(8)}",
+        )
+        exchange = Exchange(request, connection.transport, record, self._pace)
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        # A request stays in the journal in which it began, so that a reset forgets it.
+        journal = connection.journal = self._journal
+        connection.exchange = exchange
+        try:
+            with suppress(Cut):
+                await self._answer(exchange, journal)
+                exchange.complete()
+        finally:
+            self._tasks.discard(task)
+        return exchange.response()
+
+    async def _answer(self, exchange: Exchange, journal: Journal) -> None:
+        record = exchange.record
+        try:
+            await exchange.read_body(self._max_body_size)
+        except BadBody as bad:
+            await exchange.whole(bad.status, error_body(bad.status), {})
+            return
+        scripted = record.scripted = self._take()
+        with self._watch.lock:
+            journal.note_received(record)
+        self._watch.changed()
+        if scripted is not None:
+            await exchange.play(scripted.before)
+            await scripted.send(exchange)
+            return
+        try:
+            chat = self._service.answer(record)
+        except Rejected as rejected:
+            await exchange.whole(rejected.status, rejected.body, {})
+        else:
+            await exchange.answer(chat.answer, stream=chat.stream, pause=None, headers={})

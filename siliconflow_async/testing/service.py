@@ -1,0 +1,186 @@
+"""What the stand-in answers where nothing is scripted: the same answer to the same request."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from siliconflow_async.testing.answers import Answer, Call, Choice, deltas
+from siliconflow_async.testing.models import capabilities, is_model
+from siliconflow_async.testing.rules import Rejected, check_messages, check_parameters, refuse
+from siliconflow_async.testing.samples import sample
+
+if TYPE_CHECKING:
+    from siliconflow_async.testing.models import Capabilities
+    from siliconflow_async.testing.record import RecordedRequest
+
+CHAT = "/v1/chat/completions"
+_MEDIA_TOKENS = 256
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Chat(NamedTuple):
+    """A valid request's answer, and whether it was asked for as a stream."""
+
+    answer: Answer
+    stream: bool
+
+
+class Service:
+    """Answers requests from their bytes alone.
+
+    models: the names that exist; None: every `org/name`.
+    api_key: the key that is valid; None: any.
+    """
+
+    def __init__(self, models: Iterable[str] | None, api_key: str | None) -> None:
+        self._models = None if models is None else frozenset(models)
+        self._api_key = api_key
+
+    def answer(self, record: RecordedRequest) -> Chat:
+        """Return the answer to a request. Raises `Rejected` with the error it gets instead."""
+        if record.path != CHAT or record.method != "POST":
+            raise Rejected(404, b'"404 page not found"')
+        self._check_key(record.headers.get("authorization", ""))
+        try:
+            request = _decode(record.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            refuse("The parameter is invalid. Please check again.")
+        if not isinstance(request, dict):
+            refuse("The parameter is invalid. Please check again.")
+        name = request.get("model")
+        if not isinstance(name, str):
+            refuse("model: Must be a string")
+        if not is_model(name, self._models):
+            refuse("Model does not exist. Please check it carefully.", code=20012)
+        model = capabilities(name)
+        messages = check_messages(request.get("messages"), model)
+        check_parameters(request, model)
+        prompt_tokens = sum(_tokens(message) for message in messages)
+        if prompt_tokens > model.context:
+            refuse(f"length of prompt_tokens ({prompt_tokens}) must be less than max_seq_len ({model.context}).")
+        count = int(request.get("n") or 1)
+        choices = [_choice(request, messages, model, index) for index in range(count)]
+        stream = request.get("stream") is True
+        return Chat(Answer(choices, name, prompt_tokens=prompt_tokens), stream)
+
+    def _check_key(self, authorization: str) -> None:
+        scheme, _, key = authorization.partition(" ")
+        key = key.strip()
+        if scheme.lower() != "bearer" or not key:
+            raise Rejected(401, b'"Invalid token"')
+        if self._api_key is not None and key != self._api_key:
+            raise Rejected(401, b'"Api key is invalid"')
+
+
+def _choice(
+    request: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], model: Capabilities, index: int
+) -> Choice:
+    prompt = _text(next(turn for turn in reversed(messages) if turn["role"] == "user"))
+    reasoning: list[str] = []
+    if model.thinking == "always" or (model.thinking == "hybrid" and request.get("enable_thinking") is not False):
+        budget = request.get("thinking_budget")
+        reasoning = deltas(_thought(prompt))[: None if budget is None else int(budget)]
+    calls = _calls(request, messages, prompt, index)
+    content = [] if calls else deltas(_content(request, messages, prompt, index))
+    content = _stopped(content, request.get("stop"))
+    choice = Choice(content, reasoning, calls, "tool_calls" if calls else "stop")
+    limit = request.get("max_tokens")
+    return choice if limit is None else _limited(choice, int(limit))
+
+
+def _content(request: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], prompt: str, index: int) -> str:
+    wanted = request.get("response_format") or {}
+    if wanted.get("type") == "json_schema":
+        return _encode(sample(wanted["json_schema"]["schema"], prompt)).decode()
+    if wanted.get("type") == "json_object":
+        return _encode({"answer": f"You said: {prompt}", "index": index}).decode()
+    if messages[-1]["role"] == "tool":
+        opening = f"The tool answered: {_text(messages[-1])}."
+    else:
+        opening = f"You said: “{_short(prompt, 600)}”."
+    number = f" This is answer {index + 1} to it." if index else ""
+    return (
+        f"{opening}{number} I am a stand-in for {request['model']} that runs on this machine, so "
+        "nothing you write here leaves it. I can't think, but I send what I have the way the "
+        "service does: piece by piece, 一个词接一个词, with usage on every chunk. 😀\n\n"
+        "Set SILICONFLOW_API_KEY to talk to the real models."
+    )
+
+
+def _thought(prompt: str) -> str:
+    return (
+        f"The user says: “{_short(prompt, 4000)}”. "
+        "Let me see what they want. I have no knowledge of my own, so the honest answer is to "
+        "repeat the words, say what I am, and keep it short."
+    )
+
+
+def _calls(request: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], prompt: str, index: int) -> list[Call]:
+    tools = request.get("tools")
+    choice = request.get("tool_choice")
+    if not tools or choice == "none" or messages[-1]["role"] != "user":
+        return []
+    functions = {tool["function"]["name"]: tool["function"] for tool in tools}
+    name = choice["function"]["name"] if isinstance(choice, dict) else next(iter(functions))
+    schema = {"type": "object", **(functions[name].get("parameters") or {})}
+    arguments = _encode(sample(schema, prompt)).decode()
+    identity = hashlib.md5(f"{name}:{index}:{arguments}".encode(), usedforsecurity=False)
+    return [Call(name, deltas(arguments), identity.hexdigest())]
+
+
+def _stopped(content: list[str], stop: str | list[str] | None) -> list[str]:
+    """Cut the text where the first of the stop strings begins."""
+    stops = [stop] if isinstance(stop, str) else stop or []
+    text = "".join(content)
+    ends = [end for word in stops if word and (end := text.find(word)) >= 0]
+    if not ends:
+        return content
+    kept: list[str] = []
+    left = min(ends)
+    for piece in content:
+        if left <= 0:
+            break
+        kept.append(piece[:left])
+        left -= len(piece)
+    return kept
+
+
+def _limited(choice: Choice, limit: int) -> Choice:
+    """Return the first `limit` tokens of a choice."""
+    if choice.tokens <= limit:
+        return choice
+    reasoning = choice.reasoning[:limit]
+    limit -= len(reasoning)
+    content = choice.content[:limit]
+    limit -= len(content)
+    calls: list[Call] = []
+    for call in choice.calls:
+        if limit <= 0:
+            break
+        calls.append(Call(call.name, call.arguments[: limit - 1], call.id))
+        limit -= 1 + len(calls[-1].arguments)
+    return Choice(content, reasoning, calls, "length")
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return "".join(part["text"] for part in content if part["type"] == "text")
+
+
+def _tokens(message: Mapping[str, Any]) -> int:
+    content = message.get("content")
+    media = 0
+    if isinstance(content, list):
+        media = sum(part["type"] != "text" for part in content)
+    return 3 + len(deltas(_text(message))) + media * _MEDIA_TOKENS
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}…"
