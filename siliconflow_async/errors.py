@@ -77,7 +77,14 @@ class BusyError(SiliconFlowError, RuntimeError):
 
 
 class APIConnectionError(SiliconFlowError):
-    """Could not connect, or the connection broke before the answer began."""
+    """Could not connect, or the connection broke before the answer began.
+
+    `transient` says whether another attempt may fare better: not where a certificate is refused.
+    """
+
+    def __init__(self, message: str = "", *, transient: bool = True) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 class APITimeoutError(APIConnectionError, TimeoutError):
@@ -241,7 +248,21 @@ class StreamError(SiliconFlowError):
 
 
 class TruncatedStreamError(StreamError):
-    """The answer ended with neither a finish_reason nor `[DONE]`, or its body broke off."""
+    """The answer ended with neither a finish_reason nor `[DONE]`, or its body broke off.
+
+    `empty` if nothing of it had come.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        partial: ChatCompletion | None = None,
+        trace_id: str | None = None,
+        empty: bool = False,
+    ) -> None:
+        super().__init__(message, partial=partial, trace_id=trace_id)
+        self.empty = empty
 
 
 class StreamAPIError(StreamError):

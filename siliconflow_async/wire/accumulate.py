@@ -14,7 +14,7 @@ from . import jsontext
 from .structs import AssistantMessage, ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice
 from .toolcalls import ToolCallAssembler
 
-__all__ = ["Accumulator"]
+__all__ = ["Accumulator", "has_progress"]
 
 _NULL = b"null"
 
@@ -28,6 +28,15 @@ class _ChoiceParts:
         self.calls: ToolCallAssembler | None = None
         self.finish_reason: str | None = None
         self.logprobs: list[Raw] = []
+
+
+def has_progress(chunks: Iterable[ChatCompletionChunk]) -> bool:
+    """Whether a chunk brings text, reasoning, a tool call or a finish reason."""
+    return any(
+        choice.delta.content or choice.delta.reasoning_content or choice.delta.tool_calls or choice.finish_reason
+        for chunk in chunks
+        for choice in chunk.choices
+    )
 
 
 class Accumulator:
@@ -51,6 +60,11 @@ class Accumulator:
     def finished(self) -> bool:
         """Whether every choice that appeared has a finish reason, and one did appear."""
         return bool(self._choices) and all(parts.finish_reason for parts in self._choices.values())
+
+    @property
+    def begun(self) -> bool:
+        """Whether any choice has appeared."""
+        return bool(self._choices)
 
     def fold(self, chunks: Iterable[ChatCompletionChunk]) -> None:
         """Add chunks, in the order of the stream."""

@@ -1,0 +1,179 @@
+"""`client.chat.completions`: ask for an answer, whole or as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, NamedTuple, TypeVar, Unpack, overload
+
+from .errors import APIStatusError, StreamError
+from .request import ChatParams, build_body, check_names, query_of
+from .retry import RetryBudget, RetryPolicy, with_retries
+from .settings import check_headers
+from .stream import ChatStream, first_chunk
+from .timeouts import Timeouts, as_timeouts
+from .transport.exchange import Request, Transport
+from .views import ChatStreamManager
+from .wire.protocol import decode_completion
+from .wire.structs import ChatCompletion, Timing
+
+T = TypeVar("T", ChatCompletion, ChatStream)
+
+__all__ = ["CallSettings", "Chat", "Completions"]
+
+
+class CallSettings(NamedTuple):
+    """What a client gives to its calls."""
+
+    transport: Transport
+    headers: Mapping[str, str]
+    timeouts: Timeouts
+    retry: RetryPolicy
+    budget: RetryBudget
+    max_event_size: int
+    max_body_size: int
+
+
+class Chat:
+    """The `chat` of a client."""
+
+    __slots__ = ("completions",)
+
+    def __init__(self, settings: CallSettings) -> None:
+        self.completions = Completions(settings)
+
+
+class Completions:
+    """Chat completions of one client."""
+
+    __slots__ = ("_rng", "_settings")
+
+    def __init__(self, settings: CallSettings) -> None:
+        self._settings = settings
+        self._rng = random.Random()
+
+    @overload
+    async def create(
+        self,
+        *,
+        stream: Literal[False] | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        **params: Unpack[ChatParams],
+    ) -> ChatCompletion: ...
+
+    @overload
+    async def create(
+        self,
+        *,
+        stream: Literal[True],
+        response_format: Mapping[str, Any] | None = None,
+        **params: Unpack[ChatParams],
+    ) -> ChatStream: ...
+
+    @overload
+    async def create(
+        self,
+        *,
+        stream: bool | None,
+        response_format: Mapping[str, Any] | None = None,
+        **params: Unpack[ChatParams],
+    ) -> ChatCompletion | ChatStream: ...
+
+    async def create(
+        self,
+        *,
+        stream: bool | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        **params: Unpack[ChatParams],
+    ) -> ChatCompletion | ChatStream:
+        """Ask, and return the whole answer; with `stream=True`, an open ChatStream once its first chunk is there.
+
+        The parameters are those of `ChatParams`. Raises InvalidRequestError before anything is sent, APIStatusError
+        where the service refuses, APIConnectionError and APITimeoutError, StreamError for an answer that breaks off or
+        is none, ClosedError after `aclose()`; TypeError for a keyword that is none.
+        """
+        check_names(params, "stream", "response_format")
+        call = _Call(self._settings, params, stream=bool(stream), response_format=response_format)
+        if stream:
+            return await call.retried(call.open, self._rng)
+        return await call.retried(call.fetch, self._rng)
+
+    def stream(
+        self, *, response_format: Mapping[str, Any] | None = None, **params: Unpack[ChatParams]
+    ) -> ChatStreamManager:
+        """Ask for a stream: `async with … .stream(…) as stream:` opens it, and closes it on leaving."""
+        check_names(params, "response_format")
+
+        async def opener() -> ChatStream:
+            call = _Call(self._settings, params, stream=True, response_format=response_format)
+            return await call.retried(call.open, self._rng)
+
+        return ChatStreamManager(opener)
+
+
+class _Call:
+    """One call, over all its attempts."""
+
+    __slots__ = ("_request", "_settings")
+
+    def __init__(
+        self, settings: CallSettings, params: Mapping[str, Any], *, stream: bool, response_format: Any
+    ) -> None:
+        timeouts = as_timeouts(params["timeout"], settings.timeouts) if "timeout" in params else settings.timeouts
+        started_at = asyncio.get_running_loop().time()
+        total = timeouts.total_for(streaming=stream)
+        headers: Mapping[str, str] = settings.headers
+        if extra := params.get("extra_headers"):
+            dropped = {name.lower() for name in extra}
+            headers = {name: value for name, value in headers.items() if name.lower() not in dropped}
+            headers |= check_headers(extra)
+        self._settings = settings
+        self._request = Request(
+            body=build_body(params, stream=stream, response_format=response_format),
+            headers=headers,
+            query=query_of(params.get("extra_query")),
+            timeouts=timeouts,
+            started_at=started_at,
+            deadline=None if total is None else started_at + total,
+            streaming=stream,
+        )
+
+    async def retried(self, attempt: Callable[[], Awaitable[T]], rng: random.Random) -> T:
+        settings = self._settings
+        return await with_retries(
+            attempt, policy=settings.retry, budget=settings.budget, deadline=self._request.deadline, rng=rng
+        )
+
+    async def open(self) -> ChatStream:
+        """Open the stream, up to its first chunk."""
+        request = self._request
+        transport = self._settings.transport
+        answer = await transport.open(request)
+        stream = ChatStream(
+            answer.body,
+            answer.body.start_clock(request.timeouts, answer.sent_at, request.deadline),
+            headers=answer.headers,
+            timeouts=request.timeouts,
+            started_at=request.started_at,
+            max_event_size=self._settings.max_event_size,
+        )
+        transport.pool.track(stream)
+        return await first_chunk(stream)
+
+    async def fetch(self) -> ChatCompletion:
+        """Get the whole answer."""
+        request = self._request
+        answer, body = await self._settings.transport.fetch(request, self._settings.max_body_size)
+        try:
+            completion = decode_completion(body)
+        except APIStatusError as error:
+            error.headers = answer.headers
+            raise
+        except StreamError as error:
+            error.trace_id = answer.trace_id
+            raise
+        completion.headers = answer.headers
+        completion.trace_id = answer.trace_id
+        completion.timing = Timing(total=asyncio.get_running_loop().time() - request.started_at)
+        return completion

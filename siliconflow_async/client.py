@@ -1,0 +1,199 @@
+"""The client: settings, the pool that it owns, and `.chat`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+
+import msgspec
+
+from .chat import CallSettings, Chat
+from .errors import ConfigurationError
+from .retry import RetryBudget, RetryPolicy
+from .settings import Secret, check_headers, check_keywords, find_key, find_proxy, other_site, parse_base_url
+from .timeouts import Timeouts, as_timeouts
+from .transport.exchange import Site, Transport
+from .transport.pool import SessionPool
+from .version import __version__
+
+if TYPE_CHECKING:
+    import ssl as ssl_module
+
+    from aiohttp import ClientSession
+
+__all__ = ["AsyncSiliconFlow", "ClientOptions"]
+
+_MIB = 1024 * 1024
+
+
+class ClientOptions(TypedDict, total=False):
+    """Keywords of `AsyncSiliconFlow` and `with_options`."""
+
+    # Where to
+    base_url: str | None  # default: SILICONFLOW_BASE_URL, or SiliconFlow's .cn site
+    proxy: str | None  # default: from the environment, where trust_env is set
+    trust_env: bool  # default True
+
+    # Limits
+    timeouts: Timeouts
+    timeout: float | Timeouts | None  # as the openai package names it: seconds for the whole call
+    retry: RetryPolicy
+    max_retries: int  # as the openai package names it: RetryPolicy(max_attempts=max_retries + 1)
+    max_event_size: int  # bytes of one event of a stream; default 16 MiB
+    max_body_size: int  # bytes of a whole answer; default 64 MiB
+
+    # Sent with every request
+    headers: Mapping[str, str | None] | None  # None as a value leaves out a default header
+    default_headers: Mapping[str, str | None] | None  # `headers`, as the openai package names it
+
+    # The pool, not for with_options
+    max_connections: int  # open at a time, for each loop; default 1000
+    session: ClientSession | None  # borrowed: used as it is, never closed
+    ssl: ssl_module.SSLContext | None  # default: the system's certificates, verified
+
+
+_POOL_OPTIONS = frozenset({"max_connections", "session", "ssl"})
+
+
+class AsyncSiliconFlow:
+    """A client of SiliconFlow's chat API.
+
+        async with AsyncSiliconFlow() as client:
+            done = await client.chat.completions.create(model=…, messages=[…])
+
+    `api_key` is taken from SILICONFLOW_API_KEY if not given; the other keywords are those of `ClientOptions`. A client
+    may be made outside any event loop and serve several, one after another; it needs `async with` or, in the end,
+    `await client.aclose()`. Raises ConfigurationError for settings that can't work, TypeError for an unknown keyword.
+    """
+
+    def __init__(self, api_key: str | None = None, **options: Unpack[ClientOptions]) -> None:
+        # From here on the key is in no frame's locals but masked.
+        api_key = Secret(api_key) if isinstance(api_key, str) else None
+        check_keywords(options, ClientOptions.__annotations__)
+        self._api_key = api_key
+        self._options = options
+        self._pool = SessionPool(
+            max_connections=_positive(options.get("max_connections", 1000), "max_connections"),
+            ssl=options.get("ssl"),
+            session=options.get("session"),
+        )
+        self._budget = RetryBudget()
+        self._apply()
+
+    def _apply(self) -> None:
+        options = self._options
+        key = find_key(self._api_key)
+        base_url = parse_base_url(options.get("base_url"))
+        self.base_url = base_url
+        self._timeouts = _timeouts(options)
+        self._retry = _retry(options)
+        site = Site(
+            url=f"{base_url}/chat/completions",
+            proxy=find_proxy(options.get("proxy"), base_url, trust_env=options.get("trust_env", True)),
+            other_site=other_site(base_url),
+            secret=key,
+        )
+        headers = {
+            "Authorization": Secret(f"Bearer {key}"),
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream, application/json",
+            # Compression would only hold tokens back.
+            "Accept-Encoding": "identity",
+            "User-Agent": f"siliconflow-async/{__version__}",
+        }
+        given = options.get("headers") or options.get("default_headers") or {}
+        replaced = {str(name).lower() for name in given}
+        headers = {name: value for name, value in headers.items() if name.lower() not in replaced}
+        headers |= check_headers(given)
+        self.chat = Chat(
+            CallSettings(
+                transport=Transport(site, self._pool),
+                headers=headers,
+                timeouts=self._timeouts,
+                retry=self._retry,
+                budget=self._budget,
+                max_event_size=_positive(options.get("max_event_size", 16 * _MIB), "max_event_size"),
+                max_body_size=_positive(options.get("max_body_size", 64 * _MIB), "max_body_size"),
+            )
+        )
+
+    def with_options(self, *, api_key: str | None = None, **options: Unpack[ClientOptions]) -> Self:
+        """Return a copy with other options, on the same pool and the same retry budget; closing one closes both."""
+        api_key = Secret(api_key) if isinstance(api_key, str) else None
+        check_keywords(options, ClientOptions.__annotations__.keys() - _POOL_OPTIONS)
+        client = object.__new__(type(self))
+        client._api_key = self._api_key if api_key is None else api_key
+        client._options = {**self._options, **options}
+        # The later of two names for one thing counts.
+        for name, other in (("timeout", "timeouts"), ("max_retries", "retry"), ("headers", "default_headers")):
+            if name in options and other not in options:
+                client._options.pop(other, None)  # type: ignore[misc]  # the names are literals of the tuple above
+            elif other in options and name not in options:
+                client._options.pop(name, None)  # type: ignore[misc]
+        client._pool = self._pool
+        client._budget = self._budget
+        client._apply()
+        return client
+
+    async def aclose(self) -> None:
+        """Abort what is open and close the connections of the running loop; further calls raise ClosedError."""
+        await self._pool.aclose()
+
+    async def close(self) -> None:
+        """`aclose()`, as the openai package names it."""
+        await self.aclose()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `aclose()` was called."""
+        return self._pool.closed
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<AsyncSiliconFlow {self.base_url}{' closed' if self.is_closed else ''}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # No key travels: the other side takes its own from its environment. Nor do sockets and TLS contexts.
+        options: dict[str, Any] = {
+            name: value for name, value in self._options.items() if name not in ("session", "ssl")
+        }
+        for name in ("headers", "default_headers"):
+            given = options.get(name)
+            if isinstance(given, Mapping):
+                checked = check_headers(given)
+                options[name] = {key: value for key, value in checked.items() if not isinstance(value, Secret)}
+        return functools.partial(type(self), **options), ()
+
+
+def _timeouts(options: ClientOptions) -> Timeouts:
+    timeouts = options.get("timeouts", Timeouts())
+    if not isinstance(timeouts, Timeouts):
+        raise ConfigurationError(f"timeouts must be a Timeouts, not {timeouts!r}; timeout= takes seconds")
+    return as_timeouts(options["timeout"], timeouts) if "timeout" in options else timeouts
+
+
+def _retry(options: ClientOptions) -> RetryPolicy:
+    retry = options.get("retry", RetryPolicy())
+    if not isinstance(retry, RetryPolicy):
+        raise ConfigurationError(f"retry must be a RetryPolicy, not {retry!r}; max_retries= takes a number")
+    if "max_retries" not in options:
+        return retry
+    retries = options["max_retries"]
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        raise ConfigurationError(f"max_retries must be an integer >= 0, not {retries!r}")
+    return msgspec.structs.replace(retry, max_attempts=retries + 1)
+
+
+def _positive(value: int, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} must be an integer >= 1, not {value!r}")
+    return value

@@ -1,0 +1,191 @@
+"""The parameters of a chat request, once, and how they become the body that is sent.
+
+Only what the caller set is sent, since the service's defaults change; None means not set. Values out of range go to
+the service, which knows its models; what JSON can't hold is refused here, by name, before a byte is sent.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Required, TypeAlias, TypedDict
+
+import msgspec
+
+from .errors import InvalidRequestError
+from .settings import check_keywords
+from .timeouts import Timeouts
+from .wire.structs import AssistantMessage
+
+__all__ = ["ChatParams", "MessageParam", "build_body", "check_names", "query_of"]
+
+MessageParam: TypeAlias = Mapping[str, Any] | AssistantMessage
+
+
+class ChatParams(TypedDict, total=False):
+    """Keywords of `create`, `stream` and their kin, with the ranges that SiliconFlow's chat page gave in 2026-11."""
+
+    # What to answer, and with what
+    model: Required[str]  # "org/name"; "Pro/…" is the paid copy of a free model
+    messages: Required[Iterable[MessageParam]]  # role system, user, assistant or tool; the answers' own messages too
+
+    # How much
+    max_tokens: int | None  # at least 1; the ceiling is the model's
+    n: int | None  # at least 1
+    stop: str | list[str] | None  # up to 4
+
+    # Sampling
+    temperature: float | None  # 0 … 2
+    top_p: float | None  # 0 … 1
+    top_k: int | None  # -1 (off), or 1 … 100
+    min_p: float | None  # 0 … 1; Qwen3
+    frequency_penalty: float | None  # -2 … 2
+    presence_penalty: float | None
+    repetition_penalty: float | None
+    logit_bias: Mapping[str, float] | None
+    seed: int | None
+
+    # Thinking
+    enable_thinking: bool | None  # hybrid models think unless told; others refuse it with 400, code 20015
+    thinking_budget: int | None  # 128 … 32768 tokens
+    reasoning_effort: str | None  # "high" or "max"
+
+    # Tools
+    tools: Iterable[Mapping[str, Any]] | None  # up to 128 functions
+    tool_choice: Literal["auto", "none", "required"] | Mapping[str, Any] | None
+    parallel_tool_calls: bool | None
+
+    # Form of the answer
+    logprobs: bool | None
+    top_logprobs: int | None
+    stream_options: Mapping[str, Any] | None
+    prefix: str | None  # continue this text
+    suffix: str | None  # with prefix: fill in what is between
+
+    # Not sent in the body
+    timeout: float | Timeouts | None  # seconds for the whole call, or the limits of all four clocks
+    extra_headers: Mapping[str, str | None] | None
+    extra_query: Mapping[str, str | int | float | bool] | None
+    extra_body: Mapping[str, Any] | None  # merged into the body last: for what this list doesn't know
+
+
+_NAMES = frozenset(ChatParams.__annotations__)
+_NOT_IN_BODY = frozenset({"timeout", "extra_headers", "extra_query", "extra_body"})
+
+
+def check_names(params: Mapping[str, Any], *others: str) -> None:
+    """Raise TypeError for a keyword that is no parameter, naming the nearest one, or for a required one left out."""
+    check_keywords(params, (*_NAMES, *others))
+    for name in ("model", "messages"):
+        if name not in params:
+            raise TypeError(f"missing required keyword argument: {name!r}")
+
+
+def build_body(params: Mapping[str, Any], *, stream: bool, response_format: Any = None) -> bytes:
+    """Return the JSON body; raise InvalidRequestError that names a parameter which can't be sent."""
+    body: dict[str, Any] = {}
+    for name, value in params.items():
+        if name in _NOT_IN_BODY or value is None:
+            continue
+        body[name] = _messages(value) if name == "messages" else _plain(value, name)
+    for name in ("model", "messages"):
+        if name not in body:
+            raise InvalidRequestError(f"{name} must not be None", param=name)
+    if response_format is not None:
+        body["response_format"] = _plain(response_format, "response_format")
+    if stream:
+        body["stream"] = True
+    extra = params.get("extra_body")
+    if extra is not None:
+        if not isinstance(extra, Mapping):
+            raise InvalidRequestError(f"extra_body must be a mapping, not {_kind(extra)}", param="extra_body")
+        body.update(_plain(extra, "extra_body"))
+    try:
+        return msgspec.json.encode(body)
+    except (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise _unencodable(body, error) from error
+
+
+def query_of(extra_query: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return query parameters as text."""
+    query = {}
+    for name, value in (extra_query or {}).items():
+        if isinstance(value, bool):
+            query[name] = "true" if value else "false"
+        elif isinstance(value, str | int | float):
+            query[name] = str(value)
+        else:
+            raise InvalidRequestError(f"extra_query[{name!r}]: {_kind(value)} can't be sent", param="extra_query")
+    return query
+
+
+def _messages(value: Any) -> list[Any]:
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise InvalidRequestError(f"messages must be a list of messages, not {_kind(value)}", param="messages")
+    return [_message(item, f"messages[{at}]") for at, item in enumerate(value)]
+
+
+def _message(value: Any, path: str) -> dict[str, Any]:
+    if isinstance(value, AssistantMessage):
+        message = value.to_dict()
+        if not value.tool_calls:
+            # Thinking models want their reasoning back on tool turns alone.
+            message.pop("reasoning_content", None)
+    else:
+        message = _plain(value, path)
+        if not isinstance(message, dict):
+            raise InvalidRequestError(f"{path}: a message must be a mapping, not {_kind(value)}", param="messages")
+    if message.get("content") is None and message.get("role") == "assistant":
+        # Some models refuse null, or no content at all, on a turn that calls tools.
+        message["content"] = ""
+    return message
+
+
+def _plain(value: Any, path: str) -> Any:
+    """Return the value as JSON will hold it; raise InvalidRequestError that says where it can't."""
+    if value is None or isinstance(value, str | bool | int):
+        return value.value if isinstance(value, enum.Enum) else value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidRequestError(f"{path}: {value} is not a JSON number", param=_param(path))
+        return value
+    try:
+        if isinstance(value, Mapping):
+            return {_key(key, path): _plain(item, f"{path}[{key!r}]") for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [_plain(item, f"{path}[{at}]") for at, item in enumerate(value)]
+        if isinstance(value, enum.Enum):
+            return _plain(value.value, path)
+        if hasattr(value, "to_dict"):  # the library's own structs
+            return _plain(value.to_dict(), path)
+        if hasattr(value, "model_dump"):  # pydantic models, such as other packages' messages
+            return _plain(value.model_dump(exclude_none=True), path)
+        if path in ("messages", "tools", "stop") and isinstance(value, Iterable) and not isinstance(value, bytes):
+            return _plain(list(value), path)
+    except RecursionError as error:
+        raise InvalidRequestError(f"{_param(path)} is nested too deep", param=_param(path)) from error
+    raise InvalidRequestError(f"{path}: {_kind(value)} can't be sent as JSON", param=_param(path))
+
+
+def _key(key: Any, path: str) -> str:
+    if isinstance(key, str):
+        return key
+    raise InvalidRequestError(f"{path}: the key {key!r} is not text", param=_param(path))
+
+
+def _unencodable(body: Mapping[str, Any], error: Exception) -> InvalidRequestError:
+    for name, value in body.items():
+        try:
+            msgspec.json.encode(value)
+        except (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError):
+            return InvalidRequestError(f"{name} can't be sent as JSON: {error}", param=name)
+    return InvalidRequestError(f"the request can't be sent as JSON: {error}")
+
+
+def _param(path: str) -> str:
+    return path.partition("[")[0]
+
+
+def _kind(value: Any) -> str:
+    return f"a value of type {type(value).__name__}"

@@ -1,0 +1,167 @@
+"""When to try again, and for how long to wait: policy, budget, and the loop that follows them.
+
+Only a call of which nothing had been given out is repeated. A retry needs a reason (`RetryPolicy.delay`), time left
+before the call's deadline, and credit in the client's budget, which keeps a dead service from being asked ever more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+
+from .errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    ConfigurationError,
+    RateLimitError,
+    SiliconFlowError,
+    StreamAPIError,
+    TruncatedStreamError,
+)
+from .wire.failures import status_of_code
+
+__all__ = ["RetryBudget", "RetryPolicy", "with_retries"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger("siliconflow_async")
+
+_MAX_CREDIT = 10.0
+_MINUTE_METERS = ("rpm", "tpm", "ipm", None)
+# A minute's meter takes about a minute to clear, so waits on it grow faster than those on a failing server.
+_RATE_LIMIT_GROWTH = 8
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How often and after what waits a call is repeated.
+
+    `max_attempts` counts the first one too. Before attempt n + 1 the wait is drawn evenly from 0 to `base` · 2ⁿ⁻¹
+    seconds (`base` · 8ⁿ for a rate limit by the minute), at most `cap`; what `Retry-After` asks for is waited instead,
+    and beyond `cap` the call fails at once. `budget` is the credit, in retries, that each call adds to the client's
+    budget. Status 500 is retried twice at most, 504 once; rate limits by the hour or day are not.
+    """
+
+    max_attempts: int = 4
+    base: float = 0.5
+    cap: float = 60.0
+    budget: float = 0.2
+
+    def __post_init__(self) -> None:
+        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
+            raise ConfigurationError(f"RetryPolicy: max_attempts must be an integer >= 1, not {self.max_attempts!r}")
+        for name in ("base", "cap", "budget"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise ConfigurationError(f"RetryPolicy: {name} must be a number >= 0, not {value!r}")
+
+    def delay(self, attempt: int, error: SiliconFlowError, rng: random.Random) -> float | None:
+        """Return the seconds to wait before trying again after the failure of `attempt` (from 1); None: don't."""
+        if attempt >= self.max_attempts or attempt > _most_retries(error):
+            return None
+        asked = error.retry_after if isinstance(error, APIStatusError) else None
+        if asked is not None:
+            return asked if asked <= self.cap else None
+        growth = _RATE_LIMIT_GROWTH**attempt if isinstance(error, RateLimitError) else 2 ** (attempt - 1)
+        return rng.uniform(0.0, min(self.cap, self.base * growth))
+
+
+def _most_retries(error: SiliconFlowError) -> float:
+    if isinstance(error, APITimeoutError):
+        return math.inf if error.clock in ("connect", "first_token") else 0
+    if isinstance(error, APIConnectionError):
+        return math.inf if error.transient else 0
+    if isinstance(error, TruncatedStreamError):
+        return math.inf if error.empty else 0
+    if isinstance(error, RateLimitError):
+        return math.inf if error.meter in _MINUTE_METERS else 0
+    if isinstance(error, APIStatusError):
+        return _most_retries_of(error.status if error.status >= 400 else status_of_code(error.code))
+    if isinstance(error, StreamAPIError):
+        return _most_retries_of(status_of_code(error.code))
+    return 0
+
+
+def _most_retries_of(status: int | None) -> float:
+    match status:
+        case 429 | 503:
+            return math.inf
+        case 504:
+            return 1
+        case 408:
+            return 2
+        case int() if status >= 500:
+            return 2
+        case _:
+            return 0
+
+
+class RetryBudget:
+    """The retries that a client may make, all its calls together.
+
+    Each call earns a share of a retry; credit is at most 10. The first 10 are an advance, paid back by the calls that
+    follow, so that n calls in a row to a dead service make at most n · (1 + share) requests once it is paid back.
+    """
+
+    def __init__(self) -> None:
+        self._credit = _MAX_CREDIT
+        self._advance = _MAX_CREDIT
+
+    def earn(self, share: float) -> None:
+        """Credit one call."""
+        if self._advance > 0:
+            self._advance -= share
+        else:
+            self._credit = min(_MAX_CREDIT, self._credit + share)
+
+    def draw(self) -> bool:
+        """Take one retry; False if there is none."""
+        if self._credit < 1:
+            return False
+        self._credit -= 1
+        return True
+
+
+async def with_retries(
+    call: Callable[[], Awaitable[T]],
+    *,
+    policy: RetryPolicy,
+    budget: RetryBudget,
+    deadline: float | None,
+    rng: random.Random,
+) -> T:
+    """Await `call()` until it succeeds or may not be repeated; its last error carries `attempts`."""
+    loop = asyncio.get_running_loop()
+    budget.earn(policy.budget)
+    attempt = 1
+    while True:
+        try:
+            return await call()
+        except SiliconFlowError as error:
+            error.attempts = attempt
+            delay = policy.delay(attempt, error, rng)
+            if delay is None or (deadline is not None and loop.time() + delay >= deadline) or not budget.draw():
+                raise
+            _log.warning("attempt %d failed (%s), trying again in %.2f s", attempt, _summary(error), delay)
+        await asyncio.sleep(delay)
+        attempt += 1
+
+
+def _summary(error: SiliconFlowError) -> str:
+    """Name an error without the service's words, which may quote the request."""
+    facts = [type(error).__name__]
+    if isinstance(error, APIStatusError):
+        facts.append(f"HTTP {error.status}")
+    if isinstance(error, APITimeoutError):
+        facts.append(error.clock)
+    for name in ("code", "trace_id"):
+        value = getattr(error, name, None)
+        if value is not None:
+            facts.append(f"{name} {value}")
+    return ", ".join(facts)

@@ -1,0 +1,313 @@
+"""One open answer as an async iterator of chunks.
+
+    async with client.chat.completions.stream(…) as stream:
+        async for chunk in stream: …
+        done = await stream.completion()
+
+A stream knows how it ended (`ended`) and what it held (`partial`), and gives out every chunk that had reached this
+machine before it raises. Leaving it in any way closes its connection at once, and a forgotten stream closes its own:
+nothing here forms a reference cycle, so the last reference is really the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from copy import copy
+from types import TracebackType
+from typing import Literal, Self, TypeAlias
+
+from .errors import (
+    APIStatusError,
+    APITimeoutError,
+    BusyError,
+    ClosedError,
+    EventTooLargeError,
+    MalformedStreamError,
+    SiliconFlowError,
+    StreamError,
+    TruncatedStreamError,
+)
+from .timeouts import Timeouts
+from .transport.body import Body, BodyBroken
+from .transport.clock import ClockExpired, StreamClock
+from .views import EventIterator, TextIterator
+from .wire.accumulate import Accumulator, has_progress
+from .wire.protocol import ChatProtocol
+from .wire.structs import ChatCompletion, ChatCompletionChunk, Timing
+
+__all__ = ["ChatStream", "Ended", "first_chunk"]
+
+Ended: TypeAlias = Literal["done", "finish", "truncated", "error", "malformed", "too_large", "timeout", "closed"]
+
+# After `[DONE]` the last bytes of the HTTP body may lag: reading them lets the connection serve again.
+_DRAIN_BYTES = 64 * 1024
+_DRAIN_SECONDS = 0.05
+
+
+class ChatStream:
+    """An open answer: iterate it for chunks, or use `text()`, `events()` or `completion()`.
+
+    `ended` is None while it is open, then "done" (`[DONE]` came), "finish" (it ended without, every choice finished),
+    "truncated", "error", "malformed", "too_large", "timeout" or "closed". `headers` have lower-case names; `trace_id`
+    is what SiliconFlow's support asks for.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_accumulator",
+        "_batch",
+        "_body",
+        "_clock",
+        "_end",
+        "_error",
+        "_first_token_at",
+        "_folded",
+        "_position",
+        "_protocol",
+        "_reading",
+        "_started_at",
+        "_timeouts",
+        "_total",
+        "ended",
+        "headers",
+        "loop",
+        "trace_id",
+    )
+
+    def __init__(
+        self,
+        body: Body,
+        clock: StreamClock,
+        *,
+        headers: dict[str, str],
+        timeouts: Timeouts,
+        started_at: float,
+        max_event_size: int,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.ended: Ended | None = None
+        self.headers = headers
+        self.trace_id = headers.get("x-siliconcloud-trace-id")
+        self._body = body
+        self._clock = clock
+        self._timeouts = timeouts
+        self._started_at = started_at
+        self._first_token_at: float | None = None
+        self._total: float | None = None
+        self._protocol = ChatProtocol(max_event_size)
+        self._accumulator = Accumulator()
+        # The chunks of the last read, how many of them were given out, and how many of those were folded.
+        self._batch: list[ChatCompletionChunk] = []
+        self._position = 0
+        self._folded = 0
+        self._reading = False
+        # What ended the body: b"" for its end, or the exception.
+        self._end: bytes | BodyBroken | ClockExpired | None = None
+        self._error: SiliconFlowError | None = None
+
+    def __repr__(self) -> str:
+        return f"<ChatStream {self.ended or 'open'} trace_id={self.trace_id!r}>"
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ChatCompletionChunk:
+        position = self._position
+        batch = self._batch
+        if position < len(batch):
+            self._position = position + 1
+            return batch[position]
+        if await self._fill():
+            self._position = 1
+            return self._batch[0]
+        raise StopAsyncIteration
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def __del__(self) -> None:
+        # Not there if __init__ failed.
+        body = getattr(self, "_body", None)
+        if body is not None and self.ended is None:
+            self._clock.stop()
+            body.abandon()
+
+    @property
+    def partial(self) -> ChatCompletion:
+        """The answer so far: the chunks given out; all that had arrived, once the stream has ended."""
+        self._fold()
+        answer = self._accumulator.completion()
+        answer.headers = self.headers
+        answer.trace_id = self.trace_id
+        answer.timing = self.timing
+        return answer
+
+    @property
+    def timing(self) -> Timing:
+        """Seconds from the call to the first token, and to the end; None for what has not come."""
+        first = self._first_token_at
+        return Timing(first - self._started_at if first is not None else None, self._total)
+
+    def text(self) -> TextIterator:
+        """Iterate the content of choice 0, piece by piece, empty pieces left out."""
+        return TextIterator(self)
+
+    def events(self) -> EventIterator:
+        """Iterate typed events, from `Started` to `Finished`; see `wire.events`."""
+        return EventIterator(self)
+
+    async def completion(self) -> ChatCompletion:
+        """Read what is left and return the whole answer; raise as iterating would."""
+        while await self._fill():
+            self._position = len(self._batch)
+        return self.partial
+
+    async def aclose(self) -> None:
+        """Close the connection at once. What had arrived stays in `partial`; further reading raises ClosedError."""
+        self.abort()
+
+    async def close(self) -> None:
+        """`aclose()`, as the openai package names it."""
+        self.abort()
+
+    def abort(self) -> None:
+        """`aclose()` for callers that can't await."""
+        if self.ended is not None:
+            return
+        self._fold()
+        complete = self._accumulator.finished
+        if self._end is None and not self._reading:
+            self._batch += self._protocol.feed(self._body.take_buffered())
+        self._position = len(self._batch)
+        self._conclude("finish" if complete else "closed")
+
+    async def _fill(self) -> bool:
+        """Wait for the next chunks; False at a good end, raise at any other."""
+        if self._position < len(self._batch):
+            return True
+        if self.ended is not None:
+            return self._ended_before()
+        if self._reading:
+            raise BusyError("another task is waiting for this stream")
+        self._reading = True
+        self._fold()
+        try:
+            while True:
+                protocol = self._protocol
+                if protocol.failure is not None:
+                    raise self._failed(protocol.failure)
+                if protocol.done:
+                    await self._finish_body()
+                    return False
+                if self._end is not None:
+                    self._judge_end(self._end)
+                    return False
+                if self._accumulator.progressed:
+                    self._accumulator.progressed = False
+                    self._clock.progress()
+                chunks = await self._read()
+                if chunks:
+                    if self._first_token_at is None and has_progress(chunks):
+                        self._first_token_at = self._clock.woke_at
+                        self._clock.first_token()
+                    self._batch = chunks
+                    self._position = self._folded = 0
+                    return True
+        except asyncio.CancelledError:
+            self._reading = False
+            self.abort()
+            raise
+        finally:
+            self._reading = False
+
+    async def _read(self) -> list[ChatCompletionChunk]:
+        try:
+            data = await self._body.read()
+        except (BodyBroken, ClockExpired) as end:
+            if self.ended is not None:
+                raise ClosedError("the stream was closed while it was being read") from None
+            self._end = end
+            return []
+        if data:
+            return self._protocol.feed(data)
+        self._end = data
+        return self._protocol.eof()
+
+    async def _finish_body(self) -> None:
+        try:
+            await self._body.drain(_DRAIN_BYTES, _DRAIN_SECONDS)
+        finally:
+            self._conclude("done")
+
+    def _judge_end(self, end: bytes | BodyBroken | ClockExpired) -> None:
+        """Decide what an end without `[DONE]` means."""
+        # Kept here, it would hold the frames that hold this stream.
+        self._end = b""
+        if self._accumulator.finished:
+            self._conclude("finish")
+            return
+        if isinstance(end, ClockExpired):
+            self._conclude("timeout")
+            seconds = self._timeouts.limit(end.clock)
+            error = APITimeoutError(clock=end.clock, seconds=seconds, partial=self.partial, trace_id=self.trace_id)
+            self._error = copy(error)
+            raise error from end
+        self._conclude("truncated")
+        how = f"broke off: {end}" if isinstance(end, BodyBroken) else "ended"
+        truncated = TruncatedStreamError(
+            f"the stream {how}, with neither a finish_reason nor [DONE]",
+            partial=self.partial,
+            trace_id=self.trace_id,
+            empty=not self._accumulator.begun,
+        )
+        self._error = copy(truncated)
+        raise truncated from (end if isinstance(end, BodyBroken) else None)
+
+    def _failed(self, failure: StreamError | APIStatusError) -> SiliconFlowError:
+        """Complete what the protocol can't know of its failure."""
+        # Raised, it would hold the frames that hold this stream: the protocol keeps a copy.
+        self._protocol.failure = None
+        if isinstance(failure, MalformedStreamError):
+            self._conclude("malformed")
+        elif isinstance(failure, EventTooLargeError):
+            self._conclude("too_large")
+        else:
+            self._conclude("error")
+        if isinstance(failure, APIStatusError):
+            failure.headers = self.headers
+        else:
+            failure.partial = self.partial
+            failure.trace_id = self.trace_id
+        self._error = copy(failure)
+        return failure
+
+    def _ended_before(self) -> bool:
+        if self._error is not None:
+            raise copy(self._error)
+        if self.ended == "closed":
+            raise ClosedError("the stream is closed")
+        return False
+
+    def _conclude(self, ended: Ended) -> None:
+        self._fold()
+        self.ended = ended
+        self._total = self.loop.time() - self._started_at
+        self._clock.stop()
+        self._body.abort()
+
+    def _fold(self) -> None:
+        """Fold the chunks that were given out since the last time."""
+        if self._folded < self._position:
+            self._accumulator.fold(self._batch[self._folded : self._position])
+            self._folded = self._position
+
+
+async def first_chunk(stream: ChatStream) -> ChatStream:
+    """Return the stream once its first chunk is there, or it has ended well without one; raise as reading would."""
+    await stream._fill()
+    return stream

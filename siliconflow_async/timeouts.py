@@ -1,0 +1,61 @@
+"""The limits of the four clocks."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from .errors import Clock, ConfigurationError
+
+__all__ = ["DEFAULT", "Timeouts", "as_timeouts"]
+
+Default: TypeAlias = Literal["default"]
+DEFAULT: Final[Default] = "default"
+
+_TOTAL_OF_WHOLE_ANSWER = 600.0
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits in seconds; None switches a clock off.
+
+    `connect`: name look-up, TCP and TLS, for each attempt; waiting for a free connection counts only in `total`.
+    `first_token`: from sending to the first content, reasoning, tool call or finish; for each attempt; streams only.
+    `idle`: between such events. It measures the server: it runs only while the caller waits with nothing buffered, and
+    keep-alive comments and empty deltas do not stop it.
+    `total`: all attempts, waits and the stream. DEFAULT means none for streams and 600 s for whole answers.
+    """
+
+    connect: float | None = 10.0
+    first_token: float | None = 300.0
+    idle: float | None = 300.0
+    total: float | Default | None = DEFAULT
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is None or (name == "total" and value == DEFAULT):
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ConfigurationError(
+                    f"timeout {name!r} must be a positive number of seconds or None, not {value!r}"
+                )
+
+    def total_for(self, *, streaming: bool) -> float | None:
+        """Return the limit of `total` for a stream or a whole answer."""
+        if self.total == DEFAULT:
+            return None if streaming else _TOTAL_OF_WHOLE_ANSWER
+        return self.total
+
+    def limit(self, clock: Clock) -> float | None:
+        """Return the limit of one clock as it was set, None for `total` left at its default."""
+        value = getattr(self, clock)
+        return value if isinstance(value, int | float) else None
+
+
+def as_timeouts(value: float | Timeouts | None, base: Timeouts) -> Timeouts:
+    """Read a `timeout=` argument: a Timeouts as it is, seconds (or None for no limit) as `total` over `base`."""
+    if isinstance(value, Timeouts):
+        return value
+    return msgspec.structs.replace(base, total=value)

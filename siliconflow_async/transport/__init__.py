@@ -1,0 +1,1 @@
+"""The wire on aiohttp: sessions, one request, its body, its clocks, and the mapping of what goes wrong."""

@@ -1,0 +1,108 @@
+"""The body of one answer: every byte that reached this machine, then how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from .clock import ClockExpired, StreamClock
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse
+
+    from ..timeouts import Timeouts
+
+__all__ = ["Body", "BodyBroken"]
+
+
+class BodyBroken(Exception):
+    """The body ended early; the cause says why. Only for use inside this package."""
+
+
+class Body:
+    """Read an open answer's body under its clock, and leave it."""
+
+    __slots__ = ("_clock", "_content", "_loop", "_pid", "_response", "_trouble")
+
+    def __init__(self, response: ClientResponse) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+        self._response = response
+        self._content = response.content
+        self._clock: StreamClock | None = None
+        self._trouble: Exception | None = None
+
+    def start_clock(self, timeouts: Timeouts, sent_at: float, deadline: float | None) -> StreamClock:
+        """Put the body under the clocks of a stream."""
+        self._clock = StreamClock(self._content, timeouts, sent_at, deadline)
+        return self._clock
+
+    async def read(self) -> bytes:
+        """Wait for bytes and return all there are; b"" at the end.
+
+        Raises `BodyBroken` or `ClockExpired`, but only once all that had arrived has been given out.
+        """
+        clock = self._clock
+        if self._trouble is None and clock is not None and clock.expired is not None:
+            self._trouble = ClockExpired(clock.expired)
+        if self._trouble is None:
+            if clock is not None:
+                clock.wait_begins()
+            try:
+                return await self._content.readany()
+            except Exception as error:  # whatever aiohttp stored: its own errors, OSError, our ClockExpired
+                # Its traceback holds this frame, and so this body.
+                self._trouble = error.with_traceback(None)
+            finally:
+                if clock is not None:
+                    clock.wait_ends()
+        data = self.take_buffered()
+        if data:
+            return data
+        if isinstance(self._trouble, ClockExpired):
+            raise self._trouble
+        raise BodyBroken(str(self._trouble) or type(self._trouble).__name__) from self._trouble
+
+    def take_buffered(self) -> bytes:
+        """Return the bytes that have arrived and were not read, though the connection may be gone."""
+        # aiohttp's reader raises its stored exception before it gives out what it holds.
+        self._content.set_exception(None)  # type: ignore[arg-type]  # None is how it starts
+        return self._content.read_nowait(-1)
+
+    async def drain(self, max_bytes: int, seconds: float) -> None:
+        """Read up to the end of the body, so that the connection can be used again; abort it if that takes too long."""
+        try:
+            async with asyncio.timeout(seconds):
+                while max_bytes > 0:
+                    data = await self._content.readany()
+                    if not data:
+                        return
+                    max_bytes -= len(data)
+        except Exception:  # the answer is complete: how the rest of its connection fares is nobody's concern
+            pass
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close the connection at once, TLS or not, unless the body has ended and given it back."""
+        connection = self._response.connection
+        if connection is None or self._loop.is_closed() or os.getpid() != self._pid:
+            return
+        transport = connection.transport
+        if transport is not None:
+            transport.abort()
+        self._response.close()
+
+    def abandon(self) -> None:
+        """Abort from a finalizer, which may run in any thread."""
+        if self._response.connection is None or self._loop.is_closed():
+            return
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if here:
+            self.abort()
+        else:
+            self._loop.call_soon_threadsafe(self.abort)

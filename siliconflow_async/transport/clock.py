@@ -1,0 +1,132 @@
+"""The clocks of an open stream, on one lazily armed timer of the loop.
+
+The timer knows the clock and the body's reader, never the stream, so that a forgotten stream can go. The reader only
+notes when it begins to wait; the timer, when it fires, looks whether a limit has really passed, and sleeps on if not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ..errors import Clock
+
+if TYPE_CHECKING:
+    from aiohttp import StreamReader
+
+    from ..timeouts import Timeouts
+
+__all__ = ["ClockExpired", "StreamClock"]
+
+_LATENESS = 0.05  # as a share of a limit
+
+
+class ClockExpired(Exception):
+    """The clock named in `clock` ran out; only for use inside this package."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.clock: Clock = clock
+
+
+class StreamClock:
+    """First-token, idle and total clock of one open answer.
+
+    Times are those of `loop.time()`, in seconds. `sent_at` is when the attempt's request was sent, `deadline` the
+    end of the whole call, or None.
+    """
+
+    __slots__ = (
+        "_content",
+        "_first_token_at",
+        "_handle",
+        "_idle",
+        "_loop",
+        "_step",
+        "_waited",
+        "_waiting_since",
+        "deadline",
+        "expired",
+        "woke_at",
+    )
+
+    def __init__(self, content: StreamReader, timeouts: Timeouts, sent_at: float, deadline: float | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._content = content
+        self._idle = timeouts.idle
+        # A timer that finds nobody waiting comes back no sooner than this, which bounds how late it can be.
+        self._step = _LATENESS * min(timeouts.idle or 1.0, timeouts.first_token or 1.0)
+        self._first_token_at: float | None = (
+            sent_at + timeouts.first_token if timeouts.first_token is not None else None
+        )
+        self.deadline = deadline
+        self.expired: Clock | None = None
+        self.woke_at = sent_at
+        self._waiting_since: float | None = None
+        # Time spent waiting for the server since its last event that counts, over all waits but the present one.
+        self._waited = 0.0
+        self._handle: asyncio.TimerHandle | None = None
+        self._arm(sent_at)
+
+    def wait_begins(self) -> None:
+        """Note that the reader waits for bytes."""
+        self._waiting_since = self._loop.time()
+
+    def wait_ends(self) -> None:
+        """Note that bytes came; whether they count, `progress` says."""
+        self.woke_at = now = self._loop.time()
+        if self._waiting_since is not None:
+            self._waited += now - self._waiting_since
+            self._waiting_since = None
+
+    def first_token(self) -> None:
+        """Note the first event that counts: from now on `idle` runs."""
+        self._first_token_at = None
+        self._waited = 0.0
+        self.stop()
+        self._arm(self._loop.time())
+
+    def progress(self) -> None:
+        """Note an event that counts."""
+        self._waited = 0.0
+
+    def stop(self) -> None:
+        """Stop for good."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _due(self, now: float) -> tuple[float, Clock] | None:
+        """Return when the server has been silent for too long if the reader waits from `now` on, and by which clock."""
+        if self._first_token_at is not None:
+            return self._first_token_at, "first_token"
+        if self._idle is None:
+            return None
+        since = now if self._waiting_since is None else self._waiting_since
+        return since + self._idle - self._waited, "idle"
+
+    def _arm(self, now: float) -> None:
+        due = self._due(now)
+        when = due[0] if due is not None else self.deadline
+        if when is None:
+            return
+        if self._waiting_since is None:
+            when = max(when, now + self._step)
+        if self.deadline is not None:
+            when = min(when, self.deadline)
+        self._handle = self._loop.call_at(when, self._fire)
+
+    def _fire(self) -> None:
+        self._handle = None
+        now = self._loop.time()
+        waiting = self._waiting_since is not None
+        due = self._due(now)
+        if self.deadline is not None and now >= self.deadline:
+            self.expired = "total"
+        elif waiting and due is not None and now >= due[0]:
+            self.expired = due[1]
+        else:
+            self._arm(now)
+            return
+        if waiting:
+            self._content.set_exception(ClockExpired(self.expired))

@@ -1,0 +1,269 @@
+"""One request and the beginning of its answer, under the connect, first-token and total clocks.
+
+Every exception of aiohttp ends here and becomes one of ours, its cause kept; `asyncio.CancelledError` passes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from ..errors import (
+    APIConnectionError,
+    APITimeoutError,
+    Clock,
+    ClosedError,
+    EventTooLargeError,
+    SiliconFlowError,
+    TruncatedStreamError,
+)
+from ..timeouts import Timeouts
+from ..wire.failures import MAX_ERROR_BODY, status_error
+from .body import Body, BodyBroken
+from .pool import SessionPool, connect_watcher
+
+__all__ = ["Answer", "Request", "Site", "Transport"]
+
+# aiohttp warns of larger bytes; from a file-like object it sends them in pieces and lets the loop breathe.
+_LARGE_BODY = 1024 * 1024
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What one call sends, on every attempt alike, and under which limits; `deadline` is a time of the loop."""
+
+    body: bytes
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    timeouts: Timeouts
+    started_at: float
+    deadline: float | None
+    streaming: bool
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """Where requests go: `url` of the endpoint, `proxy` or None, the other site's base to name on a wrong key."""
+
+    url: str
+    proxy: str | None
+    other_site: str | None
+    secret: str
+
+
+class Answer:
+    """An answer whose headers have come: `headers` have lower-case names, `sent_at` is a time of the loop."""
+
+    __slots__ = ("body", "headers", "response", "sent_at")
+
+    def __init__(self, response: aiohttp.ClientResponse, sent_at: float) -> None:
+        self.response = response
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+        self.sent_at = sent_at
+        self.body = Body(response)
+
+    @property
+    def trace_id(self) -> str | None:
+        return self.headers.get("x-siliconcloud-trace-id")
+
+
+class _Attempt:
+    """Watches one attempt get its connection, and moves its limit from clock to clock."""
+
+    def __init__(self, request: Request) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._request = request
+        self._scope: asyncio.Timeout | None = None
+        self.clock: Clock = "total"
+        self.sent_at = self._loop.time()
+        self.is_new = False
+        self.transport: asyncio.Transport | None = None
+
+    def limit(self) -> asyncio.Timeout:
+        self._scope = asyncio.timeout_at(self._request.deadline)
+        return self._scope
+
+    def connecting(self) -> None:
+        self.is_new = True
+        self._start("connect", self._request.timeouts.connect)
+
+    def connected(self, transport: asyncio.Transport | None) -> None:
+        self.transport = transport
+        self.sent_at = self._loop.time()
+        self._start("first_token", self._request.timeouts.first_token if self._request.streaming else None)
+
+    def abort(self) -> None:
+        # aiohttp closes the connection of a request that failed; over TLS that takes a farewell we don't wait for.
+        if self.transport is not None and not self._loop.is_closed():
+            self.transport.abort()
+
+    def _start(self, clock: Clock, seconds: float | None) -> None:
+        assert self._scope is not None
+        deadline = self._request.deadline
+        at = None if seconds is None else self._loop.time() + seconds
+        self.clock = "total"
+        if at is None or (deadline is not None and deadline <= at):
+            at = deadline
+        else:
+            self.clock = clock
+        self._scope.reschedule(at)
+
+
+class Transport:
+    """Sends requests to one site over a pool of sessions."""
+
+    def __init__(self, site: Site, pool: SessionPool) -> None:
+        self.site = site
+        self.pool = pool
+
+    async def open(self, request: Request) -> Answer:
+        """Send the request and return its answer once the headers have come with a status below 300.
+
+        Raises APIStatusError, APIConnectionError, APITimeoutError ("connect", "first_token" or "total"), ClosedError.
+        """
+        attempt = _Attempt(request)
+        async with _Mapped(attempt, self.pool, request):
+            return await self._open(request, attempt)
+
+    async def fetch(self, request: Request, max_body_size: int) -> tuple[Answer, bytes]:
+        """Send the request and return its answer with the whole body.
+
+        Raises what `open` raises, TruncatedStreamError if the body breaks off or is empty, EventTooLargeError if it is
+        larger than `max_body_size` bytes.
+        """
+        attempt = _Attempt(request)
+        async with _Mapped(attempt, self.pool, request):
+            answer = await self._open(request, attempt)
+            try:
+                body = await _read_whole(answer, max_body_size)
+            except BaseException:
+                answer.body.abort()
+                raise
+            return answer, body
+
+    async def _open(self, request: Request, attempt: _Attempt) -> Answer:
+        try:
+            answer = await self._send(request, attempt)
+        except (aiohttp.ServerDisconnectedError, ConnectionError):
+            # The server may drop a kept-alive connection while we write to it: that says nothing about the request.
+            if self.pool.borrowed or attempt.is_new or attempt.transport is None:
+                raise
+            attempt.transport = None
+            answer = await self._send(request, attempt)
+        if answer.response.status >= 300:
+            try:
+                body = await _read_start(answer.body)
+            finally:
+                answer.body.abort()
+            raise self._refusal(answer, body)
+        return answer
+
+    async def _send(self, request: Request, attempt: _Attempt) -> Answer:
+        session = await self.pool.get()
+        token = connect_watcher.set(attempt)
+        try:
+            response = await session.request(
+                "POST",
+                self.site.url,
+                data=request.body if len(request.body) < _LARGE_BODY else io.BytesIO(request.body),
+                headers=request.headers,
+                params=request.query or None,
+                allow_redirects=False,
+                proxy=self.site.proxy,
+                timeout=_no_limits(request.timeouts.connect if self.pool.borrowed else None),
+            )
+        finally:
+            connect_watcher.reset(token)
+        return Answer(response, attempt.sent_at)
+
+    def _refusal(self, answer: Answer, body: bytes) -> SiliconFlowError:
+        # Some gateways quote the key that they refuse.
+        body = body.replace(self.site.secret.encode(), b"***")
+        error = status_error(answer.response.status, body, answer.headers, other_site=self.site.other_site)
+        if 300 <= answer.response.status < 400:
+            error.hint = "redirects are never followed"
+        return error
+
+
+class _Mapped:
+    """Runs an attempt under its clocks; aborts its connection and maps the exception if it fails."""
+
+    __slots__ = ("_attempt", "_pool", "_request", "_scope")
+
+    def __init__(self, attempt: _Attempt, pool: SessionPool, request: Request) -> None:
+        self._attempt = attempt
+        self._pool = pool
+        self._request = request
+        self._scope = attempt.limit()
+
+    async def __aenter__(self) -> None:
+        await self._scope.__aenter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+        try:
+            await self._scope.__aexit__(kind, error, traceback)
+        except TimeoutError as timeout:
+            self._attempt.abort()
+            clock = self._attempt.clock
+            timeouts = self._request.timeouts
+            seconds = timeouts.total_for(streaming=self._request.streaming) if clock == "total" else None
+            raise APITimeoutError(clock=clock, seconds=seconds or timeouts.limit(clock)) from timeout
+        if error is None:
+            return
+        if not isinstance(error, SiliconFlowError):
+            self._attempt.abort()
+        if self._pool.closed and isinstance(error, Exception):
+            raise ClosedError("the client was closed during the call") from error
+        if isinstance(error, SiliconFlowError) or not isinstance(error, Exception):
+            return
+        raise _connection_error(error, self._request.timeouts) from error
+
+
+def _no_limits(sock_connect: float | None) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, connect=None, sock_connect=sock_connect, sock_read=None)
+
+
+def _connection_error(error: Exception, timeouts: Timeouts) -> APIConnectionError:
+    """Say what kept the answer from beginning; `transient` if another attempt may fare better."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):  # only where the session is borrowed
+        return APITimeoutError(clock="connect", seconds=timeouts.connect)
+    transient = isinstance(error, aiohttp.ClientConnectionError | OSError) and not isinstance(
+        error, aiohttp.ClientSSLError | ssl.SSLError
+    )
+    words = str(error) or type(error).__name__
+    return APIConnectionError(f"no answer from the service: {words}", transient=transient)
+
+
+async def _read_start(body: Body) -> bytes:
+    """Read as much of an error body as is kept; what breaks off is kept as far as it came."""
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        while size <= MAX_ERROR_BODY and (data := await body.read()):
+            pieces.append(data)
+            size += len(data)
+    except BodyBroken:
+        pass  # the status is what counts
+    return b"".join(pieces)[:MAX_ERROR_BODY]
+
+
+async def _read_whole(answer: Answer, max_size: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        while data := await answer.body.read():
+            pieces.append(data)
+            size += len(data)
+            if size > max_size:
+                raise EventTooLargeError(f"the answer is larger than {max_size} bytes", trace_id=answer.trace_id)
+    except BodyBroken as error:
+        raise TruncatedStreamError(
+            f"the answer broke off after {size} bytes: {error}", trace_id=answer.trace_id
+        ) from error
+    if not size:
+        raise TruncatedStreamError("the answer is empty", trace_id=answer.trace_id, empty=True)
+    return b"".join(pieces)
