@@ -1,0 +1,142 @@
+"""When a call is repeated: the policy by itself, and the budget."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from siliconflow_async import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    ClosedError,
+    ConfigurationError,
+    MalformedStreamError,
+    OverloadedError,
+    RateLimitError,
+    RetryPolicy,
+    ServerError,
+    SiliconFlowError,
+    StreamAPIError,
+    TruncatedStreamError,
+)
+from siliconflow_async.errors import BadRequestError, GatewayTimeoutError
+from siliconflow_async.retry import RetryBudget
+
+RNG = random.Random(7)
+
+
+def rate_limit(meter: str | None, **fields: Any) -> RateLimitError:
+    error = RateLimitError(status=429, **fields)
+    error.meter = meter
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "retries"),
+    [
+        (APIConnectionError(), 3),
+        (APIConnectionError(transient=False), 0),
+        (APITimeoutError(clock="connect"), 3),
+        (APITimeoutError(clock="first_token"), 3),
+        (APITimeoutError(clock="idle"), 0),
+        (APITimeoutError(clock="total"), 0),
+        (ServerError(status=500), 2),
+        (ServerError(status=502), 2),
+        (ServerError(status=408), 2),
+        (ServerError(status=522), 2),
+        (OverloadedError(status=503), 3),
+        (GatewayTimeoutError(status=504), 1),
+        (BadRequestError(status=400), 0),
+        (BadRequestError(status=409), 0),
+        (APIStatusError(status=302), 0),
+        (APIStatusError(status=200, code=50505), 3),
+        (APIStatusError(status=200, code=20015), 0),
+        (rate_limit("rpm"), 3),
+        (rate_limit("tpm"), 3),
+        (rate_limit(None), 3),
+        (rate_limit("rph"), 0),
+        (rate_limit("rpd"), 0),
+        (rate_limit("tpd"), 0),
+        (StreamAPIError(code=50505), 3),
+        (StreamAPIError(code=50507), 2),
+        (StreamAPIError(code=50501), 1),
+        (StreamAPIError(code=20015), 0),
+        (StreamAPIError(code="busy"), 0),
+        (TruncatedStreamError(empty=True), 3),
+        (TruncatedStreamError(), 0),
+        (MalformedStreamError(), 0),
+        (ClosedError(), 0),
+    ],
+)
+def test_each_failure_has_its_number_of_retries(error: SiliconFlowError, retries: int) -> None:
+    """500 twice, 504 once, what another try can't mend never, the rest up to max_attempts."""
+    policy = RetryPolicy()
+    delays = [policy.delay(attempt, error, RNG) for attempt in range(1, 6)]
+    assert [delay is not None for delay in delays] == [attempt <= retries for attempt in range(1, 6)]
+
+
+def test_waits_are_drawn_from_all_of_a_growing_range() -> None:
+    """Full jitter: waits fill the range from 0 to base · 2ⁿ⁻¹, up to the cap."""
+    policy = RetryPolicy(max_attempts=100, base=1.0, cap=10.0)
+    for attempt, ceiling in [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 10.0), (50, 10.0)]:
+        waits = [policy.delay(attempt, APIConnectionError(), RNG) or 0.0 for _ in range(500)]
+        assert 0.0 <= min(waits) < ceiling * 0.05
+        assert ceiling * 0.95 < max(waits) <= ceiling
+
+
+def test_a_minute_meter_is_given_longer() -> None:
+    """A rate limit by the minute gets ranges of 4, 32 and 60 seconds."""
+    policy = RetryPolicy()
+    tops = [max(policy.delay(n, rate_limit("tpm"), RNG) or 0.0 for _ in range(500)) for n in (1, 2, 3)]
+    assert 3.8 < tops[0] <= 4.0
+    assert 30.0 < tops[1] <= 32.0
+    assert 57.0 < tops[2] <= 60.0
+
+
+def test_retry_after_is_waited_for_up_to_the_cap() -> None:
+    """What the service asks for is waited, and beyond the cap there is no retry."""
+    policy = RetryPolicy(cap=5.0)
+    assert policy.delay(1, OverloadedError(status=503, retry_after=4.5), RNG) == 4.5
+    assert policy.delay(1, OverloadedError(status=503, retry_after=0.0), RNG) == 0.0
+    assert policy.delay(1, OverloadedError(status=503, retry_after=5.1), RNG) is None
+
+
+@pytest.mark.parametrize(
+    "bad", [{"max_attempts": 0}, {"max_attempts": 1.5}, {"base": -1}, {"cap": float("nan")}, {"budget": True}]
+)
+def test_a_policy_that_can_not_work_is_refused(bad: dict[str, Any]) -> None:
+    """Each field is checked, and named."""
+    with pytest.raises(ConfigurationError, match=next(iter(bad))):
+        RetryPolicy(**bad)
+
+
+@pytest.mark.parametrize("calls", [50, 51, 100, 1000, 10_000])
+def test_calls_in_a_row_to_a_dead_service_make_a_fifth_more_requests(calls: int) -> None:
+    """The budget bounds the retries of n calls by n / 5, once its advance is paid back."""
+    budget = RetryBudget()
+    retries = 0
+    for _ in range(calls):
+        budget.earn(0.2)
+        for _ in range(3):
+            retries += budget.draw()
+    assert retries <= calls * 0.2
+    assert retries >= calls * 0.2 - 10
+
+
+def test_a_first_call_has_credit() -> None:
+    """A client's first calls can retry in full."""
+    budget = RetryBudget()
+    budget.earn(0.2)
+    assert all(budget.draw() for _ in range(10))
+    assert not budget.draw()
+
+
+def test_credit_has_a_ceiling() -> None:
+    """A long quiet spell saves up ten retries and no more."""
+    budget = RetryBudget()
+    for _ in range(10_000):
+        budget.earn(0.2)
+    assert sum(budget.draw() for _ in range(100)) == 10
