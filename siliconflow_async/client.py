@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import ssl as ssl_module
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
@@ -19,8 +20,6 @@ from .transport.pool import SessionPool
 from .version import __version__
 
 if TYPE_CHECKING:
-    import ssl as ssl_module
-
     from aiohttp import ClientSession
 
 __all__ = ["AsyncSiliconFlow", "ClientOptions"]
@@ -74,6 +73,7 @@ class AsyncSiliconFlow:
         check_keywords(options, ClientOptions.__annotations__)
         self._api_key = api_key
         self._options = options
+        _check_pool_options(options)
         self._pool = SessionPool(
             max_connections=_positive(options.get("max_connections", 1000), "max_connections"),
             ssl=options.get("ssl"),
@@ -103,7 +103,7 @@ class AsyncSiliconFlow:
             "Accept-Encoding": "identity",
             "User-Agent": f"siliconflow-async/{__version__}",
         }
-        given = options.get("headers") or options.get("default_headers") or {}
+        given = {**(options.get("default_headers") or {}), **(options.get("headers") or {})}
         replaced = {str(name).lower() for name in given}
         headers = {name: value for name, value in headers.items() if name.lower() not in replaced}
         headers |= check_headers(given)
@@ -172,6 +172,14 @@ class AsyncSiliconFlow:
                 checked = check_headers(given)
                 options[name] = {key: value for key, value in checked.items() if not isinstance(value, Secret)}
         return functools.partial(type(self), **options), ()
+
+
+def _check_pool_options(options: ClientOptions) -> None:
+    context = options.get("ssl")
+    if context is not None and not isinstance(context, ssl_module.SSLContext):
+        raise ConfigurationError(f"ssl must be an ssl.SSLContext or None, not {context!r}: TLS is always verified")
+    if options.get("session") is not None and (context is not None or "max_connections" in options):
+        raise ConfigurationError("session= brings its own connections: ssl= and max_connections= go with it, not here")
 
 
 def _timeouts(options: ClientOptions) -> Timeouts:

@@ -148,7 +148,7 @@ class Transport:
     async def _open(self, request: Request, attempt: _Attempt) -> Answer:
         try:
             answer = await self._send(request, attempt)
-        except (aiohttp.ServerDisconnectedError, ConnectionError):
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError):
             # The server may drop a kept-alive connection while we write to it: that says nothing about the request.
             if self.pool.borrowed or attempt.is_new or attempt.transport is None:
                 raise
@@ -216,7 +216,7 @@ class _Mapped:
             return
         if not isinstance(error, SiliconFlowError):
             self._attempt.abort()
-        if self._pool.closed and isinstance(error, Exception):
+        if self._pool.closed and isinstance(error, Exception) and not isinstance(error, ClosedError):
             raise ClosedError("the client was closed during the call") from error
         if isinstance(error, SiliconFlowError) or not isinstance(error, Exception):
             return
