@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, Unpack, overload
 from .errors import APIStatusError, StreamError
 from .request import ChatParams, build_body, check_names, query_of
 from .retry import RetryBudget, RetryPolicy, with_retries
-from .settings import check_headers
+from .settings import replace_headers
 from .stream import ChatStream, first_chunk
 from .timeouts import Timeouts, as_timeouts
 from .transport.exchange import Request, Transport
@@ -123,11 +123,9 @@ class _Call:
         timeouts = as_timeouts(params["timeout"], settings.timeouts) if "timeout" in params else settings.timeouts
         started_at = asyncio.get_running_loop().time()
         total = timeouts.total_for(streaming=stream)
-        headers: Mapping[str, str] = settings.headers
-        if extra := params.get("extra_headers"):
-            dropped = {name.lower() for name in extra}
-            headers = {name: value for name, value in headers.items() if name.lower() not in dropped}
-            headers |= check_headers(extra)
+        headers = settings.headers
+        if (extra := params.get("extra_headers")) is not None:
+            headers = replace_headers(headers, extra)
         self._settings = settings
         self._request = Request(
             body=build_body(params, stream=stream, response_format=response_format),

@@ -13,7 +13,17 @@ import msgspec
 from .chat import CallSettings, Chat
 from .errors import ConfigurationError
 from .retry import RetryBudget, RetryPolicy
-from .settings import Secret, check_headers, check_keywords, find_key, find_proxy, other_site, parse_base_url
+from .settings import (
+    Secret,
+    check_headers,
+    check_keywords,
+    find_key,
+    find_proxy,
+    masked,
+    other_site,
+    parse_base_url,
+    replace_headers,
+)
 from .timeouts import Timeouts, as_timeouts
 from .transport.exchange import Site, Transport
 from .transport.pool import SessionPool
@@ -67,9 +77,11 @@ class AsyncSiliconFlow:
     `await client.aclose()`. Raises ConfigurationError for settings that can't work, TypeError for an unknown keyword.
     """
 
+    base_url: str = ""
+
     def __init__(self, api_key: str | None = None, **options: Unpack[ClientOptions]) -> None:
         # From here on the key is in no frame's locals but masked.
-        api_key = Secret(api_key) if isinstance(api_key, str) else None
+        api_key = masked(api_key)
         check_keywords(options, ClientOptions.__annotations__)
         self._api_key = api_key
         self._options = options
@@ -95,7 +107,7 @@ class AsyncSiliconFlow:
             other_site=other_site(base_url),
             secret=key,
         )
-        headers = {
+        headers: dict[str, str] = {
             "Authorization": Secret(f"Bearer {key}"),
             "Content-Type": "application/json",
             "Accept": "text/event-stream, application/json",
@@ -103,10 +115,8 @@ class AsyncSiliconFlow:
             "Accept-Encoding": "identity",
             "User-Agent": f"siliconflow-async/{__version__}",
         }
-        given = {**(options.get("default_headers") or {}), **(options.get("headers") or {})}
-        replaced = {str(name).lower() for name in given}
-        headers = {name: value for name, value in headers.items() if name.lower() not in replaced}
-        headers |= check_headers(given)
+        headers = replace_headers(headers, options.get("default_headers"))
+        headers = replace_headers(headers, options.get("headers"))
         self.chat = Chat(
             CallSettings(
                 transport=Transport(site, self._pool),
@@ -121,7 +131,7 @@ class AsyncSiliconFlow:
 
     def with_options(self, *, api_key: str | None = None, **options: Unpack[ClientOptions]) -> Self:
         """Return a copy with other options, on the same pool and the same retry budget; closing one closes both."""
-        api_key = Secret(api_key) if isinstance(api_key, str) else None
+        api_key = masked(api_key)
         check_keywords(options, ClientOptions.__annotations__.keys() - _POOL_OPTIONS)
         client = object.__new__(type(self))
         client._api_key = self._api_key if api_key is None else api_key
@@ -159,7 +169,9 @@ class AsyncSiliconFlow:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"<AsyncSiliconFlow {self.base_url}{' closed' if self.is_closed else ''}>"
+        # A traceback may show a client whose making failed.
+        pool: SessionPool | None = getattr(self, "_pool", None)
+        return f"<AsyncSiliconFlow {self.base_url}{' closed' if pool is not None and pool.closed else ''}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # No key travels: the other side takes its own from its environment. Nor do sockets and TLS contexts.

@@ -108,15 +108,21 @@ def build_body(params: Mapping[str, Any], *, stream: bool, response_format: Any 
 
 
 def query_of(extra_query: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return query parameters as text."""
-    query = {}
-    for name, value in (extra_query or {}).items():
-        if isinstance(value, bool):
-            query[name] = "true" if value else "false"
-        elif isinstance(value, str | int | float):
-            query[name] = str(value)
-        else:
+    """Return query parameters as text; raise InvalidRequestError for one that can't be sent."""
+    query: dict[str, str] = {}
+    if extra_query is None:
+        return query
+    if not isinstance(extra_query, Mapping):
+        raise InvalidRequestError(f"extra_query must be a mapping, not {_kind(extra_query)}", param="extra_query")
+    for name, value in extra_query.items():
+        if not isinstance(value, str | int | float):
             raise InvalidRequestError(f"extra_query[{name!r}]: {_kind(value)} can't be sent", param="extra_query")
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        try:
+            f"{_key(name, 'extra_query')}={text}".encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequestError(f"extra_query[{name!r}] can't be sent: {error}", param="extra_query") from error
+        query[name] = text
     return query
 
 
@@ -144,19 +150,24 @@ def _message(value: Any, path: str) -> dict[str, Any]:
 
 def _plain(value: Any, path: str) -> Any:
     """Return the value as JSON will hold it; raise InvalidRequestError that says where it can't."""
-    if value is None or isinstance(value, str | bool | int):
-        return value.value if isinstance(value, enum.Enum) else value
+    if isinstance(value, enum.Enum):
+        return _plain(value.value, path)
+    if value is None or isinstance(value, bool):
+        return value
+    # What derives from these, such as NumPy's float64, is what it derives from; msgspec takes the types themselves.
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidRequestError(f"{path}: {value} is not a JSON number", param=_param(path))
-        return value
+        return float.__float__(value)
     try:
         if isinstance(value, Mapping):
             return {_key(key, path): _plain(item, f"{path}[{key!r}]") for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [_plain(item, f"{path}[{at}]") for at, item in enumerate(value)]
-        if isinstance(value, enum.Enum):
-            return _plain(value.value, path)
         if hasattr(value, "to_dict"):  # the library's own structs
             return _plain(value.to_dict(), path)
         if hasattr(value, "model_dump"):  # pydantic models, such as other packages' messages
@@ -170,7 +181,7 @@ def _plain(value: Any, path: str) -> Any:
 
 def _key(key: Any, path: str) -> str:
     if isinstance(key, str):
-        return key
+        return str.__str__(key)
     raise InvalidRequestError(f"{path}: the key {key!r} is not text", param=_param(path))
 
 
@@ -180,7 +191,8 @@ def _unencodable(body: Mapping[str, Any], error: Exception) -> InvalidRequestErr
             msgspec.json.encode(value)
         except (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError):
             return InvalidRequestError(f"{name} can't be sent as JSON: {error}", param=name)
-    return InvalidRequestError(f"the request can't be sent as JSON: {error}")
+    # The names are this module's own, but for those of extra_body.
+    return InvalidRequestError(f"extra_body can't be sent as JSON: {error}", param="extra_body")
 
 
 def _param(path: str) -> str:

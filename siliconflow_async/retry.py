@@ -25,7 +25,7 @@ from .errors import (
     StreamAPIError,
     TruncatedStreamError,
 )
-from .wire.failures import status_of_code
+from .wire.failures import meter_of, status_of_code
 
 __all__ = ["RetryBudget", "RetryPolicy", "with_retries"]
 
@@ -68,7 +68,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         asked = error.retry_after if isinstance(error, APIStatusError) else None
         if asked is not None:
             return asked if asked <= self.cap else None
-        growth = _RATE_LIMIT_GROWTH**attempt if isinstance(error, RateLimitError) else 2 ** (attempt - 1)
+        growth = _RATE_LIMIT_GROWTH**attempt if _is_rate_limit(error) else 2 ** (attempt - 1)
         return rng.uniform(0.0, min(self.cap, self.base * growth))
 
 
@@ -79,13 +79,25 @@ def _most_retries(error: SiliconFlowError) -> float:
         return math.inf if error.transient else 0
     if isinstance(error, TruncatedStreamError):
         return math.inf if error.empty else 0
-    if isinstance(error, RateLimitError):
-        return math.inf if error.meter in _MINUTE_METERS else 0
+    if _is_rate_limit(error):
+        return math.inf if _meter(error) in _MINUTE_METERS else 0
     if isinstance(error, APIStatusError):
         return _most_retries_of(error.status if error.status >= 400 else status_of_code(error.code))
     if isinstance(error, StreamAPIError):
         return _most_retries_of(status_of_code(error.code))
     return 0
+
+
+def _is_rate_limit(error: SiliconFlowError) -> bool:
+    return isinstance(error, RateLimitError) or (
+        isinstance(error, StreamAPIError) and status_of_code(error.code) == 429
+    )
+
+
+def _meter(error: SiliconFlowError) -> str | None:
+    if isinstance(error, RateLimitError):
+        return error.meter
+    return meter_of(error.code, error.message) if isinstance(error, StreamAPIError) else None
 
 
 def _most_retries_of(status: int | None) -> float:

@@ -12,7 +12,17 @@ from urllib.request import getproxies, proxy_bypass
 
 from .errors import ConfigurationError
 
-__all__ = ["Secret", "check_headers", "check_keywords", "find_key", "find_proxy", "other_site", "parse_base_url"]
+__all__ = [
+    "Secret",
+    "check_headers",
+    "check_keywords",
+    "find_key",
+    "find_proxy",
+    "masked",
+    "other_site",
+    "parse_base_url",
+    "replace_headers",
+]
 
 DEFAULT_BASE_URL = "https://api.siliconflow.cn/v1"
 _ENDPOINT = "/chat/completions"
@@ -20,7 +30,10 @@ _SITES = {
     "api.siliconflow.cn": "https://api.siliconflow.com/v1",
     "api.siliconflow.com": "https://api.siliconflow.cn/v1",
 }
+_UNSENDABLE = re.compile("[\r\n\0\ud800-\udfff]")
 _SECRET_NAME = re.compile(r"auth|key|token|cookie|secret", re.IGNORECASE)
+# A password before the host, or what a query holds.
+_SECRET_PART = re.compile(r"(?<=//)[^/]*(?=@)|(?<=\?).+", re.DOTALL)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -31,6 +44,15 @@ class Secret(str):
 
     def __repr__(self) -> str:
         return "'***'"
+
+
+def masked(key: str | None) -> Secret | None:
+    """Return a key that no repr shows; raise ConfigurationError if it is no text."""
+    if key is None:
+        return None
+    if not isinstance(key, str):
+        raise ConfigurationError(f"the API key must be text, not {type(key).__name__}")
+    return Secret(key)
 
 
 def find_key(given: str | None) -> Secret:
@@ -55,19 +77,20 @@ def parse_base_url(given: str | None) -> str:
     `/chat/completions` is cut. Plain http to another machine warns: the key would travel in the clear.
     """
     text = os.environ.get("SILICONFLOW_BASE_URL") or DEFAULT_BASE_URL if given is None else given
+    shown = repr(_SECRET_PART.sub("***", text) if isinstance(text, str) else text)
     try:
         url = urlsplit(text.strip())
         port_is_valid = url.port is None or url.port >= 0
     except (ValueError, AttributeError) as error:
-        raise ConfigurationError(f"base_url {text!r} is not a URL: {error}") from error
+        raise ConfigurationError(f"base_url {shown} is not a URL: {error}") from error
     if url.scheme not in ("http", "https") or not url.hostname or not port_is_valid:
-        raise ConfigurationError(f"base_url {text!r} must begin with https:// (or http://) and a host")
+        raise ConfigurationError(f"base_url {shown} must begin with https:// (or http://) and a host")
     if url.username is not None or url.password is not None:
         raise ConfigurationError("base_url must not hold a user name or password")
-    if url.query or url.fragment or any(char.isspace() for char in url.geturl()):
-        raise ConfigurationError(f"base_url {text!r} must end with its path: no query, fragment or spaces")
+    if url.query or url.fragment or any(char.isspace() for char in text.strip()):
+        raise ConfigurationError(f"base_url {shown} must end with its path: no query, fragment or spaces")
     if url.scheme == "http" and not _is_loopback(url.hostname):
-        warnings.warn(f"base_url {text!r} is plain http: the API key travels unencrypted", UserWarning, stacklevel=4)
+        warnings.warn(f"base_url {shown} is plain http: the API key travels unencrypted", UserWarning, stacklevel=4)
     path = url.path.rstrip("/").removesuffix(_ENDPOINT).rstrip("/") or "/v1"
     return SplitResult(url.scheme, url.netloc, path, "", "").geturl()
 
@@ -88,16 +111,27 @@ def find_proxy(given: str | None, base_url: str, *, trust_env: bool) -> str | No
 
 def check_headers(headers: Mapping[str, str | None] | None) -> dict[str, str]:
     """Return headers that can be sent, those of None left out; raise ConfigurationError for one that can't."""
-    checked = {}
-    for name, value in (headers or {}).items():
-        if value is None:
-            continue
+    checked: dict[str, str] = {}
+    if headers is None:
+        return checked
+    if not isinstance(headers, Mapping):
+        raise ConfigurationError(f"headers must be a mapping of names to values, not a {type(headers).__name__}")
+    for name, value in headers.items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
             raise ConfigurationError(f"header name {name!r} can't be sent")
-        if not isinstance(value, str) or any(char in value for char in "\r\n\0"):
+        if value is None:
+            continue
+        if not isinstance(value, str) or _UNSENDABLE.search(value):
             raise ConfigurationError(f"the value of header {name!r} can't be sent: it must be text in one line")
         checked[name] = Secret(value) if _SECRET_NAME.search(name) else value
     return checked
+
+
+def replace_headers(headers: Mapping[str, str], given: Mapping[str, str | None] | None) -> dict[str, str]:
+    """Return headers with those given in place of the ones of the same name in any case, those of None left out."""
+    checked = check_headers(given)
+    names = {name.lower() for name in given or ()}
+    return {name: value for name, value in headers.items() if name.lower() not in names} | checked
 
 
 def check_keywords(given: Iterable[str], known: Iterable[str]) -> None:

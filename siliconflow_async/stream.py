@@ -258,7 +258,7 @@ class ChatStream:
             self._error = copy(error)
             raise error from end
         self._conclude("truncated")
-        how = f"broke off: {end}" if isinstance(end, BodyBroken) else "ended"
+        how = f"broke off ({end})" if isinstance(end, BodyBroken) else "ended"
         truncated = TruncatedStreamError(
             f"the stream {how}, with neither a finish_reason nor [DONE]",
             partial=self.partial,

@@ -62,7 +62,8 @@ class Body:
             return data
         if isinstance(self._trouble, ClockExpired):
             raise self._trouble
-        raise BodyBroken(str(self._trouble) or type(self._trouble).__name__) from self._trouble
+        # aiohttp's own words speak of a 400 that nobody sent; they are in the cause.
+        raise BodyBroken(type(self._trouble).__name__) from self._trouble
 
     def take_buffered(self) -> bytes:
         """Return the bytes that have arrived and were not read, though the connection may be gone."""

@@ -156,7 +156,8 @@ class Transport:
             answer = await self._send(request, attempt)
         if answer.response.status >= 300:
             try:
-                body = await _read_start(answer.body)
+                # Some gateways quote the key that they refuse.
+                body = (await _read_start(answer.body)).replace(self.site.secret.encode(), b"***")
             finally:
                 answer.body.abort()
             raise self._refusal(answer, body)
@@ -181,8 +182,6 @@ class Transport:
         return Answer(response, attempt.sent_at)
 
     def _refusal(self, answer: Answer, body: bytes) -> SiliconFlowError:
-        # Some gateways quote the key that they refuse.
-        body = body.replace(self.site.secret.encode(), b"***")
         error = status_error(answer.response.status, body, answer.headers, other_site=self.site.other_site)
         if 300 <= answer.response.status < 400:
             error.hint = "redirects are never followed"
@@ -262,7 +261,7 @@ async def _read_whole(answer: Answer, max_size: int) -> bytes:
                 raise EventTooLargeError(f"the answer is larger than {max_size} bytes", trace_id=answer.trace_id)
     except BodyBroken as error:
         raise TruncatedStreamError(
-            f"the answer broke off after {size} bytes: {error}", trace_id=answer.trace_id
+            f"the answer broke off after {size} bytes ({error})", trace_id=answer.trace_id
         ) from error
     if not size:
         raise TruncatedStreamError("the answer is empty", trace_id=answer.trace_id, empty=True)

@@ -30,7 +30,7 @@ from ..errors import (
 )
 from . import jsontext
 
-__all__ = ["MAX_ERROR_BODY", "error_in", "retry_after", "status_error", "status_of_code"]
+__all__ = ["MAX_ERROR_BODY", "error_in", "meter_of", "retry_after", "status_error", "status_of_code"]
 
 MAX_ERROR_BODY = 64 * 1024
 
@@ -140,7 +140,7 @@ def status_error(
         hint=hint,
     )
     if isinstance(error, RateLimitError):
-        error.meter = _meter(code, message)
+        error.meter = meter_of(code, message)
     return error
 
 
@@ -204,7 +204,8 @@ def _class_of(status: int, code: int | str | None, message: str) -> type[APIStat
     return by_code if by_code is not None and issubclass(by_code, error_class) else error_class
 
 
-def _meter(code: int | str | None, message: str) -> str | None:
+def meter_of(code: int | str | None, message: str) -> str | None:
+    """Return the rate meter that a code or a message names: "rpm", "tpm", …; None if neither does."""
     number = _number(code)
     if number in _METERS:
         return _METERS[number]
