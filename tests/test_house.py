@@ -1,0 +1,225 @@
+"""The house's walls: which room may import which, and who may touch the network.
+
+A room is a module or package directly in `siliconflow_async`; `__init__` is the facade. Imports are read from the
+source, those under TYPE_CHECKING apart from those that run, so that imports inside functions count too.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import siliconflow_async
+
+NAME = "siliconflow_async"
+ROOT = Path(siliconflow_async.__file__).parent
+
+# room: the rooms that it may import. Data flows one way, so this is a graph without cycles.
+ALLOWED = {
+    "errors": set(),
+    "version": set(),
+    "testing": set(),
+    "timeouts": {"errors"},
+    "settings": {"errors"},
+    "wire": {"errors"},
+    "transport": {"errors", "timeouts", "wire"},
+    "views": {"errors", "wire"},
+    "stream": {"errors", "timeouts", "transport", "views", "wire"},
+    "retry": {"errors", "timeouts", "wire"},
+    "request": {"errors", "settings", "timeouts", "wire"},
+    "chat": {"errors", "request", "retry", "settings", "stream", "timeouts", "transport", "views", "wire"},
+    "client": {"chat", "errors", "retry", "settings", "timeouts", "transport", "version"},
+    "__init__": {"client", "errors", "request", "retry", "stream", "timeouts", "version", "views", "wire"},
+    "cli": {"__init__", "errors", "testing", "version", "wire"},
+    "__main__": {"cli"},
+}
+
+# The same for annotations alone, which no import at run time follows.
+ALLOWED_FOR_TYPES = {
+    "errors": {"wire"},
+    "views": {"stream"},
+}
+
+# third-party package: the rooms that may import it at run time. Nothing else may be imported by any.
+THIRD_PARTY = {
+    "aiohttp": {"transport", "testing", "cli"},
+    "anyio": ALLOWED.keys() - {"wire"},
+    "click": {"cli"},
+    "msgspec": ALLOWED.keys(),
+    "pytest": {"testing"},
+}
+
+IO = {
+    "anyio",
+    "asyncio",
+    "concurrent",
+    "multiprocessing",
+    "selectors",
+    "signal",
+    "socket",
+    "ssl",
+    "subprocess",
+    "threading",
+}
+DRAWERS = {"_internal", "common", "helpers", "misc", "types", "util", "utils"}
+MAX_LINES = 350
+
+
+class Import(NamedTuple):
+    target: str  # the dotted name of a module
+    for_types: bool
+    in_function: bool
+
+
+def dotted(path: Path) -> str:
+    parts = [NAME, *path.relative_to(ROOT).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PATHS = {dotted(path): path for path in sorted(ROOT.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_bytes()) for name, path in PATHS.items()}
+
+
+def room(module: str) -> str:
+    """The room of one of our modules."""
+    _, _, inside = module.partition(".")
+    return inside.partition(".")[0] or "__init__"
+
+
+def imports(module: str) -> Iterator[Import]:
+    """Every import of a module, with the names of our modules in full."""
+    yield from walk(TREES[module], module, for_types=False, in_function=False)
+
+
+def walk(node: ast.AST, module: str, *, for_types: bool, in_function: bool) -> Iterator[Import]:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        for target in targets(node, module):
+            yield Import(target, for_types, in_function)
+    elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        assert ast.unparse(node.test) == "TYPE_CHECKING"
+        for child in node.body:
+            yield from walk(child, module, for_types=True, in_function=in_function)
+        for child in node.orelse:
+            yield from walk(child, module, for_types=for_types, in_function=in_function)
+    else:
+        in_function = in_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, module, for_types=for_types, in_function=in_function)
+
+
+def targets(node: ast.Import | ast.ImportFrom, module: str) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+        return
+    base = node.module or ""
+    if node.level:
+        package = module.split(".")
+        up = node.level - (PATHS[module].name == "__init__.py")
+        base = ".".join(filter(None, [*package[: len(package) - up], base]))
+    for alias in node.names:
+        inner = f"{base}.{alias.name}"
+        yield inner if inner in PATHS else base
+
+
+def neighbours(of: str, *, for_types: bool) -> set[str]:
+    """The other rooms that a room imports."""
+    found = {
+        room(item.target)
+        for module in PATHS
+        if room(module) == of
+        for item in imports(module)
+        if item.for_types == for_types and item.target.partition(".")[0] == NAME
+    }
+    return found - {of}
+
+
+def test_every_room_is_in_the_table() -> None:
+    assert {room(module) for module in PATHS} == ALLOWED.keys()
+
+
+def test_the_table_has_no_cycle() -> None:
+    TopologicalSorter(ALLOWED).prepare()
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_a_room_imports_only_the_rooms_below_it(name: str) -> None:
+    assert neighbours(name, for_types=False) <= ALLOWED[name]
+    assert neighbours(name, for_types=True) <= ALLOWED[name] | ALLOWED_FOR_TYPES.get(name, set())
+
+
+@pytest.mark.parametrize("module", PATHS)
+def test_a_module_imports_only_known_packages_where_they_belong(module: str) -> None:
+    packages = {item.target.partition(".")[0] for item in imports(module) if not item.for_types}
+    foreign = packages - sys.stdlib_module_names - {NAME}
+    assert {package for package in foreign if room(module) not in THIRD_PARTY.get(package, ())} == set()
+
+
+@pytest.mark.parametrize("module", [module for module in PATHS if room(module) == "wire"])
+def test_the_wire_never_waits(module: str) -> None:
+    """No I/O, no thread, no coroutine, no sleep."""
+    assert {item.target.partition(".")[0] for item in imports(module)}.isdisjoint(IO)
+    waits = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
+    nodes = list(ast.walk(TREES[module]))
+    assert not [node for node in nodes if isinstance(node, waits)]
+    assert not [node for node in nodes if isinstance(node, ast.Attribute) and node.attr == "sleep"]
+
+
+def test_the_pytest_plugin_imports_only_pytest_until_its_fixture_is_used() -> None:
+    plugin = f"{NAME}.testing.pytest_plugin"
+    early = {item.target for item in imports(plugin) if not item.for_types and not item.in_function}
+    assert early == {"__future__", "typing", "pytest"}
+
+
+@pytest.mark.parametrize("module", PATHS)
+def test_a_module_is_short_and_is_no_drawer(module: str) -> None:
+    assert len(PATHS[module].read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+    assert DRAWERS.isdisjoint(module.split("."))
+
+
+@pytest.mark.parametrize("module", PATHS)
+def test_no_module_makes_its_names_when_asked(module: str) -> None:
+    """Imports are what they seem: no module-level `__getattr__`, no star, no import by string."""
+    tree = TREES[module]
+    assert not [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "__getattr__"]
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(names=names):
+                assert "*" not in [alias.name for alias in names]
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                assert name not in ("__import__", "import_module")
+
+
+class TestFacade:
+    """`siliconflow_async/__init__.py`: explicit re-exports, one `__all__`, no logic."""
+
+    BODY = TREES[NAME].body
+
+    def test_it_is_a_docstring_imports_and_all(self) -> None:
+        docstring, *middle, last = self.BODY
+        assert isinstance(docstring, ast.Expr)
+        assert ast.get_docstring(TREES[NAME])
+        assert [node for node in middle if not isinstance(node, ast.ImportFrom)] == []
+        assert isinstance(last, ast.Assign)
+        assert ast.unparse(last.targets[0]) == "__all__"
+
+    def test_all_is_sorted_and_holds_everything_imported(self) -> None:
+        imported = [alias for node in self.BODY if isinstance(node, ast.ImportFrom) for alias in node.names]
+        assert [alias.asname for alias in imported if alias.asname] == []
+        names = siliconflow_async.__all__
+        assert sorted(names) == sorted(alias.name for alias in imported)
+        assert names == sorted(names, key=constants_then_classes)
+
+    def test_every_exception_is_exported(self) -> None:
+        errors = {node.name for node in TREES[f"{NAME}.errors"].body if isinstance(node, ast.ClassDef)}
+        assert errors <= set(siliconflow_async.__all__)
+
+
+def constants_then_classes(name: str) -> tuple[int, str]:
+    """The order of ruff's RUF022."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
