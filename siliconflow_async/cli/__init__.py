@@ -1,0 +1,31 @@
+"""The command line: `siliconflow-async`, and `python -m siliconflow_async`.
+
+Exit codes:
+0    done; `serve` stopped by Ctrl-C too, since nothing else ends it
+1    the service refused, the connection failed, or the answer broke off; what had arrived was printed
+2    nothing was sent: wrong usage, no key, no prompt, a base URL or a port that can't be used
+130  Ctrl-C
+141  whoever read the output has left, as in `| head`
+"""
+
+import sys
+
+__all__ = ["main"]
+
+_NO_CLICK = 'siliconflow-async: the command line is an extra: pip install "siliconflow-async[cli]"'
+
+
+def main() -> None:
+    """Run the command line on `sys.argv`; ends with `SystemExit`."""
+    try:
+        # Here and not above: without the extra there is one line that helps, not a traceback.
+        from siliconflow_async.cli.app import app
+
+        app(prog_name="siliconflow-async")
+    except ModuleNotFoundError as error:
+        if error.name != "click":
+            raise
+        print(_NO_CLICK, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

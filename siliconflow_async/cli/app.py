@@ -1,0 +1,167 @@
+"""The commands and their options: arguments and environment in, exit code out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Coroutine
+from typing import Any, NoReturn
+
+import click
+
+from siliconflow_async.cli import interrupt
+from siliconflow_async.cli.chat import Chat, chat
+from siliconflow_async.cli.screen import CannotWrite, Hangup, Screen
+from siliconflow_async.cli.serve import Serving, serve
+from siliconflow_async.version import __version__
+
+__all__ = ["app"]
+
+_EXITS = (
+    "Exit codes: 0 done; 1 the service refused or the answer broke off; 2 nothing was sent; 130 Ctrl-C; "
+    "141 the reader of the output left."
+)
+_NO_KEY = (
+    'error: no API key. Set SILICONFLOW_API_KEY to yours, or try it without one: siliconflow-async chat --demo "Hello"'
+)
+_NO_PROMPT = 'error: no prompt. Give it as an argument, or pipe it in: echo "Hello" | siliconflow-async chat'
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # click would end with 1.
+            ctx.exit(130)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXITS)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def app() -> None:
+    """Chat with SiliconFlow's models, or run a stand-in for the service."""
+
+
+@app.command("chat", epilog=_EXITS)
+@click.argument("prompt", required=False)
+@click.option(
+    "--model",
+    "-m",
+    default="Qwen/Qwen3-8B",
+    envvar="SILICONFLOW_MODEL",
+    show_default=True,
+    show_envvar=True,
+    help="The model's name.",
+)
+@click.option("--system", "-s", help="A system message.")
+@click.option(
+    "--thinking/--no-thinking", default=None, help="Switch a hybrid model's thinking; left out: as the model does."
+)
+@click.option("--max-tokens", type=int, help="The most tokens to generate.")
+@click.option("--json", is_flag=True, help="Print each event as a line of JSON.")
+@click.option("--demo", is_flag=True, help="Ask a stand-in on this machine; needs no key.")
+@click.option("--base-url", help="Another service; else SILICONFLOW_BASE_URL, else SiliconFlow.")
+def _chat(
+    prompt: str | None,
+    model: str,
+    system: str | None,
+    thinking: bool | None,
+    max_tokens: int | None,
+    json: bool,
+    demo: bool,
+    base_url: str | None,
+) -> None:
+    """Stream the answer to one prompt.
+
+    PROMPT is what to ask; from stdin if left out or `-`. The key comes from SILICONFLOW_API_KEY.
+    """
+    screen = Screen()
+    if demo and base_url is not None:
+        _refuse(screen, "error: --demo brings its own service; leave --base-url out")
+    if not demo and not os.environ.get("SILICONFLOW_API_KEY", "").strip():
+        _refuse(screen, _NO_KEY)
+    asked = _read_stdin(asked_for=prompt == "-") if prompt is None or prompt == "-" else prompt
+    if not asked.strip():
+        _refuse(screen, _NO_PROMPT)
+    options = Chat(
+        prompt=_sound(asked),
+        model=_sound(model),
+        system=None if system is None else _sound(system),
+        thinking=thinking,
+        max_tokens=max_tokens,
+        json=json,
+        demo=demo,
+        base_url=base_url,
+    )
+    _run(chat(options, screen), screen)
+
+
+@app.command("serve", epilog=_EXITS)
+@click.option(
+    "--port",
+    "-p",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Where to listen; 0 takes a free port.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--tokens-per-second", type=float, help="The pace of answers; left out: as fast as it goes.")
+@click.option("--api-key", help="The only key that is valid; left out: any key.")
+@click.option("--model", "-m", "models", multiple=True, help="A model that exists (repeat it); left out: any org/name.")
+def _serve(port: int, host: str, tokens_per_second: float | None, api_key: str | None, models: tuple[str, ...]) -> None:
+    """Run a stand-in for SiliconFlow's chat service. Prints its base URL; Ctrl-C stops it, with exit code 0."""
+    screen = Screen()
+    options = Serving(host, port, tokens_per_second, api_key, models)
+    _run(serve(options, screen), screen, interrupted=0)
+
+
+def _run(command: Coroutine[Any, Any, int], screen: Screen, *, interrupted: int = 130) -> None:
+    _show_library_notes(screen)
+    try:
+        code = interrupt.run(command, interrupted=interrupted)
+    except Hangup:
+        code = 141
+    except CannotWrite as error:
+        screen.notice(f"error: can't write: {error}")
+        code = 1
+    sys.exit(code)
+
+
+class _Notes(logging.Handler):
+    """Shows what the library logs, which is retries: without a word, waiting looks like hanging."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__(logging.WARNING)
+        self._screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._screen.notice(record.getMessage())
+
+
+def _show_library_notes(screen: Screen) -> None:
+    logging.getLogger("siliconflow_async").addHandler(_Notes(screen))
+    warnings.showwarning = lambda message, *_: screen.notice(f"warning: {message}")
+
+
+def _refuse(screen: Screen, why: str) -> NoReturn:
+    screen.notice(why)
+    sys.exit(2)
+
+
+def _read_stdin(*, asked_for: bool) -> str:
+    """Return what stdin holds, or "" where nobody meant it to be read."""
+    if sys.stdin is None or (sys.stdin.isatty() and not asked_for):
+        return ""
+    return sys.stdin.buffer.read().decode("utf-8-sig", errors="replace").rstrip("\r\n")
+
+
+def _sound(text: str) -> str:
+    """Return text that can be sent: what the locale could not decode is read as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(text).decode(errors="replace")
+    return text

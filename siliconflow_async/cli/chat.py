@@ -1,0 +1,143 @@
+"""`chat`: one prompt, one streamed answer, one closing line."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from siliconflow_async import (
+    AsyncSiliconFlow,
+    ChatCompletion,
+    ConfigurationError,
+    ContentDelta,
+    ErrorEvent,
+    Event,
+    InvalidRequestError,
+    ReasoningDelta,
+    SiliconFlowError,
+    ToolCallDone,
+)
+from siliconflow_async.cli.screen import Screen
+from siliconflow_async.testing import FakeSiliconFlow
+
+__all__ = ["Chat", "chat", "closing_line"]
+
+_DEMO_PACE = 60.0
+
+
+class Chat(NamedTuple):
+    """What to ask, and how; the names are those of the options. None is not sent."""
+
+    prompt: str
+    model: str
+    system: str | None = None
+    thinking: bool | None = None
+    max_tokens: int | None = None
+    json: bool = False
+    demo: bool = False
+    base_url: str | None = None
+
+
+async def chat(options: Chat, screen: Screen) -> int:
+    """Stream the answer to the screen; return the exit code."""
+    try:
+        if options.demo:
+            async with FakeSiliconFlow(tokens_per_second=_DEMO_PACE) as server:
+                screen.notice(f"demo: a stand-in on this machine answers, at {server.base_url}; no key is needed")
+                # A proxy of the environment would not find this machine.
+                client = AsyncSiliconFlow(api_key="demo", base_url=server.base_url, trust_env=False)
+                await _stream(client, options, screen)
+        else:
+            await _stream(AsyncSiliconFlow(base_url=options.base_url), options, screen)
+    except SiliconFlowError as error:
+        if options.json:
+            screen.line(error_event(error).to_json())
+        else:
+            screen.notice(f"error: {type(error).__name__}: {_with_trace_id(error)}")
+        return 2 if isinstance(error, ConfigurationError | InvalidRequestError) else 1
+    return 0
+
+
+async def _stream(client: AsyncSiliconFlow, options: Chat, screen: Screen) -> None:
+    messages = [{"role": "user", "content": options.prompt}]
+    if options.system is not None:
+        messages.insert(0, {"role": "system", "content": options.system})
+    tokens = 0
+    try:
+        async with (
+            client,
+            client.chat.completions.stream(
+                model=options.model,
+                messages=messages,
+                enable_thinking=options.thinking,
+                max_tokens=options.max_tokens,
+            ) as stream,
+        ):
+            async for event in stream.events():
+                tokens += isinstance(event, ContentDelta | ReasoningDelta)
+                if options.json:
+                    screen.line(event.to_json())
+                else:
+                    _show(event, screen)
+            done = await stream.completion()
+    finally:
+        screen.end_line()
+    screen.notice(closing_line(done, deltas=tokens))
+
+
+def _show(event: Event, screen: Screen) -> None:
+    match event:
+        case ContentDelta(text=text):
+            screen.content(text)
+        case ReasoningDelta(text=text):
+            screen.reasoning(text)
+        case ToolCallDone(name=name, arguments=arguments):
+            screen.notice(f"tool call: {name} {arguments}")
+        case _:
+            pass
+
+
+def closing_line(done: ChatCompletion, *, deltas: int) -> str:
+    """Return what an answer cost and how fast it came.
+
+    deltas: how many pieces of text came; about one token each, for servers that don't report usage.
+    """
+    usage = done.usage
+    tokens = usage.completion_tokens if usage is not None else deltas
+    details = usage.completion_tokens_details if usage is not None else None
+    thought = details.reasoning_tokens if details is not None else None
+    parts = [
+        done.model,
+        f"{'' if usage is not None else '~'}{tokens} tokens" + (f" ({thought} reasoning)" * bool(thought)),
+    ]
+    first, total = done.timing.first_token, done.timing.total
+    if first is not None:
+        parts.append(f"first token after {first:.2f} s")
+    rate = _rate(tokens, first, total)
+    if rate is not None:
+        parts.append(f"{rate:.1f} tokens/s")
+    if done.finish_reason not in (None, "stop"):
+        parts.append(f"finish reason {done.finish_reason}")
+    if done.trace_id:
+        parts.append(f"trace id {done.trace_id}")
+    return ", ".join(parts)
+
+
+def _rate(tokens: int, first: float | None, total: float | None) -> float | None:
+    """Return tokens per second: those after the first, over the time after it; if all came at once, over all of it."""
+    if not tokens or not total:
+        return None
+    after = total - (first or 0.0)
+    if tokens > 1 and first is not None and after >= 0.001:
+        return (tokens - 1) / after
+    return tokens / total
+
+
+def error_event(error: SiliconFlowError) -> ErrorEvent:
+    """Return a failure as the last event of a stream."""
+    return ErrorEvent(0, type(error).__name__, str(error), getattr(error, "code", None))
+
+
+def _with_trace_id(error: SiliconFlowError) -> str:
+    text = str(error) or "no message"
+    trace_id = getattr(error, "trace_id", None)
+    return text if not trace_id or trace_id in text else f"{text} [trace id {trace_id}]"

@@ -1,0 +1,62 @@
+"""`serve`: the stand-in for any client, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from siliconflow_async.cli.screen import Screen
+from siliconflow_async.testing import FakeSiliconFlow
+
+__all__ = ["Serving", "serve"]
+
+# A long run is no test: nobody asks for what it saw.
+_KEEP = 1
+
+
+class Serving(NamedTuple):
+    """How to serve; the names are those of the options."""
+
+    host: str
+    port: int
+    tokens_per_second: float | None
+    api_key: str | None
+    models: Sequence[str]
+
+
+async def serve(options: Serving, screen: Screen) -> int:
+    """Serve until cancelled. Returns the exit code if it can't."""
+    try:
+        server = FakeSiliconFlow(
+            host=options.host,
+            port=options.port,
+            models=options.models or None,
+            api_key=options.api_key,
+            tokens_per_second=options.tokens_per_second,
+            keep=_KEEP,
+        )
+    except ValueError as error:
+        screen.notice(f"error: {error}")
+        return 2
+    try:
+        await server.start()
+    except OSError as error:
+        screen.notice(f"error: {_why(error, options)}")
+        return 2
+    try:
+        screen.url(server.base_url)
+        key = "the given key" if options.api_key else "any key"
+        screen.notice(f"a stand-in for SiliconFlow's chat service, for any client with {key}; Ctrl-C stops it")
+        await asyncio.get_running_loop().create_future()
+    finally:
+        await server.aclose()
+    return 0
+
+
+def _why(error: OSError, options: Serving) -> str:
+    where = f"{options.host}:{options.port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is in use; choose another --port (0 takes a free one)"
+    return f"can't listen on {where}: {error.strerror or error}"

@@ -1,0 +1,85 @@
+"""The command as its users run it: a process of its own, against a stand-in on a real socket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from siliconflow_async.testing import FakeSiliconFlow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COMMAND = (sys.executable, "-m", "siliconflow_async")
+# Far beyond what a busy machine needs: only a command that hangs gets there.
+_TIMEOUT = 60.0
+_LEFT_OUT = ("SILICONFLOW_", "PYTHON", "NO_COLOR", "TERM", "LANG", "LC_")
+
+
+class Command:
+    """Runs the command in an environment where only the base URL and the key of the stand-in are set."""
+
+    def __init__(self, base_url: str) -> None:
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith(_LEFT_OUT)}
+        self.env |= {
+            "SILICONFLOW_BASE_URL": base_url,
+            "SILICONFLOW_API_KEY": "test-key",
+            "PYTHONWARNINGS": "error",
+            "LANG": "C.UTF-8",
+            "TERM": "xterm",
+        }
+
+    def run(self, *args: str | bytes, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[str]:
+        """Run to the end, with pipes for all three streams."""
+        done = subprocess.run(
+            [*COMMAND, *args], input=stdin, capture_output=True, env=self.env | env, timeout=_TIMEOUT, check=False
+        )
+        out, err = done.stdout.decode(), done.stderr.decode()
+        assert "Traceback" not in err, err
+        assert "ResourceWarning" not in err, err
+        return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+    @contextmanager
+    def start(self, *args: str, env: dict[str, str] | None = None, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+        """Start, with unbuffered pipes; a command that never ends is killed, so that every read returns."""
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen([*COMMAND, *args], env=self.env | (env or {}), bufsize=0, **(pipes | options))
+        guard = threading.Timer(_TIMEOUT, process.kill)
+        guard.start()
+        try:
+            with process:
+                try:
+                    yield process
+                finally:
+                    process.kill()
+        finally:
+            guard.cancel()
+            guard.join()
+
+
+@pytest.fixture
+def server() -> Iterator[FakeSiliconFlow]:
+    with FakeSiliconFlow(api_key="test-key").threaded() as server:
+        yield server
+
+
+@pytest.fixture
+def command(server: FakeSiliconFlow) -> Command:
+    return Command(server.base_url)
+
+
+@pytest.fixture(autouse=True)
+def _sigint_reaches_children() -> Iterator[None]:
+    # A test run in the background of a script ignores SIGINT, and its children would inherit that.
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
