@@ -42,6 +42,7 @@ class StreamClock:
         "_handle",
         "_idle",
         "_loop",
+        "_received",
         "_step",
         "_waited",
         "_waiting_since",
@@ -63,6 +64,7 @@ class StreamClock:
         self.expired: Clock | None = None
         self.woke_at = sent_at
         self._waiting_since: float | None = None
+        self._received = 0
         # Time spent waiting for the server since its last event that counts, over all waits but the present one.
         self._waited = 0.0
         self._handle: asyncio.TimerHandle | None = None
@@ -71,6 +73,7 @@ class StreamClock:
     def wait_begins(self) -> None:
         """Note that the reader waits for bytes."""
         self._waiting_since = self._loop.time()
+        self._received = self._content.total_bytes
 
     def wait_ends(self) -> None:
         """Note that bytes came; whether they count, `progress` says."""
@@ -105,12 +108,16 @@ class StreamClock:
         since = now if self._waiting_since is None else self._waiting_since
         return since + self._idle - self._waited, "idle"
 
+    def _has_news(self) -> bool:
+        """Whether the server has spoken and the reader has yet to come round to it: our lateness, not the server's."""
+        return self._content.total_bytes != self._received or self._content.is_eof()
+
     def _arm(self, now: float) -> None:
         due = self._due(now)
         when = due[0] if due is not None else self.deadline
         if when is None:
             return
-        if self._waiting_since is None:
+        if when <= now or self._waiting_since is None:
             when = max(when, now + self._step)
         if self.deadline is not None:
             when = min(when, self.deadline)
@@ -123,7 +130,7 @@ class StreamClock:
         due = self._due(now)
         if self.deadline is not None and now >= self.deadline:
             self.expired = "total"
-        elif waiting and due is not None and now >= due[0]:
+        elif waiting and due is not None and now >= due[0] and not self._has_news():
             self.expired = due[1]
         else:
             self._arm(now)
