@@ -55,6 +55,9 @@ class SiliconFlowError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
 
 class ConfigurationError(SiliconFlowError, ValueError):
     """The client cannot work as it was set up; nothing was sent."""

@@ -207,3 +207,8 @@ def test_stream_errors_keep_what_had_arrived() -> None:
     assert (error.trace_id, error.request_id) == ("ti_1", "ti_1")
     assert StreamError().usage is None
     assert StreamError().request_id is None
+
+
+def test_repr_says_what_str_says() -> None:
+    """An exception whose words are built from its fields shows them in a log of its repr too."""
+    assert repr(APITimeoutError(clock="idle", seconds=3)) == "APITimeoutError('the idle limit of 3 s ran out')"
