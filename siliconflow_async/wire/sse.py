@@ -44,7 +44,6 @@ class SSEDecoder:
         "_data_size",
         "_event",
         "_partial",
-        "_partial_size",
         "_retry",
         "_stray",
         "_swallow_lf",
@@ -59,9 +58,9 @@ class SSEDecoder:
         self.failure: EventTooLargeError | None = None
         self._at_start = True
         self._swallow_lf = False
-        # The unfinished line, in pieces that are joined once: it holds neither CR nor LF.
-        self._partial: list[bytes] = []
-        self._partial_size = 0
+        # The unfinished line, which holds neither CR nor LF. It grows in place, so that a line in a million reads costs
+        # no more time and hardly more memory than its bytes.
+        self._partial = bytearray()
         # The unfinished event.
         self._data: list[bytes] = []
         self._data_size = 0
@@ -91,15 +90,13 @@ class SSEDecoder:
             self._hold(data)
         else:
             if self._partial:
-                self._partial.append(data)
-                data = b"".join(self._partial)
+                data = b"".join((self._partial, data))
+                self._partial.clear()
             if has_cr:
                 # A CR at the end is a line end now; an LF that follows belongs to it.
                 self._swallow_lf = data.endswith(b"\r")
                 data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
             lines = data.split(b"\n")
-            self._partial = []
-            self._partial_size = 0
             tail = lines.pop()
             for line in lines:
                 if line:
@@ -126,7 +123,7 @@ class SSEDecoder:
             # Joined only where an event ends, or a long event would be copied with every read.
             if b"\n\n" not in data:
                 return None
-            data = b"".join(self._partial) + data
+            data = b"".join((self._partial, data))
         end = data.rfind(b"\n\n")
         if end < 0 or len(data) > self.max_event_size or not data.startswith(b"data: "):
             return None
@@ -136,8 +133,7 @@ class SSEDecoder:
             return None
         tail = data[end + 2 :]
         self._at_start = False
-        self._partial = [tail] if tail else []
-        self._partial_size = len(tail)
+        self._partial[:] = tail
         return payloads
 
     def stray_text(self) -> bytes:
@@ -147,28 +143,27 @@ class SSEDecoder:
         """
         if self._stray or not self._partial:
             return self._stray
-        line = b"".join(self._partial)
+        line = bytes(self._partial)
         name = line.partition(b":")[0]
         return b"" if any(field.startswith(name) for field in _FIELDS) else line[:_SHOWN]
 
     def _skip_bom(self, data: bytes) -> bytes:
-        data = b"".join(self._partial) + data
+        data = b"".join((self._partial, data))
         if len(data) < len(_BOM) and _BOM.startswith(data):
-            self._partial = [data]
+            self._partial[:] = data
             return b""
         self._at_start = False
-        self._partial = []
+        self._partial.clear()
         return data.removeprefix(_BOM)
 
     def _hold(self, piece: bytes) -> None:
-        self._partial.append(piece)
-        self._partial_size += len(piece)
-        self._check_size(self._partial_size)
+        self._partial += piece
+        self._check_size(len(self._partial))
 
     def _check_size(self, more: int) -> None:
         if self._data_size + more > self.max_event_size:
             self.failure = EventTooLargeError(f"an event of the stream is larger than {self.max_event_size} bytes")
-            self._partial = []
+            self._partial.clear()
             self._data = []
 
     def _take_line(self, line: bytes) -> None:
