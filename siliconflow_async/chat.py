@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, Unpack, overload
 
 from .errors import APIStatusError, StreamError
-from .request import ChatParams, build_body, check_names, query_of
+from .request import CREATE_NAMES, ChatParams, build_body, check_names, query_of
 from .retry import RetryBudget, RetryPolicy, with_retries
 from .settings import replace_headers
 from .stream import ChatStream, first_chunk
@@ -93,7 +93,7 @@ class Completions:
         where the service refuses, APIConnectionError and APITimeoutError, StreamError for an answer that breaks off or
         is none, ClosedError after `aclose()`; TypeError for a keyword that is none.
         """
-        check_names(params, "stream", "response_format")
+        check_names(params, CREATE_NAMES)
         call = _Call(self._settings, params, stream=bool(stream), response_format=response_format)
         if stream:
             return await call.retried(call.open, self._rng)
@@ -103,7 +103,7 @@ class Completions:
         self, *, response_format: Mapping[str, Any] | None = None, **params: Unpack[ChatParams]
     ) -> ChatStreamManager:
         """Ask for a stream: `async with … .stream(…) as stream:` opens it, and closes it on leaving."""
-        check_names(params, "response_format")
+        check_names(params)
 
         async def opener() -> ChatStream:
             call = _Call(self._settings, params, stream=True, response_format=response_format)

@@ -40,6 +40,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 if TYPE_CHECKING:
     from .wire.structs import ChatCompletion, Usage
 
+# The response header by which SiliconFlow's support finds a request, in lower case as our headers are.
+TRACE_ID = "x-siliconcloud-trace-id"
+
 Clock: TypeAlias = Literal["connect", "first_token", "idle", "total"]
 
 
@@ -148,7 +151,7 @@ class APIStatusError(SiliconFlowError):
 
     @property
     def trace_id(self) -> str | None:
-        return self.headers.get("x-siliconcloud-trace-id")
+        return self.headers.get(TRACE_ID)
 
     @property
     def status_code(self) -> int:

@@ -18,7 +18,7 @@ from .settings import check_keywords
 from .timeouts import Timeouts
 from .wire.structs import AssistantMessage
 
-__all__ = ["ChatParams", "MessageParam", "build_body", "check_names", "query_of"]
+__all__ = ["CREATE_NAMES", "STREAM_NAMES", "ChatParams", "MessageParam", "build_body", "check_names", "query_of"]
 
 MessageParam: TypeAlias = Mapping[str, Any] | AssistantMessage
 
@@ -70,13 +70,15 @@ class ChatParams(TypedDict, total=False):
     extra_body: Mapping[str, Any] | None  # merged into the body last: for what this list doesn't know
 
 
-_NAMES = frozenset(ChatParams.__annotations__)
+# What may be given to `stream` and, beside `stream=`, to `create`.
+STREAM_NAMES = frozenset({*ChatParams.__annotations__, "response_format"})
+CREATE_NAMES = STREAM_NAMES | {"stream"}
 _NOT_IN_BODY = frozenset({"timeout", "extra_headers", "extra_query", "extra_body"})
 
 
-def check_names(params: Mapping[str, Any], *others: str) -> None:
+def check_names(params: Mapping[str, Any], known: frozenset[str] = STREAM_NAMES) -> None:
     """Raise TypeError for a keyword that is no parameter, naming the nearest one, or for a required one left out."""
-    check_keywords(params, (*_NAMES, *others))
+    check_keywords(params, known)
     for name in ("model", "messages"):
         if name not in params:
             raise TypeError(f"missing required keyword argument: {name!r}")

@@ -106,9 +106,7 @@ def _most_retries_of(status: int | None) -> float:
             return math.inf
         case 504:
             return 1
-        case 408:
-            return 2
-        case int() if status >= 500:
+        case int() if status == 408 or status >= 500:
             return 2
         case _:
             return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -134,14 +134,13 @@ def replace_headers(headers: Mapping[str, str], given: Mapping[str, str | None] 
     return {name: value for name, value in headers.items() if name.lower() not in names} | checked
 
 
-def check_keywords(given: Iterable[str], known: Iterable[str]) -> None:
+def check_keywords(given: Iterable[str], known: Collection[str]) -> None:
     """Raise TypeError for a keyword that is not known, naming the nearest one that is."""
-    names = set(known)
     for name in given:
-        if name not in names:
+        if name not in known:
             import difflib  # only a mistake needs it
 
-            near = difflib.get_close_matches(name, sorted(names), n=1)
+            near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"unexpected keyword argument {name!r}{hint}")
 

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
 from .errors import (
+    TRACE_ID,
     APIStatusError,
     APITimeoutError,
     BusyError,
@@ -87,7 +88,7 @@ class ChatStream:
         self.loop = asyncio.get_running_loop()
         self.ended: Ended | None = None
         self.headers = headers
-        self.trace_id = headers.get("x-siliconcloud-trace-id")
+        self.trace_id = headers.get(TRACE_ID)
         self._body = body
         self._clock = clock
         self._timeouts = timeouts
@@ -253,7 +254,7 @@ class ChatStream:
             return
         if isinstance(end, ClockExpired):
             self._conclude("timeout")
-            seconds = self._timeouts.limit(end.clock)
+            seconds = self._timeouts.limit(end.clock, streaming=True)
             error = APITimeoutError(clock=end.clock, seconds=seconds, partial=self.partial, trace_id=self.trace_id)
             self._error = copy(error)
             raise error from end

@@ -48,10 +48,12 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
             return None if streaming else _TOTAL_OF_WHOLE_ANSWER
         return self.total
 
-    def limit(self, clock: Clock) -> float | None:
-        """Return the limit of one clock as it was set, None for `total` left at its default."""
-        value = getattr(self, clock)
-        return value if isinstance(value, int | float) else None
+    def limit(self, clock: Clock, *, streaming: bool) -> float | None:
+        """Return the limit of one clock for a stream or a whole answer."""
+        if clock == "total":
+            return self.total_for(streaming=streaming)
+        limit: float | None = getattr(self, clock)
+        return limit
 
 
 def as_timeouts(value: float | Timeouts | None, base: Timeouts) -> Timeouts:

@@ -15,6 +15,7 @@ import aiohttp
 import msgspec
 
 from ..errors import (
+    TRACE_ID,
     APIConnectionError,
     APITimeoutError,
     Clock,
@@ -68,7 +69,7 @@ class Answer:
 
     @property
     def trace_id(self) -> str | None:
-        return self.headers.get("x-siliconcloud-trace-id")
+        return self.headers.get(TRACE_ID)
 
 
 class _Attempt:
@@ -208,9 +209,8 @@ class _Mapped:
         except TimeoutError as timeout:
             self._attempt.abort()
             clock = self._attempt.clock
-            timeouts = self._request.timeouts
-            seconds = timeouts.total_for(streaming=self._request.streaming) if clock == "total" else None
-            raise APITimeoutError(clock=clock, seconds=seconds or timeouts.limit(clock)) from timeout
+            seconds = self._request.timeouts.limit(clock, streaming=self._request.streaming)
+            raise APITimeoutError(clock=clock, seconds=seconds) from timeout
         if error is None:
             return
         if not isinstance(error, SiliconFlowError):

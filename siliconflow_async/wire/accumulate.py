@@ -16,8 +16,6 @@ from .toolcalls import ToolCallAssembler
 
 __all__ = ["Accumulator", "has_progress"]
 
-_NULL = b"null"
-
 
 class _ChoiceParts:
     __slots__ = ("calls", "content", "finish_reason", "logprobs", "reasoning")
