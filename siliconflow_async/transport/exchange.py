@@ -239,30 +239,26 @@ def _connection_error(error: Exception, timeouts: Timeouts) -> APIConnectionErro
 
 async def _read_start(body: Body) -> bytes:
     """Read as much of an error body as is kept; what breaks off is kept as far as it came."""
-    pieces: list[bytes] = []
-    size = 0
+    start = bytearray()
     try:
-        while size <= MAX_ERROR_BODY and (data := await body.read()):
-            pieces.append(data)
-            size += len(data)
+        while len(start) <= MAX_ERROR_BODY and (data := await body.read()):
+            start += data
     except BodyBroken:
         pass  # the status is what counts
-    return b"".join(pieces)[:MAX_ERROR_BODY]
+    return bytes(start[:MAX_ERROR_BODY])
 
 
 async def _read_whole(answer: Answer, max_size: int) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
+    body = bytearray()
     try:
         while data := await answer.body.read():
-            pieces.append(data)
-            size += len(data)
-            if size > max_size:
+            body += data
+            if len(body) > max_size:
                 raise EventTooLargeError(f"the answer is larger than {max_size} bytes", trace_id=answer.trace_id)
     except BodyBroken as error:
         raise TruncatedStreamError(
-            f"the answer broke off after {size} bytes ({error})", trace_id=answer.trace_id
+            f"the answer broke off after {len(body)} bytes ({error})", trace_id=answer.trace_id
         ) from error
-    if not size:
+    if not body:
         raise TruncatedStreamError("the answer is empty", trace_id=answer.trace_id, empty=True)
-    return b"".join(pieces)
+    return bytes(body)

@@ -34,7 +34,7 @@ _CANNOT_DECODE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class ChatProtocol:
     """Decode one stream; `max_event_size` in bytes bounds an event, or a body that is no event stream."""
 
-    __slots__ = ("_began", "_body", "_body_size", "_head", "_sse", "done", "failure")
+    __slots__ = ("_began", "_body", "_head", "_sse", "done", "failure")
 
     def __init__(self, max_event_size: int) -> None:
         self.done = False
@@ -42,9 +42,9 @@ class ChatProtocol:
         self._sse = SSEDecoder(max_event_size)
         self._head: bytes | None = b""
         self._began = False
-        # The pieces of a JSON body; None as long as it may be, or is, an event stream.
-        self._body: list[bytes] | None = None
-        self._body_size = 0
+        # A JSON body; None as long as it may be, or is, an event stream. It grows in place: a list of reads of a few
+        # bytes each would take many times their size.
+        self._body: bytearray | None = None
 
     def feed(self, data: bytes) -> list[ChatCompletionChunk]:
         """Return the chunks that `data` completes."""
@@ -83,8 +83,8 @@ class ChatProtocol:
         if self._body is None:
             self._end_of_text()
             return chunks
-        body = b"".join(self._body)
-        self._body = []
+        body = bytes(self._body)
+        self._body = bytearray()
         text = body.rstrip().removesuffix(_DONE)
         try:
             for value, raw in jsontext.parse_each(text):
@@ -120,7 +120,7 @@ class ChatProtocol:
             return b""
         self._head = None
         if start[:1] in (b"{", b"[", b'"'):
-            self._body = []
+            self._body = bytearray()
             return data.removeprefix(_BOM)
         if start.startswith(b"<"):
             self.failure = _malformed(data, "HTML or XML")
@@ -128,10 +128,9 @@ class ChatProtocol:
 
     def _hold(self, data: bytes) -> None:
         assert self._body is not None
-        self._body.append(data)
-        self._body_size += len(data)
-        if self._body_size > self._sse.max_event_size:
-            self._body = []
+        self._body += data
+        if len(self._body) > self._sse.max_event_size:
+            self._body = bytearray()
             self.failure = EventTooLargeError(f"the body is larger than {self._sse.max_event_size} bytes")
 
     def _feed_events(self, data: bytes) -> list[ChatCompletionChunk]:

@@ -41,7 +41,6 @@ class SSEDecoder:
     __slots__ = (
         "_at_start",
         "_data",
-        "_data_size",
         "_event",
         "_partial",
         "_retry",
@@ -61,9 +60,8 @@ class SSEDecoder:
         # The unfinished line, which holds neither CR nor LF. It grows in place, so that a line in a million reads costs
         # no more time and hardly more memory than its bytes.
         self._partial = bytearray()
-        # The unfinished event.
-        self._data: list[bytes] = []
-        self._data_size = 0
+        # The unfinished event; each line of its data ends in LF here.
+        self._data = bytearray()
         self._event = ""
         self._retry: int | None = None
         self._stray = b""
@@ -161,10 +159,10 @@ class SSEDecoder:
         self._check_size(len(self._partial))
 
     def _check_size(self, more: int) -> None:
-        if self._data_size + more > self.max_event_size:
+        if len(self._data) + more > self.max_event_size:
             self.failure = EventTooLargeError(f"an event of the stream is larger than {self.max_event_size} bytes")
             self._partial.clear()
-            self._data = []
+            self._data.clear()
 
     def _take_line(self, line: bytes) -> None:
         self._check_size(len(line))
@@ -174,8 +172,8 @@ class SSEDecoder:
         if value[:1] == b" ":
             value = value[1:]
         if field == b"data":
-            self._data.append(value)
-            self._data_size += len(value) + 1
+            self._data += value
+            self._data += b"\n"
         elif field == b"event":
             self._event = value.decode("utf-8", "replace")
         elif field == b"id":
@@ -190,9 +188,8 @@ class SSEDecoder:
 
     def _dispatch(self, events: list[SSEEvent]) -> None:
         if self._data:
-            payload = b"\n".join(self._data)
+            payload = bytes(memoryview(self._data)[:-1])
             events.append(SSEEvent(self._event or "message", payload, self.last_event_id, self._retry))
-            self._data = []
-            self._data_size = 0
+            self._data.clear()
         self._event = ""
         self._retry = None
