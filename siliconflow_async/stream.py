@@ -12,7 +12,9 @@ nothing here forms a reference cycle, so the last reference is really the last.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from copy import copy
+from operator import length_hint
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
@@ -63,9 +65,9 @@ class ChatStream:
         "_error",
         "_first_token_at",
         "_folded",
-        "_position",
         "_protocol",
         "_reading",
+        "_ready",
         "_started_at",
         "_timeouts",
         "_total",
@@ -97,9 +99,9 @@ class ChatStream:
         self._total: float | None = None
         self._protocol = ChatProtocol(max_event_size)
         self._accumulator = Accumulator()
-        # The chunks of the last read, how many of them were given out, and how many of those were folded.
+        # The chunks of the last read, those of them that are still to be given out, and how many were folded.
         self._batch: list[ChatCompletionChunk] = []
-        self._position = 0
+        self._ready: Iterator[ChatCompletionChunk] = iter(())
         self._folded = 0
         self._reading = False
         # What ended the body: b"" for its end, or the exception.
@@ -113,14 +115,10 @@ class ChatStream:
         return self
 
     async def __anext__(self) -> ChatCompletionChunk:
-        position = self._position
-        batch = self._batch
-        if position < len(batch):
-            self._position = position + 1
-            return batch[position]
+        for chunk in self._ready:
+            return chunk
         if await self._fill():
-            self._position = 1
-            return self._batch[0]
+            return next(self._ready)
         raise StopAsyncIteration
 
     async def __aenter__(self) -> Self:
@@ -165,7 +163,7 @@ class ChatStream:
     async def completion(self) -> ChatCompletion:
         """Read what is left and return the whole answer; raise as iterating would."""
         while await self._fill():
-            self._position = len(self._batch)
+            self._ready = iter(())
         return self.partial
 
     async def aclose(self) -> None:
@@ -184,12 +182,12 @@ class ChatStream:
         complete = self._accumulator.finished
         if self._end is None and not self._reading:
             self._batch += self._protocol.feed(self._body.take_buffered())
-        self._position = len(self._batch)
+        self._ready = iter(())
         self._conclude("finish" if complete else "closed")
 
     async def _fill(self) -> bool:
-        """Wait for the next chunks; False at a good end, raise at any other."""
-        if self._position < len(self._batch):
+        """Wait until a chunk is there; False at a good end, raise at any other."""
+        if length_hint(self._ready):
             return True
         if self.ended is not None:
             return self._ended_before()
@@ -197,9 +195,9 @@ class ChatStream:
             raise BusyError("another task is waiting for this stream")
         self._reading = True
         self._fold()
+        protocol = self._protocol
         try:
             while True:
-                protocol = self._protocol
                 if protocol.failure is not None:
                     raise self._failed(protocol.failure)
                 if protocol.done:
@@ -211,13 +209,25 @@ class ChatStream:
                 if self._accumulator.progressed:
                     self._accumulator.progressed = False
                     self._clock.progress()
-                chunks = await self._read()
+                try:
+                    data = await self._body.read()
+                except (BodyBroken, ClockExpired) as end:
+                    if self.ended is not None:
+                        raise ClosedError("the stream was closed while it was being read") from None
+                    self._end = end
+                    continue
+                if data:
+                    chunks = protocol.feed(data)
+                else:
+                    self._end = data
+                    chunks = protocol.eof()
                 if chunks:
                     if self._first_token_at is None and has_progress(chunks):
                         self._first_token_at = self._clock.woke_at
                         self._clock.first_token()
                     self._batch = chunks
-                    self._position = self._folded = 0
+                    self._ready = iter(chunks)
+                    self._folded = 0
                     return True
         except asyncio.CancelledError:
             self._reading = False
@@ -225,19 +235,6 @@ class ChatStream:
             raise
         finally:
             self._reading = False
-
-    async def _read(self) -> list[ChatCompletionChunk]:
-        try:
-            data = await self._body.read()
-        except (BodyBroken, ClockExpired) as end:
-            if self.ended is not None:
-                raise ClosedError("the stream was closed while it was being read") from None
-            self._end = end
-            return []
-        if data:
-            return self._protocol.feed(data)
-        self._end = data
-        return self._protocol.eof()
 
     async def _finish_body(self) -> None:
         try:
@@ -303,9 +300,10 @@ class ChatStream:
 
     def _fold(self) -> None:
         """Fold the chunks that were given out since the last time."""
-        if self._folded < self._position:
-            self._accumulator.fold(self._batch[self._folded : self._position])
-            self._folded = self._position
+        given = len(self._batch) - length_hint(self._ready)
+        if self._folded < given:
+            self._accumulator.fold(self._batch[self._folded : given])
+            self._folded = given
 
 
 async def first_chunk(stream: ChatStream) -> ChatStream:

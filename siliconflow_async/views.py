@@ -1,11 +1,12 @@
 """Other ways to read a stream: its text, its events, and the `async with` that opens and closes it.
 
 Class iterators, not async generators: one that is dropped half-way leaves nothing to clean up but the stream itself.
+They take chunks from the stream's own iterator, which costs no second await for each and keeps `partial` in step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -30,10 +31,14 @@ class TextIterator:
         return self
 
     async def __anext__(self) -> str:
+        stream = self._stream
         while True:
-            text = (await self._stream.__anext__()).content
-            if text:
-                return text
+            for chunk in stream._ready:
+                for choice in chunk.choices:
+                    if choice.index == 0 and choice.delta.content:
+                        return choice.delta.content
+            if not await stream._fill():
+                raise StopAsyncIteration
 
 
 class EventIterator:
@@ -44,24 +49,28 @@ class EventIterator:
     def __init__(self, stream: ChatStream) -> None:
         self._stream = stream
         self._builder = EventBuilder()
-        # Reversed, so that the next one is popped from the end.
-        self._pending: list[Event] = []
+        self._pending: Iterator[Event] = iter(())
         self._finished = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Event:
-        while not self._pending:
-            if self._finished:
-                raise StopAsyncIteration
-            try:
-                events = self._builder.feed(await self._stream.__anext__())
-            except StopAsyncIteration:
+        for event in self._pending:
+            return event
+        stream = self._stream
+        while not self._finished:
+            for chunk in stream._ready:
+                events = self._builder.feed(chunk)
+                if events:
+                    if len(events) > 1:
+                        self._pending = iter(events[1:])
+                    return events[0]
+            if not await stream._fill():
                 self._finished = True
-                events = self._builder.finish(self._stream.partial.usage)
-            self._pending = events[::-1]
-        return self._pending.pop()
+                self._pending = iter(self._builder.finish(stream.partial.usage))
+                return await self.__anext__()
+        raise StopAsyncIteration
 
 
 class ChatStreamManager:

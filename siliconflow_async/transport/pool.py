@@ -29,6 +29,7 @@ __all__ = ["Abortable", "ConnectWatcher", "SessionPool", "connect_watcher"]
 
 # Closing waits for the peer's side of each connection; a peer that never answers must not hold up a shutdown.
 _CLOSE_SECONDS = 1.0
+_RECEIVE_SIZE = 64 * 1024
 
 
 class Abortable(Protocol):
@@ -71,7 +72,15 @@ class _Connector(aiohttp.TCPConnector):
         watcher = connect_watcher.get()
         if watcher is not None:
             watcher.connecting()
-        return await super()._create_connection(req, traces, timeout)
+        protocol = await super()._create_connection(req, traces, timeout)
+        _receive_in_small_pieces(protocol.transport)
+        return protocol
+
+
+def _receive_in_small_pieces(transport: asyncio.Transport | None) -> None:
+    """Let asyncio allocate 64 KiB for each receive on a plain socket instead of 256, which malloc maps and unmaps."""
+    if hasattr(transport, "max_size"):
+        transport.max_size = _RECEIVE_SIZE  # type: ignore[union-attr]  # None has no such attribute
 
 
 class _LoopSession:

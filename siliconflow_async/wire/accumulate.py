@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Raw
 
 from . import jsontext
-from .structs import AssistantMessage, ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice
+from .structs import ABSENT, AssistantMessage, ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice
 from .toolcalls import ToolCallAssembler
 
 __all__ = ["Accumulator", "has_progress"]
@@ -64,17 +64,18 @@ class Accumulator:
         """Whether any choice has appeared."""
         return bool(self._choices)
 
-    def fold(self, chunks: Iterable[ChatCompletionChunk]) -> None:
+    def fold(self, chunks: list[ChatCompletionChunk]) -> None:
         """Add chunks, in the order of the stream."""
+        if not self._model:
+            self._take_head(chunks)
+        for chunk in reversed(chunks):
+            # `"usage": null` after the chunk that carries it does not unsay it.
+            if len(chunk.usage_json) > 4:
+                self._usage = chunk.usage_json
+                break
         choices = self._choices
         progressed = False
         for chunk in chunks:
-            if not self._model:
-                self._take_head(chunk)
-            # `"usage": null` before or after the chunk that carries it does not unsay it.
-            usage = chunk.usage_json
-            if len(usage) > 4:
-                self._usage = usage
             for choice in chunk.choices:
                 parts = choices.get(choice.index)
                 if parts is None:
@@ -93,7 +94,7 @@ class Accumulator:
                 if choice.finish_reason or delta.tool_calls:
                     progressed = True
                     self._take_rare(parts, choice)
-                if len(choice._logprobs) > 4:
+                if choice._logprobs is not ABSENT and len(choice._logprobs) > 4:
                     parts.logprobs.append(choice._logprobs)
         if progressed:
             self.progressed = True
@@ -110,12 +111,15 @@ class Accumulator:
             system_fingerprint=self._fingerprint,
         )
 
-    def _take_head(self, chunk: ChatCompletionChunk) -> None:
-        self._id = self._id or chunk.id
-        self._model = chunk.model
-        self._created = self._created or chunk.created
-        if self._fingerprint is None:
-            self._fingerprint = chunk.system_fingerprint
+    def _take_head(self, chunks: list[ChatCompletionChunk]) -> None:
+        for chunk in chunks:
+            self._id = self._id or chunk.id
+            self._model = chunk.model
+            self._created = self._created or chunk.created
+            if self._fingerprint is None:
+                self._fingerprint = chunk.system_fingerprint
+            if self._model:
+                break
 
     def _take_rare(self, parts: _ChoiceParts, choice: ChunkChoice) -> None:
         if choice.finish_reason:

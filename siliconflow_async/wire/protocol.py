@@ -12,6 +12,8 @@ is dropped.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from ..errors import APIStatusError, EventTooLargeError, MalformedStreamError, StreamError
@@ -60,19 +62,15 @@ class ChatProtocol:
             return self._feed_events(data)
         chunks = []
         decode = CHUNK_DECODER.decode
-        for payload in payloads:
-            try:
+        try:
+            for payload in payloads:
                 chunk = decode(payload)
-            except _CANNOT_DECODE:
-                careful = self._carefully(payload, "message")
-                if careful is None:
-                    if self.done or self.failure is not None:
-                        break
-                    continue
-                chunk = careful
-            chunk.raw = payload
-            chunks.append(chunk)
-        self._began = self._began or bool(chunks)
+                chunk.raw = payload
+                chunks.append(chunk)
+        except _CANNOT_DECODE:
+            chunks += self._chunks_of(SSEEvent("message", payload) for payload in payloads[len(chunks) :])
+        if chunks:
+            self._began = True
         return chunks
 
     def eof(self) -> list[ChatCompletionChunk]:
@@ -134,22 +132,27 @@ class ChatProtocol:
             self.failure = EventTooLargeError(f"the body is larger than {self._sse.max_event_size} bytes")
 
     def _feed_events(self, data: bytes) -> list[ChatCompletionChunk]:
-        chunks: list[ChatCompletionChunk] = []
         try:
             events = self._sse.feed(data)
         except EventTooLargeError as error:
             # Without its traceback, which would hold this object in a cycle.
             self.failure = error.with_traceback(None)
-            return chunks
+            return []
+        chunks = self._chunks_of(events)
+        self._began = self._began or bool(chunks)
+        if not self.done and self.failure is None:
+            self.failure = self._sse.failure
+        return chunks
+
+    def _chunks_of(self, events: Iterable[SSEEvent]) -> list[ChatCompletionChunk]:
+        chunks = []
         for event in events:
             chunk = self._chunk_of(event)
             if chunk is not None:
                 chunk.raw = event.data
                 chunks.append(chunk)
             elif self.done or self.failure is not None:
-                return chunks
-        self._began = self._began or bool(chunks)
-        self.failure = self._sse.failure
+                break
         return chunks
 
     def _chunk_of(self, event: SSEEvent) -> ChatCompletionChunk | None:

@@ -17,6 +17,8 @@ from ..errors import EventTooLargeError
 __all__ = ["SSEDecoder", "SSEEvent"]
 
 _BOM = b"\xef\xbb\xbf"
+_CR = 0x0D
+_LF = 0x0A
 _FIELDS = (b"data", b"event", b"id", b"retry")
 _SHOWN = 80
 _DEFAULT_MAX_EVENT_SIZE = 16 * 1024 * 1024
@@ -40,6 +42,7 @@ class SSEDecoder:
 
     __slots__ = (
         "_at_start",
+        "_between_events",
         "_data",
         "_event",
         "_partial",
@@ -56,6 +59,7 @@ class SSEDecoder:
         self.last_event_id = ""
         self.failure: EventTooLargeError | None = None
         self._at_start = True
+        self._between_events = True
         self._swallow_lf = False
         # The unfinished line, which holds neither CR nor LF. It grows in place, so that a line in a million reads costs
         # no more time and hardly more memory than its bytes.
@@ -80,7 +84,7 @@ class SSEDecoder:
             return []
         if self._swallow_lf:
             self._swallow_lf = False
-            if data[0] == 0x0A:
+            if data[0] == _LF:
                 data = data[1:]
         events: list[SSEEvent] = []
         has_cr = b"\r" in data
@@ -106,6 +110,9 @@ class SSEDecoder:
             else:
                 if tail:
                     self._hold(tail)
+        self._between_events = not (
+            self._data or self._event or self._swallow_lf or self._retry is not None or self.failure is not None
+        )
         if self.failure is not None and not events:
             raise self.failure
         return events
@@ -115,23 +122,27 @@ class SSEDecoder:
 
         An unfinished event at the end is kept, as `feed` would keep it.
         """
-        if self._data or self._swallow_lf or self._event or self._retry is not None or self.failure is not None:
+        if not self._between_events:
             return None
         if self._partial:
             # Joined only where an event ends, or a long event would be copied with every read.
             if b"\n\n" not in data:
                 return None
             data = b"".join((self._partial, data))
+        if _CR in data or len(data) > self.max_event_size or not data.startswith(b"data: "):
+            return None
         end = data.rfind(b"\n\n")
-        if end < 0 or len(data) > self.max_event_size or not data.startswith(b"data: "):
-            return None
-        payloads = data[6:end].split(b"\n\ndata: ")
-        # With just two LF an event there is no other line in it.
-        if data.count(b"\n") != 2 * len(payloads) or b"\r" in data:
-            return None
-        tail = data[end + 2 :]
+        if data.find(b"\n") == end == len(data) - 2:
+            payloads = [data[6:end]]
+            self._partial.clear()
+        else:
+            payloads = data[6 : max(end, 6)].split(b"\n\ndata: ")
+            tail = data[end + 2 :]
+            # No line end is left within an event: joining them and looking once is the fastest way to know.
+            if end < 0 or _LF in b"".join(payloads) or _LF in tail:
+                return None
+            self._partial[:] = tail
         self._at_start = False
-        self._partial[:] = tail
         return payloads
 
     def stray_text(self) -> bytes:

@@ -20,6 +20,7 @@ from msgspec import Raw, Struct, field
 from . import jsontext
 
 __all__ = [
+    "ABSENT",
     "AssistantMessage",
     "ChatCompletion",
     "ChatCompletionChunk",
@@ -36,7 +37,7 @@ __all__ = [
     "Usage",
 ]
 
-_ABSENT = Raw()
+ABSENT = Raw()
 
 
 class _Answer(Struct, gc=False):
@@ -129,7 +130,7 @@ class Choice(_Answer):
     index: int = 0
     message: AssistantMessage = field(default_factory=AssistantMessage)
     finish_reason: str | None = None
-    _logprobs: Raw = field(default=_ABSENT, name="logprobs")
+    _logprobs: Raw = field(default=ABSENT, name="logprobs")
 
     @property
     def logprobs(self) -> dict[str, Any] | None:
@@ -177,7 +178,7 @@ class ChunkChoice(_Answer):
     index: int = 0
     delta: ChoiceDelta = field(default_factory=ChoiceDelta)
     finish_reason: str | None = None
-    _logprobs: Raw = field(default=_ABSENT, name="logprobs")
+    _logprobs: Raw = field(default=ABSENT, name="logprobs")
 
     @property
     def logprobs(self) -> dict[str, Any] | None:
@@ -195,7 +196,7 @@ class ChatCompletionChunk(_Answer):
     model: str = ""
     choices: list[ChunkChoice] = []
     system_fingerprint: str | None = None
-    usage_json: Raw = field(default=_ABSENT, name="usage")
+    usage_json: Raw = field(default=ABSENT, name="usage")
     error: None = None
     code: None = None
     message: None = None
@@ -246,7 +247,7 @@ class ChatCompletion(_Answer):
     created: int = 0
     model: str = ""
     choices: list[Choice] = []
-    usage_json: Raw = field(default=_ABSENT, name="usage")
+    usage_json: Raw = field(default=ABSENT, name="usage")
     system_fingerprint: str | None = None
     error: None = None
     code: None = None
