@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, Unpack, overload
 from .errors import APIStatusError, StreamError
 from .request import CREATE_NAMES, ChatParams, build_body, check_names, query_of
 from .retry import RetryBudget, RetryPolicy, with_retries
-from .settings import replace_headers
+from .settings import conceal, replace_headers
 from .stream import ChatStream, first_chunk
 from .timeouts import Timeouts, as_timeouts
 from .transport.exchange import Request, Transport
@@ -93,6 +93,7 @@ class Completions:
         where the service refuses, APIConnectionError and APITimeoutError, StreamError for an answer that breaks off or
         is none, ClosedError after `aclose()`; TypeError for a keyword that is none.
         """
+        conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_names(params, CREATE_NAMES)
         call = _Call(self._settings, params, stream=bool(stream), response_format=response_format)
         if stream:
@@ -103,6 +104,7 @@ class Completions:
         self, *, response_format: Mapping[str, Any] | None = None, **params: Unpack[ChatParams]
     ) -> ChatStreamManager:
         """Ask for a stream: `async with … .stream(…) as stream:` opens it, and closes it on leaving."""
+        conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_names(params)
 
         async def opener() -> ChatStream:

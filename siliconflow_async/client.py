@@ -15,8 +15,8 @@ from .errors import ConfigurationError
 from .retry import RetryBudget, RetryPolicy
 from .settings import (
     Secret,
-    check_headers,
     check_keywords,
+    conceal,
     find_key,
     find_proxy,
     masked,
@@ -80,8 +80,9 @@ class AsyncSiliconFlow:
     base_url: str = ""
 
     def __init__(self, api_key: str | None = None, **options: Unpack[ClientOptions]) -> None:
-        # From here on the key is in no frame's locals but masked.
+        # From here on no secret is in a frame's locals but masked.
         api_key = masked(api_key)
+        conceal(options)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_keywords(options, ClientOptions.__annotations__)
         self._api_key = api_key
         self._options = options
@@ -101,9 +102,11 @@ class AsyncSiliconFlow:
         self.base_url = base_url
         self._timeouts = _timeouts(options)
         self._retry = _retry(options)
+        self._proxy = proxy = find_proxy(options.get("proxy"), base_url, trust_env=options.get("trust_env", True))
         site = Site(
             url=f"{base_url}/chat/completions",
-            proxy=find_proxy(options.get("proxy"), base_url, trust_env=options.get("trust_env", True)),
+            proxy=proxy and proxy.url,
+            proxy_headers=proxy and proxy.headers,
             other_site=other_site(base_url),
             secret=key,
         )
@@ -132,6 +135,7 @@ class AsyncSiliconFlow:
     def with_options(self, *, api_key: str | None = None, **options: Unpack[ClientOptions]) -> Self:
         """Return a copy with other options, on the same pool and the same retry budget; closing one closes both."""
         api_key = masked(api_key)
+        conceal(options)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_keywords(options, ClientOptions.__annotations__.keys() - _POOL_OPTIONS)
         client = object.__new__(type(self))
         client._api_key = self._api_key if api_key is None else api_key
@@ -173,16 +177,23 @@ class AsyncSiliconFlow:
         pool: SessionPool | None = getattr(self, "_pool", None)
         return f"<AsyncSiliconFlow {self.base_url}{' closed' if pool is not None and pool.closed else ''}>"
 
+    def __copy__(self) -> Self:
+        return self.with_options()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self.with_options()
+
     def __reduce__(self) -> tuple[Any, ...]:
-        # No key travels: the other side takes its own from its environment. Nor do sockets and TLS contexts.
+        # No key or password travels: the other side has its own environment. Nor do sockets and TLS contexts.
         options: dict[str, Any] = {
             name: value for name, value in self._options.items() if name not in ("session", "ssl")
         }
         for name in ("headers", "default_headers"):
             given = options.get(name)
             if isinstance(given, Mapping):
-                checked = check_headers(given)
-                options[name] = {key: value for key, value in checked.items() if not isinstance(value, Secret)}
+                options[name] = {key: value for key, value in given.items() if not isinstance(value, Secret)}
+        if "proxy" in options and self._proxy is not None:
+            options["proxy"] = self._proxy.url
         return functools.partial(type(self), **options), ()
 
 

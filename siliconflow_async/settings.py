@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from base64 import b64encode
 from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_address
-from urllib.parse import SplitResult, urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from .errors import ConfigurationError
 
 __all__ = [
+    "Proxy",
     "Secret",
     "check_headers",
     "check_keywords",
+    "conceal",
     "find_key",
     "find_proxy",
     "masked",
@@ -34,6 +38,7 @@ _UNSENDABLE = re.compile("[\r\n\0\ud800-\udfff]")
 _SECRET_NAME = re.compile(r"auth|key|token|cookie|secret", re.IGNORECASE)
 # A password before the host, or what a query holds.
 _SECRET_PART = re.compile(r"(?<=//)[^/]*(?=@)|(?<=\?).+", re.DOTALL)
+_USER = re.compile(r"//[^/?#]*@")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -44,6 +49,30 @@ class Secret(str):
 
     def __repr__(self) -> str:
         return "'***'"
+
+
+class Proxy(NamedTuple):
+    """A proxy's URL without its credentials, and the headers that carry them."""
+
+    url: str
+    headers: dict[str, str] | None
+
+
+def conceal(keywords: dict[str, Any]) -> None:
+    """Mask in place what may hold a key or password, so that it shows in no local of a frame from here on."""
+    for name in ("headers", "default_headers", "extra_headers"):
+        given = keywords.get(name)
+        if isinstance(given, Mapping):
+            keywords[name] = {key: _concealed(key, value) for key, value in given.items()}
+    for name in ("base_url", "proxy"):
+        given = keywords.get(name)
+        if isinstance(given, str) and "@" in given:
+            keywords[name] = Secret(given)
+
+
+def _concealed(name: object, value: Any) -> Any:
+    is_secret = not isinstance(name, str) or _SECRET_NAME.search(name)
+    return Secret(value) if is_secret and isinstance(value, str) else value
 
 
 def masked(key: str | None) -> Secret | None:
@@ -76,7 +105,9 @@ def parse_base_url(given: str | None) -> str:
     None means SILICONFLOW_BASE_URL, or else SiliconFlow's .cn site. `/v1` is added to an empty path, and a pasted
     `/chat/completions` is cut. Plain http to another machine warns: the key would travel in the clear.
     """
-    text = os.environ.get("SILICONFLOW_BASE_URL") or DEFAULT_BASE_URL if given is None else given
+    text = Secret(os.environ.get("SILICONFLOW_BASE_URL") or DEFAULT_BASE_URL) if given is None else given
+    if isinstance(text, str) and _USER.search(text):
+        raise ConfigurationError("base_url must not hold a user name or password")
     shown = repr(_SECRET_PART.sub("***", text) if isinstance(text, str) else text)
     try:
         url = urlsplit(text.strip())
@@ -85,8 +116,6 @@ def parse_base_url(given: str | None) -> str:
         raise ConfigurationError(f"base_url {shown} is not a URL: {error}") from error
     if url.scheme not in ("http", "https") or not url.hostname or not port_is_valid:
         raise ConfigurationError(f"base_url {shown} must begin with https:// (or http://) and a host")
-    if url.username is not None or url.password is not None:
-        raise ConfigurationError("base_url must not hold a user name or password")
     if url.query or url.fragment or any(char.isspace() for char in text.strip()):
         raise ConfigurationError(f"base_url {shown} must end with its path: no query, fragment or spaces")
     if url.scheme == "http" and not _is_loopback(url.hostname):
@@ -100,13 +129,41 @@ def other_site(base_url: str) -> str | None:
     return _SITES.get(urlsplit(base_url).hostname or "")
 
 
-def find_proxy(given: str | None, base_url: str, *, trust_env: bool) -> str | None:
-    """Return the proxy to use, from the argument or, with `trust_env`, the environment."""
-    if given is not None or not trust_env:
-        return given
-    url = urlsplit(base_url)
-    proxy = getproxies().get(url.scheme)
-    return proxy if proxy and url.hostname and not proxy_bypass(url.hostname) else None
+def find_proxy(given: str | None, base_url: str, *, trust_env: bool) -> Proxy | None:
+    """Return the proxy to use, from the argument or, with `trust_env`, the environment; None for none.
+
+    Raises ConfigurationError for one that can't be used.
+    """
+    if given is None and trust_env:
+        url = urlsplit(base_url)
+        found = getproxies().get(url.scheme)
+        if found and url.hostname and not proxy_bypass(url.hostname):
+            given = Secret(found)
+    return None if given is None else _parse_proxy(given)
+
+
+def _parse_proxy(given: str) -> Proxy:
+    if not isinstance(given, str):
+        raise ConfigurationError(f"proxy must be a URL as text, not {type(given).__name__}")
+    # Positions instead of parts: no local holds the password.
+    end = given.rfind("@") + 1
+    start = given.find("//") + 2 if "//" in given else 0
+    plain = given[:start] + given[max(start, end) :]
+    try:
+        url = urlsplit(plain)
+        is_good = url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError:
+        is_good = False
+    if not is_good:
+        raise ConfigurationError(f"proxy {plain!r} must begin with http:// (or https://) and a host")
+    if not end:
+        return Proxy(plain, None)
+    # aiohttp makes Proxy-Authorization of it, for a tunnel's CONNECT as for a request in plain http.
+    return Proxy(plain, {"Authorization": Secret(f"Basic {_basic(Secret(given[start : end - 1]))}")})
+
+
+def _basic(user: Secret) -> Secret:
+    return Secret(b64encode(unquote(user).encode()).decode())
 
 
 def check_headers(headers: Mapping[str, str | None] | None) -> dict[str, str]:

@@ -33,7 +33,7 @@ from .errors import (
 from .timeouts import Timeouts
 from .transport.body import Body, BodyBroken
 from .transport.clock import ClockExpired, StreamClock
-from .views import EventIterator, TextIterator
+from .views import EventIterator, TextIterator, Uncopyable
 from .wire.accumulate import Accumulator, has_progress
 from .wire.protocol import ChatProtocol
 from .wire.structs import ChatCompletion, ChatCompletionChunk, Timing
@@ -47,7 +47,7 @@ _DRAIN_BYTES = 64 * 1024
 _DRAIN_SECONDS = 0.05
 
 
-class ChatStream:
+class ChatStream(Uncopyable):
     """An open answer: iterate it for chunks, or use `text()`, `events()` or `completion()`.
 
     `ended` is None while it is open, then "done" (`[DONE]` came), "finish" (it ended without, every choice finished),
@@ -223,6 +223,7 @@ class ChatStream:
                     chunks = protocol.eof()
                 if chunks:
                     if self._first_token_at is None and has_progress(chunks):
+                        self._clock.wait_ends()
                         self._first_token_at = self._clock.woke_at
                         self._clock.first_token()
                     self._batch = chunks
@@ -235,6 +236,7 @@ class ChatStream:
             raise
         finally:
             self._reading = False
+            self._clock.wait_ends()
 
     async def _finish_body(self) -> None:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self, SupportsIndex
 
 from .errors import BusyError
 from .wire.events import Event, EventBuilder
@@ -16,10 +16,19 @@ from .wire.events import Event, EventBuilder
 if TYPE_CHECKING:
     from .stream import ChatStream
 
-__all__ = ["ChatStreamManager", "EventIterator", "TextIterator"]
+__all__ = ["ChatStreamManager", "EventIterator", "TextIterator", "Uncopyable"]
 
 
-class TextIterator:
+class Uncopyable:
+    """One open connection: a copy of it would close it when it goes."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} can't be copied or pickled; the stream's `partial` can")
+
+
+class TextIterator(Uncopyable):
     """The content of choice 0 as it comes; made by `ChatStream.text()`."""
 
     __slots__ = ("_stream",)
@@ -41,7 +50,7 @@ class TextIterator:
                 raise StopAsyncIteration
 
 
-class EventIterator:
+class EventIterator(Uncopyable):
     """Typed events as they come; made by `ChatStream.events()`."""
 
     __slots__ = ("_builder", "_finished", "_pending", "_stream")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import logging
 import pickle
 import ssl
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import aiohttp
@@ -23,6 +24,7 @@ from siliconflow_async import (
     EventTooLargeError,
     OverloadedError,
     RetryPolicy,
+    SiliconFlowError,
     Timeouts,
 )
 from siliconflow_async.testing import FakeSiliconFlow, Stall, Trickle
@@ -260,6 +262,17 @@ def test_a_pickled_client_carries_its_settings_and_no_key(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy])
+async def test_a_copied_client_shares_connections(again: Callable[[AsyncSiliconFlow], AsyncSiliconFlow]) -> None:
+    """In the same process a copy keeps its key, like `with_options()`."""
+    async with served() as (server, client):
+        await client.chat.completions.create(**ASK)
+        await again(client).chat.completions.create(**ASK)
+        assert [request.headers["authorization"] for request in server.requests] == ["Bearer test-key"] * 2
+        assert server.connections.accepted == 1
+
+
+@pytest.mark.anyio
 async def test_a_borrowed_session_is_used_and_left_open() -> None:
     """With its own headers and connections; closing the client leaves it as it was."""
     async with FakeSiliconFlow() as server, aiohttp.ClientSession(headers={"X-Session": "yes"}) as session:
@@ -293,6 +306,22 @@ async def test_requests_go_through_the_proxy(monkeypatch: pytest.MonkeyPatch) ->
         async with FakeSiliconFlow() as server, make(base_url=server.base_url, trust_env=False) as client:
             assert await ask(client)
             assert (len(server.requests), len(proxy.requests)) == (1, 2)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxys_credentials_go_to_the_proxy(scheme: str) -> None:
+    """As Proxy-Authorization, beside a request in plain http or with the CONNECT for a tunnel; the key stays within."""
+    async with FakeSiliconFlow() as proxy:
+        proxy.fail(407)
+        url = proxy.base_url.removesuffix("/v1").replace("//", "//me:pass@")
+        async with make(base_url=f"{scheme}://127.0.0.2:9/v1", proxy=url, max_retries=0) as client:
+            with pytest.raises(SiliconFlowError, match="407"):
+                await ask(client)
+        (request,) = proxy.requests
+    assert request.headers["proxy-authorization"] == "Basic bWU6cGFzcw=="
+    assert request.method == ("CONNECT" if scheme == "https" else "POST")
+    assert request.headers.get("authorization") == (None if scheme == "https" else "Bearer sk-hush")
 
 
 @pytest.mark.anyio

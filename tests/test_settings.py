@@ -194,8 +194,22 @@ def test_a_proxy_comes_from_the_argument_or_the_environment(monkeypatch: pytest.
     """The environment counts with `trust_env` alone, by scheme, and not for what NO_PROXY names."""
     monkeypatch.setenv("https_proxy", "http://proxy:1")
     monkeypatch.setenv("no_proxy", "inside.example.com")
-    assert find_proxy(None, "https://example.com/v1", trust_env=True) == "http://proxy:1"
+    assert find_proxy(None, "https://example.com/v1", trust_env=True) == ("http://proxy:1", None)
     assert find_proxy(None, "https://inside.example.com/v1", trust_env=True) is None
     assert find_proxy(None, "http://example.com/v1", trust_env=True) is None
     assert find_proxy(None, "https://example.com/v1", trust_env=False) is None
-    assert find_proxy("http://mine:1", "https://inside.example.com/v1", trust_env=False) == "http://mine:1"
+    assert find_proxy("http://mine:1", "https://inside.example.com/v1", trust_env=False) == ("http://mine:1", None)
+
+
+@pytest.mark.parametrize("proxy", ["mine:1", "socks5://mine:1", "http://", "http://mine:port", "http://mine:0", 3])
+def test_a_proxy_that_can_not_be_used_is_named(proxy: Any) -> None:
+    """Before a byte is sent."""
+    with pytest.raises(ConfigurationError, match="proxy"):
+        find_proxy(proxy, "https://example.com/v1", trust_env=False)
+
+
+def test_a_proxys_credentials_are_split_off() -> None:
+    """They go into a header, percent signs undone, and out of the URL."""
+    found = find_proxy("http://me:p%40ss@mine:1/", "https://example.com/v1", trust_env=False)
+    assert found == ("http://mine:1/", {"Authorization": "Basic bWU6cEBzcw=="})
+    assert "bWU6" not in repr(found)

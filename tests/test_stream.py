@@ -261,23 +261,6 @@ async def test_closing_the_client_ends_its_streams() -> None:
             await client.chat.completions.create(**ASK)
 
 
-async def test_finished_streams_share_one_connection() -> None:
-    """Ten streams in a row use one connection, also when the body's end comes late."""
-    async with served() as (server, client):
-        gates = [asyncio.Event() for _ in range(10)]
-        for gate in gates:
-            server.raw([chunk("a", finish="stop"), DONE, Until(gate)])
-        for gate in gates:
-            async with client.chat.completions.stream(**ASK) as stream:
-                assert (await anext(stream)).content == "a"
-                reader = asyncio.ensure_future(stream.completion())
-                await asyncio.sleep(0)
-                gate.set()
-                await reader
-                assert stream.ended == "done"
-        assert server.connections.accepted == 1
-
-
 async def test_a_whole_answer_in_a_stream_is_one_chunk() -> None:
     """A relay that ignores `stream` still gives an answer."""
     async with served() as (server, client):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from typing import TYPE_CHECKING
 
 from .clock import ClockExpired, StreamClock
@@ -26,7 +27,7 @@ class BodyBroken(Exception):
 class Body:
     """Read an open answer's body under its clock, and leave it."""
 
-    __slots__ = ("_clock", "_content", "_loop", "_pid", "_response", "_trouble")
+    __slots__ = ("_clock", "_content", "_late", "_loop", "_pid", "_response", "_trouble")
 
     def __init__(self, response: ClientResponse) -> None:
         self._loop = asyncio.get_running_loop()
@@ -35,6 +36,8 @@ class Body:
         self._content = response.content
         self._clock: StreamClock | None = None
         self._trouble: Exception | None = None
+        # How many bytes may still be fetched after a clock ran out.
+        self._late: int | None = None
 
     def start_clock(self, timeouts: Timeouts, sent_at: float, deadline: float | None) -> StreamClock:
         """Put the body under the clocks of a stream."""
@@ -59,14 +62,34 @@ class Body:
                 self._trouble = error.with_traceback(None)
             finally:
                 if clock is not None:
-                    clock.wait_ends()
+                    clock.woke()
         data = self.take_buffered()
+        if not data and isinstance(self._trouble, ClockExpired):
+            data = await self._take_late()
         if data:
             return data
         if isinstance(self._trouble, ClockExpired):
             raise self._trouble
         # aiohttp's own words speak of a 400 that nobody sent; they are in the cause.
         raise BodyBroken(type(self._trouble).__name__) from self._trouble
+
+    async def _take_late(self) -> bytes:
+        """Return what waited in the kernel when a clock ran out, because a slow reader had paused the transport."""
+        connection = self._response.connection
+        transport = connection.transport if connection is not None else None
+        if transport is None:
+            return b""
+        if self._late is None:
+            # The kernel can have held no more: a server that goes on sending must not go on for ever.
+            self._late = transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        if self._late <= 0:
+            return b""
+        # The loop looks at the socket in one turn and reads it in the next.
+        for _ in range(2):
+            await asyncio.sleep(0)
+        data = self.take_buffered()
+        self._late -= len(data)
+        return data
 
     def take_buffered(self) -> bytes:
         """Return the bytes that have arrived and were not read, though the connection may be gone."""

@@ -42,6 +42,7 @@ class StreamClock:
         "_handle",
         "_idle",
         "_loop",
+        "_overdue_at",
         "_received",
         "_step",
         "_waited",
@@ -65,27 +66,34 @@ class StreamClock:
         self.woke_at = sent_at
         self._waiting_since: float | None = None
         self._received = 0
+        # How much had arrived when a limit had passed, but the reader had yet to look at it.
+        self._overdue_at: int | None = None
         # Time spent waiting for the server since its last event that counts, over all waits but the present one.
         self._waited = 0.0
         self._handle: asyncio.TimerHandle | None = None
         self._arm(sent_at)
 
     def wait_begins(self) -> None:
-        """Note that the reader waits for bytes."""
-        self._waiting_since = self._loop.time()
+        """Note that the reader waits for bytes, or for more of them."""
+        if self._waiting_since is None:
+            self._waiting_since = self._loop.time()
         self._received = self._content.total_bytes
 
+    def woke(self) -> None:
+        """Note that bytes came."""
+        self.woke_at = self._loop.time()
+
     def wait_ends(self) -> None:
-        """Note that bytes came; whether they count, `progress` says."""
-        self.woke_at = now = self._loop.time()
+        """Note that the reader has what it waited for: chunks, or the end. Whether they count, `progress` says."""
         if self._waiting_since is not None:
-            self._waited += now - self._waiting_since
+            self._waited += self.woke_at - self._waiting_since
             self._waiting_since = None
 
     def first_token(self) -> None:
         """Note the first event that counts: from now on `idle` runs."""
         self._first_token_at = None
         self._waited = 0.0
+        self._overdue_at = None
         self.stop()
         self._arm(self._loop.time())
 
@@ -112,6 +120,10 @@ class StreamClock:
         """Whether the server has spoken and the reader has yet to come round to it: our lateness, not the server's."""
         return self._content.total_bytes != self._received or self._content.is_eof()
 
+    def _was_no_use(self) -> bool:
+        """Whether the news for which a limit was put off has been read since: had it counted, nothing would be due."""
+        return self._overdue_at is not None and self._received >= self._overdue_at
+
     def _arm(self, now: float) -> None:
         due = self._due(now)
         when = due[0] if due is not None else self.deadline
@@ -128,11 +140,13 @@ class StreamClock:
         now = self._loop.time()
         waiting = self._waiting_since is not None
         due = self._due(now)
+        overdue = waiting and due is not None and now >= due[0]
         if self.deadline is not None and now >= self.deadline:
             self.expired = "total"
-        elif waiting and due is not None and now >= due[0] and not self._has_news():
+        elif due is not None and overdue and (self._was_no_use() or not self._has_news()):
             self.expired = due[1]
         else:
+            self._overdue_at = self._content.total_bytes if overdue else None
             self._arm(now)
             return
         if waiting:

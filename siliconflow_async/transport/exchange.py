@@ -27,10 +27,15 @@ from ..errors import (
 from ..timeouts import Timeouts
 from ..wire.failures import MAX_ERROR_BODY, status_error
 from .body import Body, BodyBroken
-from .pool import SessionPool, connect_watcher
+from .connector import AnswerProtocol, connect_watcher
+from .pool import SessionPool
 
 __all__ = ["Answer", "Request", "Site", "Transport"]
 
+# The status is known: what explains it is not waited for longer than this.
+_ERROR_BODY_SECONDS = 2.0
+# Nobody asked for compression, and a few bytes of it can become any number: such a body gets less room.
+_MAX_INFLATED = 16 * 1024 * 1024
 # aiohttp warns of larger bytes; from a file-like object it sends them in pieces and lets the loop breathe.
 _LARGE_BODY = 1024 * 1024
 
@@ -48,10 +53,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """Where requests go: `url` of the endpoint, `proxy` or None, the other site's base to name on a wrong key."""
+    """Where requests go: `url` of the endpoint, through which proxy, the other site's base to name on a wrong key."""
 
     url: str
     proxy: str | None
+    proxy_headers: Mapping[str, str] | None
     other_site: str | None
     secret: str
 
@@ -82,7 +88,8 @@ class _Attempt:
         self.clock: Clock = "total"
         self.sent_at = self._loop.time()
         self.is_new = False
-        self.transport: asyncio.Transport | None = None
+        self.protocol: AnswerProtocol | None = None
+        self._transport: asyncio.Transport | None = None
 
     def limit(self) -> asyncio.Timeout:
         self._scope = asyncio.timeout_at(self._request.deadline)
@@ -92,15 +99,17 @@ class _Attempt:
         self.is_new = True
         self._start("connect", self._request.timeouts.connect)
 
-    def connected(self, transport: asyncio.Transport | None) -> None:
-        self.transport = transport
+    def connected(self, protocol: AnswerProtocol) -> None:
+        self.protocol = protocol
+        # The protocol forgets it as soon as it closes.
+        self._transport = protocol.transport
         self.sent_at = self._loop.time()
         self._start("first_token", self._request.timeouts.first_token if self._request.streaming else None)
 
     def abort(self) -> None:
         # aiohttp closes the connection of a request that failed; over TLS that takes a farewell we don't wait for.
-        if self.transport is not None and not self._loop.is_closed():
-            self.transport.abort()
+        if self._transport is not None and not self._loop.is_closed():
+            self._transport.abort()
 
     def _start(self, clock: Clock, seconds: float | None) -> None:
         assert self._scope is not None
@@ -151,9 +160,9 @@ class Transport:
             answer = await self._send(request, attempt)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError):
             # The server may drop a kept-alive connection while we write to it: that says nothing about the request.
-            if self.pool.borrowed or attempt.is_new or attempt.transport is None:
+            if attempt.is_new or attempt.protocol is None or attempt.protocol.answered:
                 raise
-            attempt.transport = None
+            attempt.protocol = None
             answer = await self._send(request, attempt)
         if answer.response.status >= 300:
             try:
@@ -176,6 +185,7 @@ class Transport:
                 params=request.query or None,
                 allow_redirects=False,
                 proxy=self.site.proxy,
+                proxy_headers=self.site.proxy_headers,
                 timeout=_no_limits(request.timeouts.connect if self.pool.borrowed else None),
             )
         finally:
@@ -241,20 +251,23 @@ async def _read_start(body: Body) -> bytes:
     """Read as much of an error body as is kept; what breaks off is kept as far as it came."""
     start = bytearray()
     try:
-        while len(start) <= MAX_ERROR_BODY and (data := await body.read()):
-            start += data
-    except BodyBroken:
+        async with asyncio.timeout(_ERROR_BODY_SECONDS):
+            while len(start) <= MAX_ERROR_BODY and (data := await body.read()):
+                start += data
+    except (BodyBroken, TimeoutError):
         pass  # the status is what counts
     return bytes(start[:MAX_ERROR_BODY])
 
 
 async def _read_whole(answer: Answer, max_size: int) -> bytes:
+    if answer.headers.get("content-encoding", "identity") != "identity":
+        max_size = min(max_size, _MAX_INFLATED)
     body = bytearray()
     try:
         while data := await answer.body.read():
-            body += data
-            if len(body) > max_size:
+            if len(body) + len(data) > max_size:
                 raise EventTooLargeError(f"the answer is larger than {max_size} bytes", trace_id=answer.trace_id)
+            body += data
     except BodyBroken as error:
         raise TruncatedStreamError(
             f"the answer broke off after {len(body)} bytes ({error})", trace_id=answer.trace_id

@@ -12,24 +12,18 @@ import ssl as ssl_module
 import warnings
 import weakref
 from collections.abc import AsyncGenerator
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import aiohttp
 import anyio
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
 
 from ..errors import ClosedError
+from .connector import Connector
 
-if TYPE_CHECKING:
-    from aiohttp.client_proto import ResponseHandler
-
-__all__ = ["Abortable", "ConnectWatcher", "SessionPool", "connect_watcher"]
+__all__ = ["Abortable", "SessionPool"]
 
 # Closing waits for the peer's side of each connection; a peer that never answers must not hold up a shutdown.
 _CLOSE_SECONDS = 1.0
-_RECEIVE_SIZE = 64 * 1024
 
 
 class Abortable(Protocol):
@@ -39,48 +33,6 @@ class Abortable(Protocol):
     def loop(self) -> asyncio.AbstractEventLoop: ...
 
     def abort(self) -> None: ...
-
-
-class ConnectWatcher(Protocol):
-    """Who wants to know how a request gets its connection."""
-
-    def connecting(self) -> None:
-        """A new connection is being made: name look-up, TCP, TLS."""
-
-    def connected(self, transport: asyncio.Transport | None) -> None:
-        """The request has its connection, new or used before."""
-
-
-connect_watcher: ContextVar[ConnectWatcher | None] = ContextVar("connect_watcher", default=None)
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Tells the request's watcher what aiohttp's own limits lump together: waiting for a connection and making one."""
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        watcher = connect_watcher.get()
-        if watcher is not None:
-            watcher.connected(connection.transport)
-        return connection
-
-    async def _create_connection(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> ResponseHandler:
-        watcher = connect_watcher.get()
-        if watcher is not None:
-            watcher.connecting()
-        protocol = await super()._create_connection(req, traces, timeout)
-        _receive_in_small_pieces(protocol.transport)
-        return protocol
-
-
-def _receive_in_small_pieces(transport: asyncio.Transport | None) -> None:
-    """Let asyncio allocate 64 KiB for each receive on a plain socket instead of 256, which malloc maps and unmaps."""
-    if hasattr(transport, "max_size"):
-        transport.max_size = _RECEIVE_SIZE  # type: ignore[union-attr]  # None has no such attribute
 
 
 class _LoopSession:
@@ -135,20 +87,26 @@ class SessionPool:
         self.closed = True
         if os.getpid() != self._pid:
             self._forget()
+        here = asyncio.get_running_loop()
         for stream in list(self._open):
-            stream.abort()
-        entry = self._by_loop.pop(asyncio.get_running_loop(), None)
+            if stream.loop is here:
+                stream.abort()
+            elif not stream.loop.is_closed():
+                stream.loop.call_soon_threadsafe(stream.abort)
+        entry = self._by_loop.pop(here, None)
         if entry is not None:
             await entry.closer.aclose()
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         # The loop itself closes the session when it finds the closer gone; here there is only a word to say.
         by_loop = getattr(self, "_by_loop", {})
-        if any(not loop.is_closed() and not entry.session.closed for loop, entry in list(by_loop.items())):
+        if os.getpid() == getattr(self, "_pid", 0) and any(
+            not loop.is_closed() and not entry.session.closed for loop, entry in list(by_loop.items())
+        ):
             _warn("unclosed AsyncSiliconFlow: use `async with`, or await its aclose()", ResourceWarning, stacklevel=2)
 
     async def _new_entry(self) -> _LoopSession:
-        connector = _Connector(limit=self._max_connections, ssl=self._ssl or True)
+        connector = Connector(limit=self._max_connections, ssl=self._ssl or True)
         session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -81,16 +81,19 @@ class Accumulator:
                 if parts is None:
                     parts = choices[choice.index] = _ChoiceParts()
                 delta = choice.delta
+                # An empty text is kept only to tell it from none: a server may send them without end.
                 text = delta.content
-                if text is not None:
+                if text:
                     parts.content.append(text)
-                    if text:
-                        progressed = True
+                    progressed = True
+                elif text is not None and not parts.content:
+                    parts.content.append(text)
                 text = delta.reasoning_content
-                if text is not None:
+                if text:
                     parts.reasoning.append(text)
-                    if text:
-                        progressed = True
+                    progressed = True
+                elif text is not None and not parts.reasoning:
+                    parts.reasoning.append(text)
                 if choice.finish_reason or delta.tool_calls:
                     progressed = True
                     self._take_rare(parts, choice)

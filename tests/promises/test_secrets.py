@@ -6,13 +6,16 @@ import asyncio
 import copy
 import logging
 import pickle
+import ssl
 import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 from client_kit import ASK, NO_WAIT, chunk
 
 from siliconflow_async import (
+    APIConnectionError,
     AsyncSiliconFlow,
     AuthenticationError,
     ConfigurationError,
@@ -99,7 +102,10 @@ def test_a_client_that_can_not_be_made_does_not_tell(options: dict[str, Any]) ->
     assert KEY not in all_that_tells(caught.value)
 
 
-@pytest.mark.parametrize("broken", [KEY + "\n", " " + KEY, KEY + "\x00", KEY + "é"])
+# With names of their own: frames of a parallel run show the tests' names.
+@pytest.mark.parametrize(
+    "broken", [KEY + "\n", " " + KEY, KEY + "\x00", KEY + "é"], ids=["line break", "space", "NUL", "not ASCII"]
+)
 def test_a_key_that_can_not_be_sent_is_not_quoted(broken: str) -> None:
     """The error about the key does not hold the key."""
     keys = [broken]
@@ -150,3 +156,150 @@ async def test_a_wrong_key_is_an_authentication_error_that_hides_it() -> None:
         with pytest.raises(AuthenticationError) as caught:
             await read(client, streaming=False)
         assert caught.value.message == "Invalid token: ***"
+
+
+PASSWORD = "pass" + "-of-the-proxy"
+GIVEN: dict[str, Callable[[AsyncSiliconFlow], Any]] = {
+    "extra_headers": lambda client: client.chat.completions.create(**ASK, extra_headers={"Authorization": KEY}),
+    "extra_headers of a stream": lambda client: client.chat.completions.create(
+        **ASK, stream=True, extra_headers={"X-Api-Key": KEY}
+    ),
+    "extra_headers that can't be sent": lambda client: client.chat.completions.create(
+        **ASK, extra_headers={"X-Api-Key": KEY + "\n"}
+    ),
+    "with_options": lambda client: client.with_options(headers={"X-Api-Key": KEY}, api_key=KEY).chat.completions.create(
+        **ASK
+    ),
+    "with_options that can't be": lambda client: enter(client.with_options, headers={"X-Api-Key": KEY}, timeout=-1),
+    "headers of a client that can't be": lambda client: enter(
+        make_client, "http://[::1]", headers={"Cookie": KEY}, retry=3
+    ),
+}
+
+
+async def enter(make: Callable[..., AsyncSiliconFlow], *args: Any, **options: Any) -> None:
+    make(*args, **options)
+
+
+def told_by_libraries(error: BaseException) -> str:
+    """All that an exception and its causes tell, but for the locals of frames in this file, which hold the secrets."""
+    lines: list[str] = []
+    link: BaseException | None = error
+    while link is not None:
+        lines += [repr(link), str(link), repr(vars(link)), repr(getattr(link, "__notes__", None))]
+        told = traceback.TracebackException.from_exception(link, capture_locals=True)
+        frames = [frame for frame in told.stack if frame.filename != __file__]
+        lines += [
+            f"{frame.filename} {frame.name} {name} {value}"
+            for frame in frames
+            for name, value in (frame.locals or {}).items()
+        ]
+        link = link.__cause__ or link.__context__
+    lines.append(repr(pickle.dumps(error)))
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("way", GIVEN)
+async def test_a_key_in_a_header_is_not_told(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    """However a key is given, and whether or not it can be sent, no local of the libraries' frames shows it."""
+    caplog.set_level(logging.DEBUG)
+    async with FakeSiliconFlow() as server, make_client(server.base_url) as client:
+        server.fail(401, times=None)
+        with pytest.raises(SiliconFlowError) as caught:
+            await GIVEN[way](client)
+    assert [line for line in told_by_libraries(caught.value).splitlines() if KEY in line] == []
+    assert KEY not in caplog.text
+
+
+async def test_a_refused_certificate_does_not_tell(caplog: pytest.LogCaptureFixture) -> None:
+    """A handshake that fails holds the key in no frame of aiohttp's."""
+    caplog.set_level(logging.DEBUG)
+    asyncio.get_running_loop().set_debug(True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    with FakeSiliconFlow(ssl=tls).threaded() as server:
+        async with make_client(server.base_url) as client:
+            with pytest.raises(APIConnectionError) as caught:
+                await read(client, streaming=True)
+    assert KEY not in all_that_tells(caught.value)
+    assert KEY not in caplog.text
+
+
+async def test_tasks_and_slow_callbacks_do_not_tell(caplog: pytest.LogCaptureFixture) -> None:
+    """reprs and stacks of tasks that wait, and what the loop's debug mode logs of every callback."""
+    caplog.set_level(logging.DEBUG)
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0.0
+    shown: list[str] = []
+
+    def show(task: asyncio.Task[Any]) -> None:
+        stack = traceback.StackSummary.extract(
+            ((frame, frame.f_lineno) for frame in task.get_stack()), capture_locals=True
+        )
+        shown.extend([repr(task), *stack.format()])
+
+    # In a thread: the stand-in's tasks may know the key.
+    with FakeSiliconFlow().threaded() as server:
+        server.raw([], before=[Stall()])
+        server.raw([chunk("a"), Stall()])
+        async with make_client(server.base_url) as client:
+            for count, streaming in enumerate((False, True), 1):
+                call = asyncio.ensure_future(read(client, streaming=streaming))
+                await server.received(count)
+                for task in asyncio.all_tasks():
+                    show(task)
+                call.cancel()
+                with pytest.raises(asyncio.CancelledError) as caught:
+                    await call
+                shown += [repr(call), told_by_libraries(caught.value)]
+    assert KEY not in "\n".join(shown)
+    assert "took" in caplog.text
+    assert KEY not in caplog.text
+
+
+PROXIES: dict[str, Callable[[str], dict[str, Any]]] = {
+    "nobody there": lambda base: {"proxy": f"http://user:{PASSWORD}@127.0.0.1:1"},
+    "refusing": lambda base: {"proxy": base.replace("//", f"//user:{PASSWORD}@")},
+    "refusing a tunnel": lambda base: {
+        "proxy": base.replace("//", f"//user:{PASSWORD}@"),
+        "base_url": "https://127.0.0.1:1",
+    },
+    "impossible port": lambda base: {"proxy": f"http://user:{PASSWORD}@127.0.0.1:99999"},
+    "no URL": lambda base: {"proxy": f"user:{PASSWORD}@proxy"},
+}
+
+
+def proxied(name: str, base_url: str) -> AsyncSiliconFlow:
+    return make_client(**{"base_url": base_url, **PROXIES[name](base_url)})
+
+
+@pytest.mark.parametrize("name", PROXIES)
+async def test_a_proxys_password_is_not_told(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A proxy that fails is named without its credentials: in words, reprs, fields, logs, frames and pickles."""
+    caplog.set_level(logging.DEBUG)
+    async with FakeSiliconFlow() as server:
+        server.fail(407, times=None)
+        with pytest.raises(SiliconFlowError) as caught:
+            async with proxied(name, server.base_url) as client:
+                await read(client, streaming=False)
+    told = told_by_libraries(caught.value)
+    assert [line for line in told.splitlines() if PASSWORD in line] == []
+    assert PASSWORD not in caplog.text
+
+
+async def test_a_proxied_client_does_not_tell() -> None:
+    """Neither its reprs nor a pickle of it hold the proxy's password."""
+    client = proxied("nobody there", "http://127.0.0.1:1")
+    settings = client.chat.completions._settings
+    shown = [client, vars(client), settings, vars(settings.transport), settings.transport.site]
+    assert [item for item in shown if PASSWORD in repr(item)] == []
+    assert PASSWORD.encode() not in pickle.dumps(client)
+    await client.aclose()
+
+
+def test_a_base_url_with_a_password_is_not_told() -> None:
+    """It is refused, and quoted nowhere."""
+    with pytest.raises(ConfigurationError) as caught:
+        make_client(f"http://user:{PASSWORD}@127.0.0.1")
+    assert [line for line in told_by_libraries(caught.value).splitlines() if PASSWORD in line] == []

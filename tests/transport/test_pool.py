@@ -30,57 +30,6 @@ def tls_pair() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return server, client
 
 
-@pytest.mark.parametrize("tls", [False, True])
-@pytest.mark.parametrize("way", ["block", "reference", "cancellation", "aclose", "cancelled open"])
-async def test_leaving_closes_the_socket_within_two_turns(way: str, tls: bool) -> None:
-    """However a stream is left, its socket is closed two turns of the loop later, the collector off."""
-    server_tls, client_tls = tls_pair() if tls else (None, None)
-    async with (
-        FakeSiliconFlow(ssl=server_tls) as server,
-        AsyncSiliconFlow("k", base_url=server.base_url, ssl=client_tls) as client,
-    ):
-        # Inside the test only: which socket a connection has is nothing that the library tells.
-        pool = client._pool
-        if way == "cancelled open":
-            server.raw([], before=[Stall()])
-            opening = asyncio.ensure_future(client.chat.completions.create(stream=True, **ASK))
-            await server.received()
-        else:
-            server.raw([chunk("a"), Stall()])
-            stream: Any = await client.chat.completions.create(stream=True, **ASK)
-        session = await pool.get()
-        (protocol,) = session.connector._acquired
-        sock = protocol.transport.get_extra_info("socket")
-        assert sock.fileno() != -1
-        gc.disable()
-        try:
-            match way:
-                case "block":
-                    async with stream:
-                        await anext(stream)
-                case "reference":
-                    del stream
-                case "cancellation":
-                    await anext(stream)
-                    reader = asyncio.ensure_future(anext(stream))
-                    await asyncio.sleep(0)
-                    reader.cancel()
-                    with pytest.raises(asyncio.CancelledError):
-                        await reader
-                case "aclose":
-                    await stream.aclose()
-                case "cancelled open":
-                    opening.cancel()
-                    with pytest.raises(asyncio.CancelledError):
-                        await opening
-            for _ in range(2):
-                await asyncio.sleep(0)
-            assert sock.fileno() == -1
-        finally:
-            gc.enable()
-        await server.left_early()
-
-
 def test_one_client_serves_several_loops() -> None:
     """Several `asyncio.run()`s in a row work with one client, and each closes its session without a warning."""
     sessions: list[weakref.ref[Any]] = []

@@ -1,0 +1,117 @@
+"""aiohttp's connector, with what it keeps to itself: how a request gets its connection, and whether an answer began.
+
+Private names of aiohttp and asyncio stand here alone: `_factory` and `_create_connection` of the connector, `_payload`
+of its protocol, `max_size` of a socket's transport. `tests/transport/test_connector.py` fails when one of them goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import weakref
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, Protocol
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
+
+__all__ = ["AnswerProtocol", "ConnectWatcher", "Connector", "connect_watcher"]
+
+# asyncio's own 256 KiB are mapped and unmapped by malloc for each receive, which costs a third of a paced token.
+_RECEIVE_SIZE = 64 * 1024
+
+
+class ConnectWatcher(Protocol):
+    """Who wants to know how a request gets its connection."""
+
+    def connecting(self) -> None:
+        """A new connection is being made: name look-up, TCP, TLS."""
+
+    def connected(self, protocol: AnswerProtocol) -> None:
+        """The request has its connection, new or used before."""
+
+
+connect_watcher: ContextVar[ConnectWatcher | None] = ContextVar("connect_watcher", default=None)
+
+
+class AnswerProtocol(ResponseHandler):
+    """Knows whether a byte of the present answer came (`answered`), and leaves no reader of a body behind."""
+
+    answered = False
+
+    def data_received(self, data: bytes) -> None:
+        if data and not self.answered:
+            self.answered = True
+            # The headers apart: if the body's framing is broken, aiohttp's parser drops what it read with it.
+            end = data.find(b"\r\n\r\n") + 4
+            if 4 <= end < len(data):
+                super().data_received(data[:end])
+                data = data[end:]
+        super().data_received(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        # After an error of its parser aiohttp forgets the body, without a word to who waits for it.
+        body = self._payload
+        super().connection_lost(exc)
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError("the framing of the body is broken"))
+
+
+class Connector(aiohttp.TCPConnector):
+    """Tells the request's watcher what aiohttp's own limits lump together: waiting for a connection and making one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = partial(AnswerProtocol, loop=self._loop)  # type: ignore[assignment]  # partial is invariant
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        protocol = connection.protocol
+        if isinstance(protocol, AnswerProtocol):
+            protocol.answered = False
+            watcher = connect_watcher.get()
+            if watcher is not None:
+                watcher.connected(protocol)
+        return connection
+
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        watcher = connect_watcher.get()
+        if watcher is not None:
+            watcher.connecting()
+        protocol = await super()._create_connection(req, traces, timeout)
+        transport = protocol.transport
+        if transport is not None:
+            _transports.add(transport)
+            if hasattr(transport, "max_size"):
+                transport.max_size = _RECEIVE_SIZE
+        return protocol
+
+
+# Of every connection of this process, for a forked child to cut.
+_transports: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
+
+
+def _cut_inherited() -> None:
+    """In a forked child: put a dead socket in the place of each that it inherited.
+
+    Whatever closes one there later, a finalizer or the end of the interpreter, would otherwise disturb the parent: its
+    event loop, whose epoll the two share, or over TLS its peer.
+    """
+    with socket.socket() as dead:
+        for transport in list(_transports):
+            inherited = transport.get_extra_info("socket")
+            if inherited is not None and inherited.fileno() != -1:
+                os.dup2(dead.fileno(), inherited.fileno(), inheritable=False)
+    _transports.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_cut_inherited)

@@ -1,0 +1,49 @@
+"""The private names of aiohttp and asyncio that the connector leans on: these tests fail when one of them goes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from client_kit import ASK, chunk, served
+
+from siliconflow_async import AsyncSiliconFlow
+from siliconflow_async.testing import Stall
+from siliconflow_async.transport.connector import AnswerProtocol
+
+pytestmark = pytest.mark.anyio
+
+
+async def protocol_of(client: AsyncSiliconFlow) -> Any:
+    session = await client._pool.get()
+    (protocol,) = session.connector._acquired
+    return protocol
+
+
+async def test_connections_have_our_protocol_and_small_receives() -> None:
+    """`_factory` makes the protocol, which knows its body; `max_size` is what a plain socket receives at most."""
+    async with served() as (server, client):
+        server.raw([chunk("a"), Stall()])
+        async with client.chat.completions.stream(**ASK) as stream:
+            protocol = await protocol_of(client)
+            assert type(protocol) is AnswerProtocol
+            assert protocol.answered
+            assert protocol._payload is stream._body._content
+            # The attribute is asyncio's: it must be there before we set it.
+            assert type(protocol.transport).max_size == 256 * 1024
+            assert protocol.transport.max_size == 64 * 1024
+
+
+async def test_a_connection_that_is_used_again_has_answered_nothing_yet() -> None:
+    """`answered` is of the present request."""
+    async with served() as (server, client):
+        await client.chat.completions.create(**ASK)
+        server.raw([], before=[Stall()])
+        call = asyncio.ensure_future(client.chat.completions.create(**ASK))
+        await server.received(2)
+        assert not (await protocol_of(client)).answered
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert server.connections.accepted == 1
