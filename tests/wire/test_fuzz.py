@@ -1,4 +1,9 @@
-"""Random streams and bodies, from random bytes to chunks with any value in any place."""
+"""Any bytes whatever, cut into any reads, give the same chunks and then either an end or one failure, which is a
+StreamError or, for an error envelope that is the whole body, an APIStatusError; no way to read what they gave raises.
+
+Random bytes, pieces of the format in any order, chunks with any value in any place, and good streams damaged. `python
+-m pytest tests/wire/test_fuzz.py --hypothesis-profile=long` searches thirty times as long.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siliconflow_async.errors import APIStatusError, StreamError
-from siliconflow_async.wire.events import EventBuilder
+from siliconflow_async.wire.accumulate import Accumulator
+from siliconflow_async.wire.events import ContentDelta, EventBuilder, Finished, ReasoningDelta, ToolCallDone
 from siliconflow_async.wire.protocol import ChatProtocol, decode_completion
 from siliconflow_async.wire.structs import ChatCompletion, ChatCompletionChunk
 
 from .build import DONE, Json, call, data, dump, escaped, small
 from .pieces import chunkings
 from .runs import run
+from .streams import STREAMS
 
 PIECES: list[bytes] = [
     *(
@@ -101,33 +108,114 @@ def look_at(answer: ChatCompletion | ChatCompletionChunk) -> None:
     assert len([choice.logprobs for choice in answer.choices]) == len(answer.choices)
 
 
-@settings(max_examples=1000)
+def examples(share: float) -> settings:
+    """Search this many times as long as the profile says."""
+    return settings(max_examples=int(share * settings.default.max_examples))
+
+
+def check(body: bytes, pieces: list[bytes], max_event_size: int = 1 << 24) -> None:
+    """Hold a body to the invariant, cut and whole, as chunks, as an answer and as events, which tell the same."""
+    assert run(pieces, max_event_size) == run([body], max_event_size)
+    protocol, builder, accumulator = ChatProtocol(max_event_size), EventBuilder(), Accumulator()
+    events = []
+    for chunk in protocol.feed(body) + protocol.eof():
+        look_at(chunk)
+        accumulator.fold([chunk])
+        look_at(accumulator.completion())
+        events += builder.feed(chunk)
+    answer = accumulator.completion()
+    events += builder.finish(answer.usage)
+    assert all(json.loads(event.to_json()) for event in events)
+    finished = [event for event in events if isinstance(event, Finished)]
+    assert [event.index for event in finished] == [choice.index for choice in answer.choices]
+    for choice in answer.choices:
+        mine = [event for event in events if event.index == choice.index]
+        message = choice.message
+        assert "".join(event.text for event in mine if isinstance(event, ContentDelta)) == (message.content or "")
+        thought = "".join(event.text for event in mine if isinstance(event, ReasoningDelta))
+        assert thought == (message.reasoning_content or "")
+        if choice.finish_reason:
+            calls = [event.arguments for event in mine if isinstance(event, ToolCallDone)]
+            assert calls == [call.function.arguments for call in message.tool_calls or []]
+
+
+@examples(4)
 @given(chunkings(soup))
 def test_any_bytes_give_chunks_or_one_of_our_errors(drawn: tuple[bytes, list[bytes]]) -> None:
-    """Any bytes either give chunks or set a failure that is a StreamError or an APIStatusError; never anything else.
-
-    And any chunking of them gives the same.
-    """
+    """Random bytes, and pieces of the format in any order, with a large limit and with a small one."""
     body, pieces = drawn
-    assert run(pieces) == run([body])
-    assert run(pieces, max_event_size=100) == run([body], max_event_size=100)
+    check(body, pieces)
+    check(body, pieces, max_event_size=100)
 
 
-@settings(max_examples=500)
+@examples(1.5)
 @given(chunkings(st.lists(odd_chunks, max_size=4).map(lambda items: b"".join(data(escaped(item)) for item in items))))
 def test_chunks_with_any_value_anywhere_give_chunks_or_one_of_our_errors(drawn: tuple[bytes, list[bytes]]) -> None:
     """Whatever stands where a chunk should have something else, it is read, left out, or ends in a typed error."""
-    body, pieces = drawn
-    assert run(pieces) == run([body])
-    protocol, builder = ChatProtocol(1 << 24), EventBuilder()
-    for chunk in protocol.feed(body) + protocol.eof():
-        look_at(chunk)
-        assert all(json.loads(event.to_json()) for event in builder.feed(chunk))
-    assert all(json.loads(event.to_json()) for event in builder.finish(None))
+    check(*drawn)
 
 
-@settings(max_examples=400)
-@given(st.one_of(soup, odd_chunks.map(escaped)))
+def damage(body: bytes, kind: str, start: float, size: int, noise: bytes) -> bytes:
+    at = int(start * len(body))
+    gone = body[at : at + size]
+    match kind:
+        case "flip":
+            return body[:at] + bytes(byte ^ 1 << size % 8 for byte in gone) + body[at + size :]
+        case "overwrite":
+            return body[:at] + noise + body[at + len(noise) :]
+        case "insert":
+            return body[:at] + noise + body[at:]
+        case "delete":
+            return body[:at] + body[at + size :]
+        case "duplicate":
+            return body[:at] + gone + body[at:]
+        case "move":
+            return body[:at] + body[at + size :] + gone
+        case _:
+            return body[:at]
+
+
+KINDS = ["flip", "overwrite", "insert", "delete", "duplicate", "move", "truncate"]
+harms = st.tuples(
+    st.sampled_from(KINDS),
+    st.floats(0, 1),
+    st.integers(1, 60),
+    st.one_of(st.sampled_from(PIECES), st.binary(min_size=1, max_size=8)),
+)
+# The long ones are of limits, which are tested elsewhere; damage finds more in short ones.
+good = st.sampled_from([stream.body for stream in STREAMS.values() if len(stream.body) < 20_000])
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """Draw a good stream, harmed in up to five places."""
+    body = draw(good)
+    for harm in draw(st.lists(harms, min_size=1, max_size=5)):
+        body = damage(body, *harm)
+    return body
+
+
+@examples(3)
+@given(chunkings(damaged()))
+def test_a_damaged_stream_gives_chunks_or_one_of_our_errors(drawn: tuple[bytes, list[bytes]]) -> None:
+    """A good stream with bytes flipped, overwritten, inserted, deleted, doubled, moved or cut off."""
+    check(*drawn)
+
+
+answers = objects(["id", "object", "created", "model", "choices", "usage"], choices=st.lists(choices, max_size=3))
+
+
+@st.composite
+def damaged_answers(draw: st.DrawFn) -> bytes:
+    """Draw a whole answer, harmed in up to three places."""
+    body = escaped(draw(answers))
+    for harm in draw(st.lists(harms, max_size=3)):
+        body = damage(body, *harm)
+    return body
+
+
+@examples(2)
+@given(st.one_of(soup, odd_chunks.map(escaped), damaged_answers()))
 def test_any_body_is_an_answer_or_one_of_our_errors(body: bytes) -> None:
     """`decode_completion` gives an answer with choices, or raises a StreamError or an APIStatusError."""
     try:
