@@ -139,9 +139,9 @@ class _Call:
             streaming=stream,
         )
 
-    async def retried(self, attempt: Callable[[], Awaitable[T]], rng: random.Random) -> T:
+    def retried(self, attempt: Callable[[], Awaitable[T]], rng: random.Random) -> Awaitable[T]:
         settings = self._settings
-        return await with_retries(
+        return with_retries(
             attempt, policy=settings.retry, budget=settings.budget, deadline=self._request.deadline, rng=rng
         )
 
@@ -151,9 +151,8 @@ class _Call:
         transport = self._settings.transport
         answer = await transport.open(request)
         stream = ChatStream(
-            answer.body,
+            answer,
             answer.body.start_clock(request.timeouts, answer.sent_at, request.deadline),
-            headers=answer.headers,
             timeouts=request.timeouts,
             started_at=request.started_at,
             max_event_size=self._settings.max_event_size,

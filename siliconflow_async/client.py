@@ -83,7 +83,7 @@ class AsyncSiliconFlow:
         # From here on no secret is in a frame's locals but masked.
         api_key = masked(api_key)
         conceal(options)  # type: ignore[arg-type]  # a TypedDict is a dict
-        check_keywords(options, ClientOptions.__annotations__)
+        check_keywords(options, ClientOptions.__annotations__.keys())
         self._api_key = api_key
         self._options = options
         _check_pool_options(options)

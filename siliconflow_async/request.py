@@ -73,6 +73,7 @@ class ChatParams(TypedDict, total=False):
 # What may be given to `stream` and, beside `stream=`, to `create`.
 STREAM_NAMES = frozenset({*ChatParams.__annotations__, "response_format"})
 CREATE_NAMES = STREAM_NAMES | {"stream"}
+_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
 _NOT_IN_BODY = frozenset({"timeout", "extra_headers", "extra_query", "extra_body"})
 
 
@@ -129,7 +130,7 @@ def query_of(extra_query: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def _messages(value: Any) -> list[Any]:
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+    if type(value) is not list and (isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable)):
         raise InvalidRequestError(f"messages must be a list of messages, not {_kind(value)}", param="messages")
     return [_message(item, f"messages[{at}]") for at, item in enumerate(value)]
 
@@ -152,10 +153,10 @@ def _message(value: Any, path: str) -> dict[str, Any]:
 
 def _plain(value: Any, path: str) -> Any:
     """Return the value as JSON will hold it; raise InvalidRequestError that says where it can't."""
+    if type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, enum.Enum):
         return _plain(value.value, path)
-    if value is None or isinstance(value, bool):
-        return value
     # What derives from these, such as NumPy's float64, is what it derives from; msgspec takes the types themselves.
     if isinstance(value, str):
         return str.__str__(value)
@@ -166,8 +167,14 @@ def _plain(value: Any, path: str) -> Any:
             raise InvalidRequestError(f"{path}: {value} is not a JSON number", param=_param(path))
         return float.__float__(value)
     try:
-        if isinstance(value, Mapping):
-            return {_key(key, path): _plain(item, f"{path}[{key!r}]") for key, item in value.items()}
+        if isinstance(value, dict | Mapping):
+            return {
+                # Where it is matters to an error alone.
+                key if type(key) is str else _key(key, path): item
+                if type(item) in _AS_THEY_ARE
+                else _plain(item, f"{path}[{key!r}]")
+                for key, item in value.items()
+            }
         if isinstance(value, list | tuple):
             return [_plain(item, f"{path}[{at}]") for at, item in enumerate(value)]
         if hasattr(value, "to_dict"):  # the library's own structs

@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from base64 import b64encode
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping, Set
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -36,6 +36,7 @@ _SITES = {
 }
 _UNSENDABLE = re.compile("[\r\n\0\ud800-\udfff]")
 _SECRET_NAME = re.compile(r"auth|key|token|cookie|secret", re.IGNORECASE)
+_TELLING = frozenset({"headers", "default_headers", "extra_headers", "base_url", "proxy"})
 # A password before the host, or what a query holds.
 _SECRET_PART = re.compile(r"(?<=//)[^/]*(?=@)|(?<=\?).+", re.DOTALL)
 _USER = re.compile(r"//[^/?#]*@")
@@ -60,13 +61,11 @@ class Proxy(NamedTuple):
 
 def conceal(keywords: dict[str, Any]) -> None:
     """Mask in place what may hold a key or password, so that it shows in no local of a frame from here on."""
-    for name in ("headers", "default_headers", "extra_headers"):
-        given = keywords.get(name)
+    for name in _TELLING & keywords.keys():
+        given = keywords[name]
         if isinstance(given, Mapping):
             keywords[name] = {key: _concealed(key, value) for key, value in given.items()}
-    for name in ("base_url", "proxy"):
-        given = keywords.get(name)
-        if isinstance(given, str) and "@" in given:
+        elif isinstance(given, str) and "@" in given:
             keywords[name] = Secret(given)
 
 
@@ -191,12 +190,14 @@ def replace_headers(headers: Mapping[str, str], given: Mapping[str, str | None] 
     return {name: value for name, value in headers.items() if name.lower() not in names} | checked
 
 
-def check_keywords(given: Iterable[str], known: Collection[str]) -> None:
+def check_keywords(given: Mapping[str, Any], known: Set[str]) -> None:
     """Raise TypeError for a keyword that is not known, naming the nearest one that is."""
+    if given.keys() <= known:
+        return
+    import difflib  # only a mistake needs it
+
     for name in given:
         if name not in known:
-            import difflib  # only a mistake needs it
-
             near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"unexpected keyword argument {name!r}{hint}")

@@ -19,7 +19,6 @@ from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
 from .errors import (
-    TRACE_ID,
     APIStatusError,
     APITimeoutError,
     BusyError,
@@ -31,8 +30,9 @@ from .errors import (
     TruncatedStreamError,
 )
 from .timeouts import Timeouts
-from .transport.body import Body, BodyBroken
+from .transport.body import BodyBroken
 from .transport.clock import ClockExpired, StreamClock
+from .transport.exchange import Answer
 from .views import EventIterator, TextIterator, Uncopyable
 from .wire.accumulate import Accumulator, has_progress
 from .wire.protocol import ChatProtocol
@@ -51,13 +51,14 @@ class ChatStream(Uncopyable):
     """An open answer: iterate it for chunks, or use `text()`, `events()` or `completion()`.
 
     `ended` is None while it is open, then "done" (`[DONE]` came), "finish" (it ended without, every choice finished),
-    "truncated", "error", "malformed", "too_large", "timeout" or "closed". `headers` have lower-case names; `trace_id`
-    is what SiliconFlow's support asks for.
+    "truncated", "error", "malformed", "too_large", "timeout" or "closed". `trace_id` is what SiliconFlow's support asks
+    for.
     """
 
     __slots__ = (
         "__weakref__",
         "_accumulator",
+        "_answer",
         "_batch",
         "_body",
         "_clock",
@@ -72,26 +73,24 @@ class ChatStream(Uncopyable):
         "_timeouts",
         "_total",
         "ended",
-        "headers",
         "loop",
         "trace_id",
     )
 
     def __init__(
         self,
-        body: Body,
+        answer: Answer,
         clock: StreamClock,
         *,
-        headers: dict[str, str],
         timeouts: Timeouts,
         started_at: float,
         max_event_size: int,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.ended: Ended | None = None
-        self.headers = headers
-        self.trace_id = headers.get(TRACE_ID)
-        self._body = body
+        self.trace_id = answer.trace_id
+        self._answer = answer
+        self._body = answer.body
         self._clock = clock
         self._timeouts = timeouts
         self._started_at = started_at
@@ -135,6 +134,11 @@ class ChatStream(Uncopyable):
         if body is not None and self.ended is None:
             self._clock.stop()
             body.abandon()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The answer's headers under lower-case names."""
+        return self._answer.headers
 
     @property
     def partial(self) -> ChatCompletion:
@@ -195,6 +199,9 @@ class ChatStream(Uncopyable):
             raise BusyError("another task is waiting for this stream")
         self._reading = True
         self._fold()
+        # Not kept while waiting, perhaps for long and beside thousands of others.
+        self._batch = []
+        self._folded = 0
         protocol = self._protocol
         try:
             while True:

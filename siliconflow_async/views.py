@@ -88,13 +88,15 @@ class ChatStreamManager:
     __slots__ = ("_open", "_stream")
 
     def __init__(self, opener: Callable[[], Awaitable[ChatStream]]) -> None:
-        self._open = opener
+        self._open: Callable[[], Awaitable[ChatStream]] | None = opener
         self._stream: ChatStream | None = None
 
     async def __aenter__(self) -> ChatStream:
-        if self._stream is not None:
+        if self._open is None:
             raise BusyError("this stream was opened before; call stream(…) again")
-        self._stream = await self._open()
+        # With it goes the request, which an open stream has no more use for.
+        opener, self._open = self._open, None
+        self._stream = await opener()
         return self._stream
 
     async def __aexit__(

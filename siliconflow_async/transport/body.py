@@ -79,16 +79,17 @@ class Body:
         transport = connection.transport if connection is not None else None
         if transport is None:
             return b""
-        if self._late is None:
-            # The kernel can have held no more: a server that goes on sending must not go on for ever.
-            self._late = transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        if self._late <= 0:
+        # The kernel can have held no more than its buffer: a server that goes on sending must not go on for ever.
+        left = self._late
+        if left is None:
+            left = transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        if left <= 0:
             return b""
         # The loop looks at the socket in one turn and reads it in the next.
         for _ in range(2):
             await asyncio.sleep(0)
         data = self.take_buffered()
-        self._late -= len(data)
+        self._late = left - len(data)
         return data
 
     def take_buffered(self) -> bytes:

@@ -35,7 +35,13 @@ class ConnectWatcher(Protocol):
         """The request has its connection, new or used before."""
 
 
-connect_watcher: ContextVar[ConnectWatcher | None] = ContextVar("connect_watcher", default=None)
+# Weak, since aiohttp's keep-alive timer holds the context of the request that set it.
+connect_watcher: ContextVar[weakref.ref[ConnectWatcher] | None] = ContextVar("connect_watcher", default=None)
+
+
+def _watcher() -> ConnectWatcher | None:
+    reference = connect_watcher.get()
+    return None if reference is None else reference()
 
 
 class AnswerProtocol(ResponseHandler):
@@ -46,9 +52,9 @@ class AnswerProtocol(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         if data and not self.answered:
             self.answered = True
-            # The headers apart: if the body's framing is broken, aiohttp's parser drops what it read with it.
+            # The headers apart: if the framing of chunks is broken, aiohttp's parser drops what it read with it.
             end = data.find(b"\r\n\r\n") + 4
-            if 4 <= end < len(data):
+            if 4 <= end < len(data) and data.find(b"hunked", 0, end) > 0:
                 super().data_received(data[:end])
                 data = data[end:]
         super().data_received(data)
@@ -75,7 +81,7 @@ class Connector(aiohttp.TCPConnector):
         protocol = connection.protocol
         if isinstance(protocol, AnswerProtocol):
             protocol.answered = False
-            watcher = connect_watcher.get()
+            watcher = _watcher()
             if watcher is not None:
                 watcher.connected(protocol)
         return connection
@@ -83,11 +89,11 @@ class Connector(aiohttp.TCPConnector):
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
-        watcher = connect_watcher.get()
+        watcher = _watcher()
         if watcher is not None:
             watcher.connecting()
         protocol = await super()._create_connection(req, traces, timeout)
-        transport = protocol.transport
+        transport: Any = protocol.transport
         if transport is not None:
             _transports.add(transport)
             if hasattr(transport, "max_size"):

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
+import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import msgspec
@@ -28,7 +29,7 @@ from ..timeouts import Timeouts
 from ..wire.failures import MAX_ERROR_BODY, status_error
 from .body import Body, BodyBroken
 from .connector import AnswerProtocol, connect_watcher
-from .pool import SessionPool
+from .pool import NO_LIMITS, SessionPool
 
 __all__ = ["Answer", "Request", "Site", "Transport"]
 
@@ -63,64 +64,126 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer:
-    """An answer whose headers have come: `headers` have lower-case names, `sent_at` is a time of the loop."""
+    """An answer whose headers have come; `sent_at` is a time of the loop."""
 
-    __slots__ = ("body", "headers", "response", "sent_at")
+    __slots__ = ("_headers", "body", "response", "sent_at")
 
     def __init__(self, response: aiohttp.ClientResponse, sent_at: float) -> None:
         self.response = response
-        self.headers = {name.lower(): value for name, value in response.headers.items()}
+        self._headers: dict[str, str] | None = None
         self.sent_at = sent_at
         self.body = Body(response)
 
     @property
+    def headers(self) -> dict[str, str]:
+        """The headers under lower-case names; made when asked for, since an open stream may wait beside thousands."""
+        if self._headers is None:
+            self._headers = {name.lower(): value for name, value in self.response.headers.items()}
+        return self._headers
+
+    @property
     def trace_id(self) -> str | None:
-        return self.headers.get(TRACE_ID)
+        return self.response.headers.get(TRACE_ID)
 
 
 class _Attempt:
-    """Watches one attempt get its connection, and moves its limit from clock to clock."""
+    """One attempt: watches it get its connection, ends it when a clock runs out, maps what it raises."""
 
-    def __init__(self, request: Request) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._request = request
-        self._scope: asyncio.Timeout | None = None
-        self.clock: Clock = "total"
-        self.sent_at = self._loop.time()
+    __slots__ = (
+        "__weakref__",
+        "_at",
+        "_cancelling",
+        "_clock",
+        "_expired",
+        "_handle",
+        "_loop",
+        "_pool",
+        "_request",
+        "_task",
+        "_transport",
+        "is_new",
+        "protocol",
+        "sent_at",
+    )
+
+    def __init__(self, request: Request, pool: SessionPool) -> None:
         self.is_new = False
         self.protocol: AnswerProtocol | None = None
+        self.sent_at = request.started_at
+        self._request = request
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelling = 0
         self._transport: asyncio.Transport | None = None
-
-    def limit(self) -> asyncio.Timeout:
-        self._scope = asyncio.timeout_at(self._request.deadline)
-        return self._scope
+        self._clock: Clock = "total"
+        self._at: float | None = None
+        self._handle: asyncio.TimerHandle | None = None
+        self._expired = False
 
     def connecting(self) -> None:
         self.is_new = True
-        self._start("connect", self._request.timeouts.connect)
+        self._limit("connect", self._request.timeouts.connect)
 
     def connected(self, protocol: AnswerProtocol) -> None:
         self.protocol = protocol
         # The protocol forgets it as soon as it closes.
         self._transport = protocol.transport
         self.sent_at = self._loop.time()
-        self._start("first_token", self._request.timeouts.first_token if self._request.streaming else None)
+        self._limit("first_token", self._request.timeouts.first_token if self._request.streaming else None)
 
-    def abort(self) -> None:
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._limit("total", None)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        task, self._task = self._task, None
+        assert task is not None
+        # As in asyncio.Timeout: a cancellation of the caller's own, in the same turn, is not swallowed.
+        if self._expired and task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
+            self._abort()
+            seconds = self._request.timeouts.limit(self._clock, streaming=self._request.streaming)
+            raise APITimeoutError(clock=self._clock, seconds=seconds) from error
+        if error is None:
+            return
+        if not isinstance(error, SiliconFlowError):
+            self._abort()
+        if self._pool.closed and isinstance(error, Exception) and not isinstance(error, ClosedError):
+            raise ClosedError("the client was closed during the call") from error
+        if isinstance(error, SiliconFlowError) or not isinstance(error, Exception):
+            return
+        raise _connection_error(error, self._request.timeouts) from error
+
+    def _limit(self, clock: Clock, seconds: float | None) -> None:
+        """Let `clock` end the attempt after so many seconds, or the call's deadline if that comes first."""
+        deadline = self._request.deadline
+        at = None if seconds is None else self._loop.time() + seconds
+        if at is None or (deadline is not None and deadline <= at):
+            clock, at = "total", deadline
+        self._clock = clock
+        if at == self._at:
+            return
+        self._at = at
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = None if at is None else self._loop.call_at(at, self._expire)
+
+    def _expire(self) -> None:
+        self._handle = None
+        self._expired = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _abort(self) -> None:
         # aiohttp closes the connection of a request that failed; over TLS that takes a farewell we don't wait for.
         if self._transport is not None and not self._loop.is_closed():
             self._transport.abort()
-
-    def _start(self, clock: Clock, seconds: float | None) -> None:
-        assert self._scope is not None
-        deadline = self._request.deadline
-        at = None if seconds is None else self._loop.time() + seconds
-        self.clock = "total"
-        if at is None or (deadline is not None and deadline <= at):
-            at = deadline
-        else:
-            self.clock = clock
-        self._scope.reschedule(at)
 
 
 class Transport:
@@ -135,8 +198,7 @@ class Transport:
 
         Raises APIStatusError, APIConnectionError, APITimeoutError ("connect", "first_token" or "total"), ClosedError.
         """
-        attempt = _Attempt(request)
-        async with _Mapped(attempt, self.pool, request):
+        async with _Attempt(request, self.pool) as attempt:
             return await self._open(request, attempt)
 
     async def fetch(self, request: Request, max_body_size: int) -> tuple[Answer, bytes]:
@@ -145,8 +207,7 @@ class Transport:
         Raises what `open` raises, TruncatedStreamError if the body breaks off or is empty, EventTooLargeError if it is
         larger than `max_body_size` bytes.
         """
-        attempt = _Attempt(request)
-        async with _Mapped(attempt, self.pool, request):
+        async with _Attempt(request, self.pool) as attempt:
             answer = await self._open(request, attempt)
             try:
                 body = await _read_whole(answer, max_body_size)
@@ -174,8 +235,8 @@ class Transport:
         return answer
 
     async def _send(self, request: Request, attempt: _Attempt) -> Answer:
-        session = await self.pool.get()
-        token = connect_watcher.set(attempt)
+        session = self.pool.get()
+        token = connect_watcher.set(weakref.ref(attempt))
         try:
             response = await session.request(
                 "POST",
@@ -186,7 +247,7 @@ class Transport:
                 allow_redirects=False,
                 proxy=self.site.proxy,
                 proxy_headers=self.site.proxy_headers,
-                timeout=_no_limits(request.timeouts.connect if self.pool.borrowed else None),
+                timeout=_limits_of_borrowed(request.timeouts.connect) if self.pool.borrowed else NO_LIMITS,
             )
         finally:
             connect_watcher.reset(token)
@@ -199,40 +260,7 @@ class Transport:
         return error
 
 
-class _Mapped:
-    """Runs an attempt under its clocks; aborts its connection and maps the exception if it fails."""
-
-    __slots__ = ("_attempt", "_pool", "_request", "_scope")
-
-    def __init__(self, attempt: _Attempt, pool: SessionPool, request: Request) -> None:
-        self._attempt = attempt
-        self._pool = pool
-        self._request = request
-        self._scope = attempt.limit()
-
-    async def __aenter__(self) -> None:
-        await self._scope.__aenter__()
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
-        try:
-            await self._scope.__aexit__(kind, error, traceback)
-        except TimeoutError as timeout:
-            self._attempt.abort()
-            clock = self._attempt.clock
-            seconds = self._request.timeouts.limit(clock, streaming=self._request.streaming)
-            raise APITimeoutError(clock=clock, seconds=seconds) from timeout
-        if error is None:
-            return
-        if not isinstance(error, SiliconFlowError):
-            self._attempt.abort()
-        if self._pool.closed and isinstance(error, Exception) and not isinstance(error, ClosedError):
-            raise ClosedError("the client was closed during the call") from error
-        if isinstance(error, SiliconFlowError) or not isinstance(error, Exception):
-            return
-        raise _connection_error(error, self._request.timeouts) from error
-
-
-def _no_limits(sock_connect: float | None) -> aiohttp.ClientTimeout:
+def _limits_of_borrowed(sock_connect: float | None) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, connect=None, sock_connect=sock_connect, sock_read=None)
 
 
@@ -260,7 +288,7 @@ async def _read_start(body: Body) -> bytes:
 
 
 async def _read_whole(answer: Answer, max_size: int) -> bytes:
-    if answer.headers.get("content-encoding", "identity") != "identity":
+    if answer.response.headers.get("Content-Encoding", "identity") != "identity":
         max_size = min(max_size, _MAX_INFLATED)
     body = bytearray()
     try:

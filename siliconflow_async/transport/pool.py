@@ -7,6 +7,7 @@ when it first needs one; an async generator, parked in the loop, closes that ses
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import ssl as ssl_module
 import warnings
@@ -20,8 +21,10 @@ import anyio
 from ..errors import ClosedError
 from .connector import Connector
 
-__all__ = ["Abortable", "SessionPool"]
+__all__ = ["NO_LIMITS", "Abortable", "SessionPool"]
 
+# The clocks are ours.
+NO_LIMITS = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 # Closing waits for the peer's side of each connection; a peer that never answers must not hold up a shutdown.
 _CLOSE_SECONDS = 1.0
 
@@ -62,7 +65,7 @@ class SessionPool:
         # What a forked child inherited: never used or closed there, since closing would reach the parent's peers.
         self._inherited: list[object] = []
 
-    async def get(self) -> aiohttp.ClientSession:
+    def get(self) -> aiohttp.ClientSession:
         """Return the running loop's session; raise ClosedError after `aclose()`."""
         if self.closed:
             raise ClosedError("the client is closed")
@@ -75,7 +78,7 @@ class SessionPool:
         loop = asyncio.get_running_loop()
         entry = self._by_loop.get(loop)
         if entry is None or entry.session.closed:
-            entry = self._by_loop[loop] = await self._new_entry()
+            entry = self._by_loop[loop] = self._new_entry()
         return entry.session
 
     def track(self, stream: Abortable) -> None:
@@ -105,17 +108,19 @@ class SessionPool:
         ):
             _warn("unclosed AsyncSiliconFlow: use `async with`, or await its aclose()", ResourceWarning, stacklevel=2)
 
-    async def _new_entry(self) -> _LoopSession:
+    def _new_entry(self) -> _LoopSession:
         connector = Connector(limit=self._max_connections, ssl=self._ssl or True)
         session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+            timeout=NO_LIMITS,
             # Proxies are resolved once, in the client: aiohttp would ask a thread for each request.
             trust_env=False,
         )
         closer = _close_with_loop(session, self._open)
-        await anext(closer)
+        # Up to its yield it awaits nothing.
+        with contextlib.suppress(StopIteration):
+            closer.asend(None).send(None)
         return _LoopSession(session, closer)
 
     def _forget(self) -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def protocol_of(client: AsyncSiliconFlow) -> Any:
-    session = await client._pool.get()
+    session = client._pool.get()
     (protocol,) = session.connector._acquired
     return protocol
 
