@@ -1,0 +1,125 @@
+"""The command line: `python -m benchmarks [case …]`, and `plot` and `guard`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import traceback
+from typing import Any
+
+from . import guard, loops, plot, report
+from .cases import CASES, LOOPLESS, Setting
+from .contestants import NAMES, load_all
+from .measure import Row
+from .server import Server
+
+_EPILOG = """\
+also: python -m benchmarks plot RESULTS.json -o FILE.svg     draw the case `streams`
+      python -m benchmarks guard [--update]                  count instructions instead of seconds
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure this library beside a loop written by hand and beside other clients.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("cases", nargs="*", metavar="case", help=f"one or more of {', '.join(CASES)}; default: all")
+    parser.add_argument("--list", action="store_true", help="list the cases and the contestants, and leave")
+    parser.add_argument("--only", action="append", metavar="NAME", help="only contestants whose names begin so")
+    parser.add_argument("--loop", choices=("asyncio", "uvloop", "both"), default="asyncio")
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often each contestant has its turn")
+    parser.add_argument("--quick", action="store_true", help="tiny counts: does it run? The figures mean nothing")
+    parser.add_argument("--json", metavar="FILE", help="write the results there; - for standard output, with no table")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    if arguments[:1] == ["plot"]:
+        return plot.main(arguments[1:])
+    if arguments[:1] == ["guard"]:
+        return guard.main(arguments[1:])
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if unknown := [case for case in options.cases if case not in CASES]:
+        parser.error(f"no such case: {', '.join(unknown)}; there are {', '.join(CASES)}")
+    wanted = tuple(name for name in NAMES if not options.only or name.startswith(tuple(options.only)))
+    contestants, skipped = load_all(wanted)
+    if options.list:
+        _list(list(contestants), skipped)
+        return 0
+    names = loops.available() if options.loop == "both" else (options.loop,)
+    if missing := set(names) - set(loops.available()):
+        parser.error(f"{', '.join(missing)} is not installed")
+    _raise_file_limit()
+    facts = report.environment(contestants.values(), names)
+    people = sys.stderr if options.json == "-" else sys.stdout
+    print(report.head(facts), file=people)
+    for name, word in skipped.items():
+        print(f"skipped: {name} {word}", file=people)
+    found: list[Row] = []
+    failed: dict[str, str] = {}
+    with Server() as server:
+        for case in options.cases or CASES:
+            for loop in names[:1] if case in LOOPLESS else names:
+                setting = Setting(
+                    server, contestants, loop, _progress(case, loop), quick=options.quick, rounds=options.rounds
+                )
+                try:
+                    rows = loops.run(CASES[case](setting), loop)
+                except Exception as error:
+                    _clear()
+                    traceback.print_exc()
+                    failed[f"{case} ({loop})"] = repr(error)
+                    continue
+                _clear()
+                print(report.table(rows), file=people, flush=True)
+                found += rows
+    if options.json:
+        _write(options.json, {"facts": facts, "skipped": skipped, "failed": failed, "quick": options.quick}, found)
+    return 1 if failed else 0
+
+
+def _list(names: list[str], skipped: dict[str, str]) -> None:
+    for case, function in CASES.items():
+        print(f"{case:14}{(function.__doc__ or '').splitlines()[0]}")
+    print(f"\ncontestants: {', '.join(names)}")
+    for name, word in skipped.items():
+        print(f"skipped: {name} {word}")
+
+
+def _write(target: str, result: dict[str, Any], found: list[Row]) -> None:
+    text = json.dumps({**result, "results": [row.to_dict() for row in found]}, indent=1, ensure_ascii=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+    else:
+        with open(target, "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _progress(case: str, loop: str) -> Any:
+    def note(text: str) -> None:
+        line = f"{case} ({loop}): {text}"
+        sys.stderr.write(f"\r{line[:110]:110}" if sys.stderr.isatty() else f"{line}\n")
+        sys.stderr.flush()
+
+    return note
+
+
+def _clear() -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{'':110}\r")
+
+
+def _raise_file_limit() -> None:
+    """Each of 2,000 streams is a file here and one in the server, which inherits the limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

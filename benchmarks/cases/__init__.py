@@ -1,0 +1,32 @@
+"""What is timed. Each module is one case or several; a case is an async function from a Setting to its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ..measure import Row
+from .bulk import bulk, inputs
+from .memory import memory
+from .paced import paced
+from .scaling import scaling, streams
+from .setting import Setting
+from .starting import construction, first_token, imports
+from .whole import whole
+
+__all__ = ["CASES", "LOOPLESS", "Setting"]
+
+CASES: dict[str, Callable[[Setting], Coroutine[Any, Any, list[Row]]]] = {
+    "bulk": bulk,
+    "inputs": inputs,
+    "paced": paced,
+    "whole": whole,
+    "first-token": first_token,
+    "import": imports,
+    "construction": construction,
+    "memory": memory,
+    "scaling": scaling,
+    "streams": streams,
+}
+# Those that no event loop makes faster or slower.
+LOOPLESS = frozenset({"import", "construction"})

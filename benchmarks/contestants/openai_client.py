@@ -1,0 +1,67 @@
+"""AsyncOpenAI, over its default transport and over aiohttp; the raw stream and the `.stream()` helper."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+import openai
+
+from .contestant import MESSAGES, MODEL, Contestant, Take
+
+__all__ = ["Aiohttp", "AiohttpHelper", "Default", "Helper"]
+
+
+class Default(Contestant):
+    modules = ("openai",)
+    distributions = ("openai", "httpx", "httpx2")
+
+    def _http_client(self) -> Any:
+        return None
+
+    async def __aenter__(self) -> Self:
+        self._client = openai.AsyncOpenAI(api_key="key", base_url=self.base_url, http_client=self._http_client())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    async def stream(self, take: Take) -> None:
+        async with await self._client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True) as stream:
+            async for chunk in stream:
+                take(chunk.choices[0].delta.content)
+
+    async def whole(self) -> str | None:
+        return (await self._client.chat.completions.create(model=MODEL, messages=MESSAGES)).choices[0].message.content
+
+
+class Helper(Default):
+    reads_whole = False
+
+    async def stream(self, take: Take) -> None:
+        async with self._client.chat.completions.stream(model=MODEL, messages=MESSAGES) as stream:
+            async for event in stream:
+                if event.type == "content.delta":
+                    take(event.delta)
+
+
+class _OverAiohttp(Default):
+    @classmethod
+    def check(cls) -> None:
+        try:
+            openai.DefaultAioHttpClient()
+        except RuntimeError as error:
+            raise ImportError("its aiohttp transport is not there") from error
+
+    def _http_client(self) -> Any:
+        return openai.DefaultAioHttpClient()
+
+
+class Aiohttp(_OverAiohttp):
+    pass
+
+
+class AiohttpHelper(_OverAiohttp, Helper):
+    reads_whole = False

@@ -1,0 +1,27 @@
+"""The event loops to measure on."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["available", "run"]
+
+T = TypeVar("T")
+
+
+def available() -> tuple[str, ...]:
+    return ("asyncio", "uvloop") if importlib.util.find_spec("uvloop") else ("asyncio",)
+
+
+def run(main: Coroutine[Any, Any, T], loop: str) -> T:
+    """Run `main` on a new loop of that kind."""
+    factory = None
+    if loop == "uvloop":
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)

@@ -1,0 +1,96 @@
+"""Timing in turns: every contestant once per round, medians over the rounds, ratios within each round.
+
+What is timed is CPU time of this process alone, so that neither the server nor a busy neighbour counts.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
+
+from .contestants import UNIT
+
+__all__ = ["Note", "Row", "Sample", "WrongAnswer", "compare", "cpu_of", "percentile", "rows"]
+
+# Says how far it is.
+Note: TypeAlias = Callable[[str], None]
+# metric: value, of one contestant in one round.
+Sample: TypeAlias = dict[str, float]
+
+
+class WrongAnswer(Exception):
+    """A contestant did not receive what the server sent; its time is worth nothing."""
+
+
+@dataclass
+class Row:
+    """One figure: the median of `samples`; `ratio` is the median of the ratios to the unit in the same round."""
+
+    case: str
+    variant: str
+    metric: str
+    contestant: str
+    loop: str
+    value: float
+    ratio: float | None = None
+    samples: list[float] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+async def cpu_of(run: Callable[[], Awaitable[object]]) -> float:
+    """Return the CPU seconds of this process while `run` runs."""
+    began = time.process_time()
+    await run()
+    return time.process_time() - began
+
+
+async def compare(
+    runs: Mapping[str, Callable[[], Awaitable[Sample]]], *, rounds: int, note: Note, warm_up: bool = True
+) -> dict[str, list[Sample]]:
+    """Run each contestant once per round, in another order each time; the warm-up round is left out."""
+    found: dict[str, list[Sample]] = {name: [] for name in runs}
+    rng = random.Random(0)
+    for number in range(rounds + warm_up):
+        order = list(runs)
+        rng.shuffle(order)
+        for name in order:
+            note(f"{'warm-up' if warm_up and number == 0 else f'round {number + 1 - warm_up}/{rounds}'} {name}")
+            # Neither another contestant's garbage nor its modules are this one's to collect.
+            gc.collect()
+            gc.freeze()
+            sample = await runs[name]()
+            if number >= warm_up:
+                found[name].append(sample)
+    return found
+
+
+def rows(
+    found: Mapping[str, list[Sample]], *, case: str, variant: str, loop: str, ratios: tuple[str, ...] = ()
+) -> list[Row]:
+    """Sum up the rounds; `ratios` are the metrics for which the ratio to the unit means something."""
+    summed = []
+    unit = found.get(UNIT)
+    metrics = dict.fromkeys(metric for samples in found.values() for sample in samples for metric in sample)
+    for metric in metrics:
+        for name, samples in found.items():
+            values = [sample[metric] for sample in samples if metric in sample]
+            if not values:
+                continue
+            ratio = None
+            if metric in ratios and unit is not None:
+                pairs = zip(samples, unit, strict=True)
+                ratio = statistics.median(own[metric] / one[metric] for own, one in pairs if one[metric])
+            summed.append(Row(case, variant, metric, name, loop, statistics.median(values), ratio, values))
+    return summed
+
+
+def percentile(values: list[int], share: float) -> float:
+    """Return the value that this share of them does not exceed."""
+    return float(sorted(values)[min(len(values) - 1, int(share * len(values)))]) if values else 0.0

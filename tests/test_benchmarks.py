@@ -1,0 +1,177 @@
+"""The benchmarks read what they say they read, and every case runs; how fast, is for `python -m benchmarks` to say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks import in_process, plot, report
+from benchmarks.cases import CASES
+from benchmarks.cases.bulk import check
+from benchmarks.contestants import OURS, RAW, UNIT, load
+from benchmarks.fixtures import NAMES, Fixture, huge_event, make, whole_answer
+from benchmarks.measure import Row, WrongAnswer, compare, rows
+from siliconflow_async import AsyncSiliconFlow, ChatCompletion
+from siliconflow_async.wire.accumulate import Accumulator
+from siliconflow_async.wire.protocol import ChatProtocol, decode_completion
+
+ROOT = Path(__file__).parent.parent
+CHUNKS = 200
+
+
+def assert_folds(done: ChatCompletion, fixture: Fixture) -> None:
+    calls = tuple((call.id, call.function.name, call.function.arguments) for call in done.tool_calls or ())
+    assert (done.content, done.reasoning_content, calls) == (fixture.content, fixture.reasoning, fixture.calls)
+    assert done.usage is not None
+    assert done.usage.to_dict() == fixture.usage
+    assert done.finish_reason == fixture.finish_reason
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fixture_decodes_and_folds_to_its_expected_result(name: str) -> None:
+    fixture = make(name, CHUNKS)
+    protocol, accumulator, count = ChatProtocol(1 << 20), Accumulator(), 0
+    for block in fixture.blocks:
+        chunks = list(protocol.feed(block))
+        accumulator.fold(chunks)
+        count += len(chunks)
+    assert protocol.done
+    assert count == CHUNKS
+    assert_folds(accumulator.completion(), fixture)
+    assert all(json.loads(call[2]) for call in fixture.calls)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_client_reads_a_fixture_as_it_was_meant(name: str) -> None:
+    fixture = make(name, CHUNKS)
+
+    async def main() -> None:
+        url = "http://127.0.0.1:9/v1"
+        async with (
+            in_process.session(fixture.blocks) as session,
+            AsyncSiliconFlow("key", base_url=url, session=session) as client,
+            client.chat.completions.stream(model="m", messages=[{"role": "user", "content": "hi"}]) as stream,
+        ):
+            count = 0
+            async for _ in stream:
+                count += 1
+            assert count == CHUNKS
+            assert stream.ended == "done"
+            assert_folds(await stream.completion(), fixture)
+
+    asyncio.run(main())
+
+
+def test_fixtures_are_the_same_in_every_process() -> None:
+    script = "import zlib\nfor name in NAMES: print(zlib.crc32(b''.join(make(name, 50).blocks)))"
+    python = [sys.executable, "-c", f"from benchmarks.fixtures import *\n{script}"]
+    runs = {subprocess.run(python, cwd=ROOT, capture_output=True, check=True).stdout for _ in range(2)}
+    assert len(runs) == 1
+
+
+def test_a_chunk_of_text_has_the_size_of_a_real_one() -> None:
+    fixture = make("text", 1_000)
+    assert 400 < sum(map(len, fixture.blocks)) / fixture.chunks < 460
+
+
+def test_each_way_of_cutting_stresses_its_branch() -> None:
+    cut = {name: make(name, 2_000).blocks for name in NAMES}
+    assert b": ping" in b"".join(cut["comments"])
+    assert b"\n" not in b"".join(cut["crlf"]).replace(b"\r\n", b"")
+    assert max(map(len, cut["tiny-reads"])) <= 256
+    assert len(cut["huge-reads"][0]) == 256 * 1024
+
+
+def test_the_huge_event_and_the_whole_answer_hold_their_content() -> None:
+    event, content = huge_event(64 * 1024)
+    (chunk,) = ChatProtocol(1 << 20).feed(event)
+    assert chunk.content == content
+    body, content = whole_answer()
+    assert decode_completion(body).content == content
+
+
+def test_a_wrong_answer_is_refused() -> None:
+    fixture = make("text", 10)
+    with pytest.raises(WrongAnswer):
+        check(load(OURS)(""), fixture, [fixture.said[:-1]])
+    with pytest.raises(WrongAnswer):
+        check(load(UNIT)(""), fixture, [fixture.said])
+    with pytest.raises(WrongAnswer):
+        check(load(RAW)(""), fixture, ["x"] * 9)
+
+
+def test_rounds_are_interleaved_and_ratios_taken_within_them() -> None:
+    order: list[str] = []
+    figures = {UNIT: [9.0, 2.0, 4.0, 1.0], "other": [9.0, 3.0, 4.0, 4.0]}
+
+    async def run(name: str) -> dict[str, float]:
+        order.append(name)
+        return {"figure": figures[name][order.count(name) - 1]}
+
+    async def main() -> list[Row]:
+        runs = {name: lambda name=name: run(name) for name in figures}
+        found = await compare(runs, rounds=3, note=lambda text: None)
+        return rows(found, case="c", variant="v", loop="l", ratios=("figure",))
+
+    unit, other = asyncio.run(main())
+    assert [set(order[at : at + 2]) for at in range(0, 8, 2)] == [set(figures)] * 4
+    assert (unit.value, unit.ratio) == (2.0, 1.0)
+    assert (other.value, other.ratio) == (4.0, 1.5)
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+    """What one quick run of all cases wrote and said."""
+    path = tmp_path_factory.mktemp("benchmarks") / "results.json"
+    only = [argument for name in (UNIT, RAW, OURS) for argument in ("--only", name)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--json", str(path), *only],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return path, json.loads(path.read_text()), done.stdout
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_measures_this_library(quick: tuple[Path, dict[str, Any], str], case: str) -> None:
+    if case == "memory" and sys.platform != "linux":
+        pytest.skip("only Linux tells the memory of a process")
+    result = quick[1]
+    assert result["failed"] == {}
+    ours = [
+        row for row in result["results"] if row["case"] == case and row["contestant"] in (OURS, "siliconflow_async")
+    ]
+    assert ours
+    assert all(row["value"] > 0 for row in ours if row["case"] != "memory")
+    assert f"\n{case}: " in quick[2]
+
+
+def test_a_run_says_where_it_ran(quick: tuple[Path, dict[str, Any], str]) -> None:
+    facts = quick[1]["facts"]
+    assert facts["versions"].keys() >= {"aiohttp", "msgspec"}
+    assert facts["python"] in quick[2]
+    assert facts["cpu"] in quick[2]
+    assert report.head(facts) in quick[2]
+
+
+def test_the_figure_shows_every_contestant(quick: tuple[Path, dict[str, Any], str], tmp_path: Path) -> None:
+    figure = tmp_path / "figure.svg"
+    assert plot.main([str(quick[0]), "-o", str(figure)]) == 0
+    texts = ["".join(element.itertext()) for element in ElementTree.parse(figure).iter()]
+    assert {UNIT, RAW, OURS, "concurrent streams"} <= set(texts)
+
+
+def test_the_list_names_every_case() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--list"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert all(f"\n{case} " in f"\n{done.stdout}" for case in CASES)
