@@ -132,7 +132,7 @@ class _Attempt:
         self.sent_at = self._loop.time()
         self._limit("first_token", self._request.timeouts.first_token if self._request.streaming else None)
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
@@ -140,7 +140,7 @@ class _Attempt:
         self._limit("total", None)
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
         if self._handle is not None:
             self._handle.cancel()
         task, self._task = self._task, None
@@ -198,7 +198,7 @@ class Transport:
 
         Raises APIStatusError, APIConnectionError, APITimeoutError ("connect", "first_token" or "total"), ClosedError.
         """
-        async with _Attempt(request, self.pool) as attempt:
+        with _Attempt(request, self.pool) as attempt:
             return await self._open(request, attempt)
 
     async def fetch(self, request: Request, max_body_size: int) -> tuple[Answer, bytes]:
@@ -207,7 +207,7 @@ class Transport:
         Raises what `open` raises, TruncatedStreamError if the body breaks off or is empty, EventTooLargeError if it is
         larger than `max_body_size` bytes.
         """
-        async with _Attempt(request, self.pool) as attempt:
+        with _Attempt(request, self.pool) as attempt:
             answer = await self._open(request, attempt)
             try:
                 body = await _read_whole(answer, max_body_size)

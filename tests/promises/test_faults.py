@@ -134,7 +134,7 @@ async def test_a_whole_answer_cut_at_every_byte(reset: bool) -> None:
 
 async def test_refused_and_hung_connections() -> None:
     """A reset on accept and an empty port are APIConnectionError; a peer that never answers trips a clock."""
-    async with proxied(Refuse(), Refuse(), Hang(), Hang(), timeouts=Timeouts(first_token=0.1, total=0.2)) as (
+    async with proxied(Refuse(), Refuse(), Hang(), Hang(), timeouts=Timeouts(first_token=0.5, total=1.0)) as (
         _,
         proxy,
         client,
