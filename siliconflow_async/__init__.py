@@ -1,6 +1,7 @@
 """siliconflow-async: an asyncio-first streaming client for SiliconFlow's chat API."""
 
 from .client import AsyncSiliconFlow
+from .content import MediaPart, audio, image, video
 from .errors import (
     APIConnectionError,
     APIStatusError,
@@ -100,6 +101,7 @@ __all__ = [
     "InsufficientBalanceError",
     "InvalidRequestError",
     "MalformedStreamError",
+    "MediaPart",
     "MessageParam",
     "NotFoundError",
     "OverloadedError",
@@ -125,4 +127,7 @@ __all__ = [
     "TruncatedStreamError",
     "Usage",
     "__version__",
+    "audio",
+    "image",
+    "video",
 ]

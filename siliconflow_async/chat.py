@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, Unpack, overload
 
+from .content import prepared
 from .errors import APIStatusError, StreamError
 from .request import CREATE_NAMES, ChatParams, build_body, check_names, query_of
 from .retry import RetryBudget, RetryPolicy, with_retries
@@ -95,6 +96,7 @@ class Completions:
         """
         conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_names(params, CREATE_NAMES)
+        params["messages"] = await prepared(params["messages"])
         call = _Call(self._settings, params, stream=bool(stream), response_format=response_format)
         if stream:
             return await call.retried(call.open, self._rng)
@@ -108,6 +110,7 @@ class Completions:
         check_names(params)
 
         async def opener() -> ChatStream:
+            params["messages"] = await prepared(params["messages"])
             call = _Call(self._settings, params, stream=True, response_format=response_format)
             return await call.retried(call.open, self._rng)
 

@@ -165,6 +165,8 @@ def _plain(value: Any, path: str) -> Any:
         if not math.isfinite(value):
             raise InvalidRequestError(f"{path}: {value} is not a JSON number", param=_param(path))
         return float.__float__(value)
+    if isinstance(value, msgspec.Raw):  # JSON already, such as a picture that was encoded off the loop
+        return value
     try:
         if isinstance(value, Mapping):
             return {_key(key, path): _plain(item, f"{path}[{key!r}]") for key, item in value.items()}
