@@ -18,6 +18,7 @@ from .transport.exchange import Request, Transport
 from .views import ChatStreamManager
 from .wire.protocol import decode_completion
 from .wire.structs import ChatCompletion, Timing
+from .wire.think import split_completion
 
 T = TypeVar("T", ChatCompletion, ChatStream)
 
@@ -120,7 +121,7 @@ class Completions:
 class _Call:
     """One call, over all its attempts."""
 
-    __slots__ = ("_request", "_settings")
+    __slots__ = ("_request", "_settings", "_split_think")
 
     def __init__(
         self, settings: CallSettings, params: Mapping[str, Any], *, stream: bool, response_format: Any
@@ -132,6 +133,7 @@ class _Call:
         if (extra := params.get("extra_headers")) is not None:
             headers = replace_headers(headers, extra)
         self._settings = settings
+        self._split_think = bool(params.get("split_think"))
         self._request = Request(
             body=build_body(params, stream=stream, response_format=response_format),
             headers=headers,
@@ -160,6 +162,7 @@ class _Call:
             timeouts=request.timeouts,
             started_at=request.started_at,
             max_event_size=self._settings.max_event_size,
+            split_think=self._split_think,
         )
         transport.pool.track(stream)
         return await first_chunk(stream)
@@ -176,6 +179,8 @@ class _Call:
         except StreamError as error:
             error.trace_id = answer.trace_id
             raise
+        if self._split_think:
+            split_completion(completion)
         completion.headers = answer.headers
         completion.trace_id = answer.trace_id
         completion.timing = Timing(total=asyncio.get_running_loop().time() - request.started_at)
