@@ -71,6 +71,7 @@ class ChatParams(TypedDict, total=False):
     suffix: str | None  # with prefix: fill in what is between
 
     # Not sent in the body
+    resume: int | None  # streams of text: how often to ask for the rest where one breaks off; default 0
     split_think: bool | None  # default False; True: a `<think>` block that opens the content becomes reasoning
     timeout: float | Timeouts | None  # seconds for the whole call, or the limits of all four clocks
     extra_headers: Mapping[str, str | None] | None
@@ -81,7 +82,7 @@ class ChatParams(TypedDict, total=False):
 # What may be given to `stream` and, beside `stream=`, to `create`.
 STREAM_NAMES = frozenset({*ChatParams.__annotations__, "response_format"})
 CREATE_NAMES = STREAM_NAMES | {"stream"}
-_NOT_IN_BODY = frozenset({"split_think", "timeout", "extra_headers", "extra_query", "extra_body"})
+_NOT_IN_BODY = frozenset({"resume", "split_think", "timeout", "extra_headers", "extra_query", "extra_body"})
 
 
 def check_names(params: Mapping[str, Any], known: frozenset[str] = STREAM_NAMES) -> None:

@@ -60,7 +60,7 @@ class Service:
         model = capabilities(name)
         messages = check_messages(request.get("messages"), model)
         check_parameters(request, model)
-        prompt_tokens = sum(_tokens(message) for message in messages)
+        prompt_tokens = sum(_tokens(message) for message in messages) + len(deltas(request.get("prefix") or ""))
         if prompt_tokens > model.context:
             refuse(f"length of prompt_tokens ({prompt_tokens}) must be less than max_seq_len ({model.context}).")
         count = int(request.get("n") or 1)
@@ -82,12 +82,16 @@ def _choice(
 ) -> Choice:
     prompt = _text(next(turn for turn in reversed(messages) if turn["role"] == "user"))
     reasoning: list[str] = []
-    if model.thinking == "always" or (model.thinking == "hybrid" and request.get("enable_thinking") is not False):
+    prefix = request.get("prefix") or ""
+    thinks = model.thinking == "always" or (model.thinking == "hybrid" and request.get("enable_thinking") is not False)
+    if thinks and not prefix:
         budget = request.get("thinking_budget")
         reasoning = deltas(_thought(prompt))[: None if budget is None else int(budget)]
-    calls = _calls(request, messages, prompt, index)
+    calls = [] if prefix else _calls(request, messages, prompt, index)
     content = [] if calls else deltas(_content(request, messages, prompt, index))
     content = _stopped(content, request.get("stop"))
+    if prefix:
+        content = deltas(_rest("".join(content), prefix, request.get("suffix") or ""))
     choice = Choice(content, reasoning, calls, "tool_calls" if calls else "stop")
     limit = request.get("max_tokens")
     return choice if limit is None else _limited(choice, int(limit))
@@ -110,6 +114,14 @@ def _content(request: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], 
         "service does: piece by piece, 一个词接一个词, with usage on every chunk. 😀\n\n"
         "Set SILICONFLOW_API_KEY to talk to the real models."
     )
+
+
+def _rest(text: str, prefix: str, suffix: str) -> str:
+    """Continue a prefix: give what follows as much of the text as it ends with, up to where the suffix begins."""
+    at = next(size for size in range(min(len(text), len(prefix)), -1, -1) if prefix.endswith(text[:size]))
+    rest = text[at:]
+    end = rest.find(suffix) if suffix else -1
+    return rest if end < 0 else rest[:end]
 
 
 def _thought(prompt: str) -> str:

@@ -105,6 +105,24 @@ async def test_stop_ends_the_text_before_the_first_match(client: Client, stop: A
     assert joined(await client.chunks(stop=["", "nowhere"]), "content") == full
 
 
+@pytest.mark.parametrize("before", ["", "Once upon a time. "])
+async def test_a_prefix_is_continued_where_it_ends(client: Client, before: str) -> None:
+    """Whatever part of the answer the prefix ends with, the rest comes, without thinking first."""
+    whole = (await client.whole("hi", model=THINKS))["choices"][0]["message"]["content"]
+    for size in (1, 7, len(whole) // 2, len(whole)):
+        seen = await client.chunks("hi", model=THINKS, prefix=before + whole[:size])
+        assert joined(seen, "content") == whole[size:]
+        assert joined(seen, "reasoning_content") == ""
+        assert reasons(seen) == ["stop"]
+    assert joined(await client.chunks("hi", prefix="Nothing of it"), "content").startswith("You said")
+
+
+async def test_a_suffix_ends_what_fills_in(client: Client) -> None:
+    seen = await client.chunks("hi", prefix="You said: ", suffix=" I am")
+    assert joined(seen, "content") == "“hi”."
+    assert joined(await client.chunks("hi", prefix="You said: ", suffix="never"), "content").startswith("“hi”. I am")
+
+
 async def test_tools_are_called_when_the_user_spoke_last(client: Client) -> None:
     seen = await client.chunks(tools=[WEATHER, CLOCK])
     fragments = [call for chunk in seen for call in chunk["choices"][0]["delta"].get("tool_calls", [])]
