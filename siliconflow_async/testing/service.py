@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from siliconflow_async.testing.answers import Answer, Call, Choice, deltas
+from siliconflow_async.testing.answers import Answer, Call, Choice, deltas, wanted_logprobs
 from siliconflow_async.testing.models import capabilities, is_model
 from siliconflow_async.testing.rules import Rejected, check_messages, check_parameters, refuse
 from siliconflow_async.testing.samples import sample
@@ -66,7 +66,8 @@ class Service:
         count = int(request.get("n") or 1)
         choices = [_choice(request, messages, model, index) for index in range(count)]
         stream = request.get("stream") is True
-        return Chat(Answer(choices, name, prompt_tokens=prompt_tokens), stream)
+        answer = Answer(choices, name, prompt_tokens=prompt_tokens, logprobs=wanted_logprobs(request))
+        return Chat(answer, stream)
 
     def _check_key(self, authorization: str) -> None:
         scheme, _, key = authorization.partition(" ")

@@ -87,6 +87,23 @@ async def test_n_choices_are_interleaved_and_differ(client: Client) -> None:
     assert len((await client.whole(n=3))["choices"]) == 3
 
 
+async def test_logprobs_come_with_each_token_of_the_content(client: Client) -> None:
+    """Streams and whole answers carry the same ones, per choice, with as many alternatives as were asked for."""
+    ask = {"logprobs": True, "top_logprobs": 2, "n": 2, "model": THINKS}
+    whole = (await client.whole(**ask))["choices"]
+    seen = [choice for chunk in await client.chunks(**ask) for choice in chunk["choices"]]
+    for index in range(2):
+        tokens = whole[index]["logprobs"]["content"]
+        assert "".join(token["token"] for token in tokens) == whole[index]["message"]["content"]
+        assert all(token["logprob"] <= 0 and len(token["top_logprobs"]) == 2 for token in tokens)
+        assert bytes(tokens[0]["bytes"]).decode() == tokens[0]["token"] == tokens[0]["top_logprobs"][0]["token"]
+        mine = [choice for choice in seen if choice["index"] == index and "logprobs" in choice]
+        assert [token for choice in mine for token in choice["logprobs"]["content"]] == tokens
+        assert all(choice["delta"]["content"] for choice in mine)
+    assert "logprobs" not in (await client.whole(top_logprobs=2))["choices"][0]
+    assert (await client.whole(logprobs=True))["choices"][0]["logprobs"]["content"][0]["top_logprobs"] == []
+
+
 @pytest.mark.parametrize("model", ["org/plain", THINKS])
 async def test_max_tokens_counts_deltas(client: Client, model: str) -> None:
     seen = await client.chunks(model=model, max_tokens=7)
