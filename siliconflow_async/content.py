@@ -53,6 +53,7 @@ class MediaPart(msgspec.Struct, frozen=True):
 
     def encode(self, where: str, room: int) -> bytearray:
         """Return the part as JSON of at most `room` bytes; `where` names it in errors. Blocks."""
+        self.check_size(where, room)
         url = f"{self.kind}_url"
         rest = b"".join(b",%b:%b" % (_json(name), _json(value)) for name, value in self.options.items())
         out = bytearray(b'{"type":%b,%b:{"url":' % (_json(url), _json(url)))
@@ -60,7 +61,6 @@ class MediaPart(msgspec.Struct, frozen=True):
             assert isinstance(self.source, str)
             out += _json_text(self.source, where)
         elif isinstance(self.source, bytes):
-            self._check(where, _encoded_size(len(self.source)), room)
             self._begin(out, self.source[:HEAD], where)
             for at in range(0, len(self.source), _STEP):
                 out += base64.b64encode(self.source[at : at + _STEP])
@@ -71,6 +71,20 @@ class MediaPart(msgspec.Struct, frozen=True):
         self._check(where, len(out), room)
         return out
 
+    def check_size(self, where: str, room: int) -> int:
+        """Return how many bytes it will take, without reading it; raise InvalidRequestError if that is above `room`."""
+        if self.is_url:
+            size = len(self.source)
+        elif isinstance(self.source, bytes):
+            size = _encoded_size(len(self.source))
+        else:
+            try:
+                size = _encoded_size(os.stat(self.source).st_size)
+            except (OSError, ValueError) as error:  # ValueError: a null character
+                raise _unreadable(where, self.source, error) from error
+        self._check(where, size, room)
+        return size
+
     def is_quick(self) -> bool:
         """Whether encoding it holds nobody up."""
         return (self.is_url or isinstance(self.source, bytes)) and len(self.source) <= _INLINE
@@ -78,13 +92,11 @@ class MediaPart(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         if isinstance(self.source, bytes):
             return f"<{self.kind}, {len(self.source)} bytes>"
-        return f"<{self.kind} {self.source[:80].partition('?')[0]!r}>"
+        return f"<{self.kind} {self.source[:80].partition('?')[0] if self.is_url else self.source!r}>"
 
     def _read_file(self, path: str, out: bytearray, where: str, room: int) -> None:
         try:
             with open(path, "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                self._check(where, _encoded_size(size), room)
                 piece = file.read(_STEP)
                 self._begin(out, piece[:HEAD], where)
                 while piece:
@@ -92,11 +104,8 @@ class MediaPart(msgspec.Struct, frozen=True):
                     # A file may grow, and a device has no size.
                     self._check(where, len(out), room)
                     piece = file.read(_STEP)
-        except (OSError, ValueError) as error:
-            if isinstance(error, InvalidRequestError):
-                raise
-            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise _refused(where, f"can't read {path!r}: {why}") from error
+        except OSError as error:
+            raise _unreadable(where, path, error) from error
         out += b'"'
 
     def _begin(self, out: bytearray, head: bytes, where: str) -> None:
@@ -168,6 +177,9 @@ async def prepared(messages: Any) -> Any:
 
 
 def _encode_all(parts: list[tuple[str, MediaPart]]) -> dict[str, msgspec.Raw]:
+    room = _LIMIT
+    for where, part in parts:
+        room -= part.check_size(where, room)
     encoded: dict[str, msgspec.Raw] = {}
     room = _LIMIT
     for where, part in parts:
@@ -234,6 +246,11 @@ def checked_type(kind: Kind, head: bytes, where: str, what: str, param: str = "m
 
 def _encoded_size(size: int) -> int:
     return (size + 2) // 3 * 4
+
+
+def _unreadable(where: str, path: str, error: OSError | ValueError) -> InvalidRequestError:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return _refused(where, f"can't read {path!r}: {why}")
 
 
 def _json(value: Any) -> bytes:

@@ -123,7 +123,6 @@ class ResumingStream(ChatStream):
         """Take over the continuation; False if there is none, and the error stands."""
         answer = super().partial
         if not self._left or not _can_go_on(error, answer):
-            self._left = 0
             return False
         text = answer.content or ""
         if self._tokens is not None:

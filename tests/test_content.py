@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from client_kit import served
 from hypothesis import given
@@ -20,6 +21,7 @@ from siliconflow_async.media import HEAD, Kind, media_type
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 WAV = b"RIFF\x24\0\0\0WAVEfmt " + bytes(20)
 MP4 = b"\0\0\0\x20ftypisom\0\0\2\0isomiso2"
+PNG_PART = image(PNG)
 OMNI = "Qwen/Qwen3-Omni-30B-A3B-Instruct"
 
 
@@ -168,35 +170,44 @@ async def test_a_bad_file_is_named_before_anything_is_sent(
 
 @pytest.mark.anyio
 async def test_what_is_larger_than_the_service_takes_is_not_even_read(tmp_path: Path) -> None:
-    """500 MB of base64 for all media together are the limit; a device without an end stops there too."""
-    large = tmp_path / "large"
-    with large.open("wb") as file:
-        file.write(PNG)
-        file.truncate(400 * 1024 * 1024)
+    """500 MB of base64 for all media together are the limit, and the size of a file tells: these hold only zeros."""
+    for name, size in (("half", 200), ("large", 400)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size * 1024 * 1024)
+    half, large = image(tmp_path / "half"), image(tmp_path / "large")
     async with served() as (server, client):
-        with pytest.raises(InvalidRequestError, match="500 MB") as caught:
-            await client.chat.completions.create(**ask(image(PNG), image(large)))
-        assert str(caught.value).startswith("messages[0].content[1]")
+        for parts in ([PNG_PART, large], [half, half], [half, "text", half]):
+            with pytest.raises(InvalidRequestError, match="500 MB") as caught:
+                await client.chat.completions.create(**ask(*parts))
+            assert str(caught.value).startswith(f"messages[0].content[{len(parts) - 1}]")
         with pytest.raises(InvalidRequestError, match="500 MB"):
-            image(large).to_dict()
+            large.to_dict()
         assert server.requests == []
 
 
 @pytest.mark.anyio
-async def test_the_loop_turns_while_a_large_file_is_read(tmp_path: Path) -> None:
-    """Reading and encoding happen elsewhere: a call on a pipe that nobody writes to can be cancelled."""
+async def test_a_call_that_reads_can_be_cancelled(tmp_path: Path) -> None:
+    """Reading happens elsewhere: the loop turns, and neither kind of cancellation waits for a pipe without a writer."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
+
     async with served() as (server, client):
-        call = asyncio.ensure_future(client.chat.completions.create(**ask(image(pipe))))
+
+        async def impatient() -> None:
+            with anyio.move_on_after(0.05):
+                await client.chat.completions.create(**ask(image(pipe)))
+
+        calls = [
+            asyncio.ensure_future(call) for call in (impatient(), client.chat.completions.create(**ask(image(pipe))))
+        ]
         try:
-            await asyncio.wait([call], timeout=0.05)
-            assert not call.done()
-            call.cancel()
+            await asyncio.wait(calls[:1], timeout=5)
+            assert [call.done() for call in calls] == [True, False]
+            calls[1].cancel()
             with pytest.raises(asyncio.CancelledError):
-                await call
+                await calls[1]
         finally:
-            # Let the thread go that waits for a writer.
+            # Let the threads go that wait for a writer.
             os.close(os.open(pipe, os.O_RDWR | os.O_NONBLOCK))
         assert server.requests == []
 
@@ -250,4 +261,5 @@ async def test_options_and_urls_that_json_can_not_hold_are_refused() -> None:
 def test_a_part_shows_what_it_is_and_not_its_bytes() -> None:
     """No repr holds megabytes, nor the query of a signed URL."""
     assert repr(image(PNG)) == "<image, 28 bytes>"
+    assert repr(audio("what?.wav")) == "<audio 'what?.wav'>"
     assert repr(video("https://x.test/a.mp4?signature=5")) == "<video 'https://x.test/a.mp4'>"

@@ -30,7 +30,7 @@ from siliconflow_async import (
     Timeouts,
     TruncatedStreamError,
 )
-from siliconflow_async.testing import FakeSiliconFlow, Fin, Rst, Stall
+from siliconflow_async.testing import FakeSiliconFlow, Fin, Pause, Rst, Stall
 from siliconflow_async.testing.answers import deltas
 
 pytestmark = pytest.mark.anyio
@@ -146,6 +146,18 @@ async def test_usage_is_added_up() -> None:
             "prompt_tokens_details": {"cached_tokens": 8},
             "completion_tokens_details": {"reasoning_tokens": 0},
         }
+
+
+async def test_usage_counts_once_where_a_continuation_tells_none() -> None:
+    """The first request's is not taken for the second's too."""
+    spent = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
+    async with served() as (server, client):
+        server.reply(["a"], usage=spent, usage_on="last", done=False, finish=False)
+        server.reply(["b"], usage_on="never")
+        async with client.chat.completions.stream(**ASK, resume=1) as stream:
+            done = await stream.completion()
+        assert done.usage is not None
+        assert (done.content, done.usage.to_dict()) == ("ab", spent)
 
 
 async def test_the_openai_shape_goes_on_too() -> None:
@@ -278,6 +290,16 @@ async def test_silence_in_a_continuation_is_a_break_again() -> None:
         async with client.chat.completions.stream(**ASK, resume=3) as stream:
             assert (await stream.completion()).content == "abc"
         assert [request.json.get("prefix") for request in server.requests] == [None, "a", "a", "ab"]
+
+
+async def test_a_continuation_has_its_first_token_and_goes_on() -> None:
+    """From then on the idle clock runs, as for any stream: an answer may take longer than `first_token`."""
+    async with served(timeouts=Timeouts(first_token=0.3, idle=0.3)) as (server, client):
+        server.raw([chunk("a"), Fin()])
+        wait = Pause(0.15)
+        server.raw([chunk(""), wait, chunk("b"), wait, chunk("c"), wait, chunk("", finish="stop"), DONE])
+        async with client.chat.completions.stream(**ASK, resume=1) as stream:
+            assert (await stream.completion()).content == "abc"
 
 
 async def resuming(server: FakeSiliconFlow, client: AsyncSiliconFlow) -> tuple[ChatStream, asyncio.Task[Any]]:

@@ -126,7 +126,10 @@ class ThinkProtocol(ChatProtocol):
                 splitter.plain = True
             reasoning, content = splitter.feed(delta.content)
         elif delta.reasoning_content:
+            # What was held back came before it.
             reasoning, content = splitter.flush()
+            delta.reasoning_content = reasoning + delta.reasoning_content
+            reasoning = ""
             splitter.plain = True
         else:
             reasoning = content = ""

@@ -106,6 +106,34 @@ def test_what_is_held_back_can_be_had_where_the_body_broke_off() -> None:
     assert protocol.cut_short() == []
 
 
+@given(
+    pieces=st.lists(
+        st.tuples(
+            st.sampled_from(["<think>", "</think>", "<th", "ink>", "x", " ", "", None]),
+            st.sampled_from(["r", "", None]),
+            st.sampled_from([None, None, None, "stop"]),
+            st.integers(0, 1),
+        )
+    )
+)
+def test_nothing_is_lost_but_tags_and_space(pieces: list[tuple[str | None, str | None, str | None, int]]) -> None:
+    """Whatever a server mixes, each choice's letters come out, as many as went in."""
+    for index in range(2):
+        sent = "".join(f"{reasoning or ''}{text or ''}" for text, reasoning, _, at in pieces if at == index)
+        split = dict(enumerate(streamed([event(*piece) for piece in pieces])))
+        alone = streamed([event(*piece[:3]) for piece in pieces if piece[3] == index])
+        if sent:
+            got = split[index if any(piece[3] == 0 for piece in pieces) else 0]
+            assert got == alone[0]
+            for letter in "xr":
+                assert "".join(filter(None, got)).count(letter) == sent.count(letter)
+
+
+def test_reasoning_of_its_own_comes_after_what_was_held_back() -> None:
+    """The order is that of the wire."""
+    assert streamed([event("<think>a</th"), event(None, "R")]) == [("a</thR", None)]
+
+
 def test_a_plain_protocol_splits_nothing() -> None:
     """The option is off unless asked for."""
     assert streamed([event("<think>Hm.</think>Yes.")], ChatProtocol(1 << 20)) == [(None, "<think>Hm.</think>Yes.")]
