@@ -1,6 +1,7 @@
 """siliconflow-async: an asyncio-first streaming client for SiliconFlow's chat API."""
 
 from .client import AsyncSiliconFlow
+from .content import MediaPart, audio, image, video
 from .errors import (
     APIConnectionError,
     APIStatusError,
@@ -42,6 +43,7 @@ from .wire.events import (
     Event,
     Finished,
     ReasoningDelta,
+    Seam,
     Started,
     ToolCallDelta,
     ToolCallDone,
@@ -100,6 +102,7 @@ __all__ = [
     "InsufficientBalanceError",
     "InvalidRequestError",
     "MalformedStreamError",
+    "MediaPart",
     "MessageParam",
     "NotFoundError",
     "OverloadedError",
@@ -110,6 +113,7 @@ __all__ = [
     "RateLimitError",
     "ReasoningDelta",
     "RetryPolicy",
+    "Seam",
     "ServerError",
     "SiliconFlowError",
     "Started",
@@ -125,4 +129,7 @@ __all__ = [
     "TruncatedStreamError",
     "Usage",
     "__version__",
+    "audio",
+    "image",
+    "video",
 ]

@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar, Unpack, overload
 
+import msgspec
+
+from .content import prepared
 from .errors import APIStatusError, StreamError
 from .request import CREATE_NAMES, ChatParams, build_body, check_names, query_of
-from .retry import RetryBudget, RetryPolicy, with_retries
+from .resume import Break, ResumingStream, continued_body, resume_attempts
+from .retry import RetryBudget, RetryPolicy, wait_to_resume, with_retries
 from .settings import conceal, replace_headers
 from .stream import ChatStream, first_chunk
 from .timeouts import Timeouts, as_timeouts
@@ -17,6 +23,7 @@ from .transport.exchange import Request, Transport
 from .views import ChatStreamManager
 from .wire.protocol import decode_completion
 from .wire.structs import ChatCompletion, Timing
+from .wire.think import split_completion
 
 T = TypeVar("T", ChatCompletion, ChatStream)
 
@@ -95,9 +102,10 @@ class Completions:
         """
         conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_names(params, CREATE_NAMES)
+        params["messages"] = await prepared(params["messages"])
         call = _Call(self._settings, params, stream=bool(stream), response_format=response_format)
         if stream:
-            return await call.retried(call.open, self._rng)
+            return await call.begin(self._rng)
         return await call.retried(call.fetch, self._rng)
 
     def stream(
@@ -108,8 +116,9 @@ class Completions:
         check_names(params)
 
         async def opener() -> ChatStream:
+            params["messages"] = await prepared(params["messages"])
             call = _Call(self._settings, params, stream=True, response_format=response_format)
-            return await call.retried(call.open, self._rng)
+            return await call.begin(self._rng)
 
         return ChatStreamManager(opener)
 
@@ -117,7 +126,7 @@ class Completions:
 class _Call:
     """One call, over all its attempts."""
 
-    __slots__ = ("_request", "_settings")
+    __slots__ = ("_request", "_resume", "_settings", "_split_think")
 
     def __init__(
         self, settings: CallSettings, params: Mapping[str, Any], *, stream: bool, response_format: Any
@@ -129,6 +138,7 @@ class _Call:
         if (extra := params.get("extra_headers")) is not None:
             headers = replace_headers(headers, extra)
         self._settings = settings
+        self._split_think = bool(params.get("split_think"))
         self._request = Request(
             body=build_body(params, stream=stream, response_format=response_format),
             headers=headers,
@@ -138,6 +148,36 @@ class _Call:
             deadline=None if total is None else started_at + total,
             streaming=stream,
         )
+
+        self._resume = resume_attempts(
+            params.get("resume"), self._request.body, streaming=stream, split_think=self._split_think
+        )
+
+    async def begin(self, rng: random.Random) -> ChatStream:
+        """Open the stream, over all its attempts, and see to its continuation if that was asked for."""
+        stream = await self.retried(self.open, rng)
+        if self._resume:
+            stream = ResumingStream(stream, partial(self.go_on, rng), self._resume)
+            self._settings.transport.pool.track(stream)
+        return stream
+
+    async def go_on(self, rng: random.Random, broken: Break) -> ChatStream | None:
+        """Open the continuation of a stream that broke off; None where none may be asked for."""
+        settings = self._settings
+        request = self._request
+        body = continued_body(request.body, broken)
+        if body is None or not await wait_to_resume(
+            broken.attempt,
+            broken.error,
+            policy=settings.retry,
+            budget=settings.budget,
+            deadline=request.deadline,
+            rng=rng,
+        ):
+            return None
+        call = copy(self)
+        call._request = msgspec.structs.replace(request, body=body)
+        return await call.retried(call.open, rng)
 
     def retried(self, attempt: Callable[[], Awaitable[T]], rng: random.Random) -> Awaitable[T]:
         settings = self._settings
@@ -156,6 +196,7 @@ class _Call:
             timeouts=request.timeouts,
             started_at=request.started_at,
             max_event_size=self._settings.max_event_size,
+            split_think=self._split_think,
         )
         transport.pool.track(stream)
         return await first_chunk(stream)
@@ -172,6 +213,8 @@ class _Call:
         except StreamError as error:
             error.trace_id = answer.trace_id
             raise
+        if self._split_think:
+            split_completion(completion)
         completion.headers = answer.headers
         completion.trace_id = answer.trace_id
         completion.timing = Timing(total=asyncio.get_running_loop().time() - request.started_at)

@@ -24,32 +24,38 @@ MessageParam: TypeAlias = Mapping[str, Any] | AssistantMessage
 
 
 class ChatParams(TypedDict, total=False):
-    """Keywords of `create`, `stream` and their kin, with the ranges that SiliconFlow's chat page gave in 2026-11."""
+    """Keywords of `create`, `stream` and their kin.
+
+    Ranges, defaults and model families are those that SiliconFlow's chat page gave in 2026-11; where no default stands
+    here, the page names none and the model has its own. What is not set is not sent.
+    """
 
     # What to answer, and with what
     model: Required[str]  # "org/name"; "Pro/…" is the paid copy of a free model
     messages: Required[Iterable[MessageParam]]  # role system, user, assistant or tool; the answers' own messages too
 
     # How much
-    max_tokens: int | None  # at least 1; the ceiling is the model's
-    n: int | None  # at least 1
-    stop: str | list[str] | None  # up to 4
+    max_tokens: int | None  # at least 1; the ceiling is the model's; reasoning is not counted
+    n: int | None  # at least 1; default 1
+    stop: str | list[str] | None  # up to 4 texts, which the answer leaves out
 
     # Sampling
     temperature: float | None  # 0 … 2
     top_p: float | None  # 0 … 1
     top_k: int | None  # -1 (off), or 1 … 100
-    min_p: float | None  # 0 … 1; Qwen3
+    min_p: float | None  # 0 … 1; Qwen3 only
     frequency_penalty: float | None  # -2 … 2
+    # Used, but not in the page; some models leave them unheeded
     presence_penalty: float | None
     repetition_penalty: float | None
     logit_bias: Mapping[str, float] | None
     seed: int | None
 
     # Thinking
-    enable_thinking: bool | None  # hybrid models think unless told; others refuse it with 400, code 20015
-    thinking_budget: int | None  # 128 … 32768 tokens
-    reasoning_effort: str | None  # "high" or "max"
+    enable_thinking: bool | None  # hybrid models, which think by default; others refuse it with 400, code 20015
+    thinking_budget: int | None  # 128 … 32768 tokens of reasoning; reasoning models
+    # DeepSeek-V4 family, GLM-5.2; "high" (default) or "max"; low and medium are taken for high, xhigh for max
+    reasoning_effort: str | None
 
     # Tools
     tools: Iterable[Mapping[str, Any]] | None  # up to 128 functions
@@ -60,10 +66,12 @@ class ChatParams(TypedDict, total=False):
     logprobs: bool | None
     top_logprobs: int | None
     stream_options: Mapping[str, Any] | None
-    prefix: str | None  # continue this text
+    prefix: str | None  # continue this text, which the answer does not repeat
     suffix: str | None  # with prefix: fill in what is between
 
     # Not sent in the body
+    resume: int | None  # streams of text: how often to ask for the rest where one breaks off; default 0
+    split_think: bool | None  # default False; True: a `<think>` block that opens the content becomes reasoning
     timeout: float | Timeouts | None  # seconds for the whole call, or the limits of all four clocks
     extra_headers: Mapping[str, str | None] | None
     extra_query: Mapping[str, str | int | float | bool] | None
@@ -74,7 +82,7 @@ class ChatParams(TypedDict, total=False):
 STREAM_NAMES = frozenset({*ChatParams.__annotations__, "response_format"})
 CREATE_NAMES = STREAM_NAMES | {"stream"}
 _AS_THEY_ARE = frozenset({str, int, bool, type(None)})
-_NOT_IN_BODY = frozenset({"timeout", "extra_headers", "extra_query", "extra_body"})
+_NOT_IN_BODY = frozenset({"resume", "split_think", "timeout", "extra_headers", "extra_query", "extra_body"})
 
 
 def check_names(params: Mapping[str, Any], known: frozenset[str] = STREAM_NAMES) -> None:
@@ -166,6 +174,8 @@ def _plain(value: Any, path: str) -> Any:
         if not math.isfinite(value):
             raise InvalidRequestError(f"{path}: {value} is not a JSON number", param=_param(path))
         return float.__float__(value)
+    if isinstance(value, msgspec.Raw):  # JSON already, such as a picture that was encoded off the loop
+        return value
     try:
         if isinstance(value, dict | Mapping):
             return {

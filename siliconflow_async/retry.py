@@ -27,7 +27,7 @@ from .errors import (
 )
 from .wire.failures import meter_of, status_of_code
 
-__all__ = ["RetryBudget", "RetryPolicy", "with_retries"]
+__all__ = ["RetryBudget", "RetryPolicy", "wait_to_resume", "with_retries"]
 
 T = TypeVar("T")
 
@@ -70,6 +70,15 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
             return asked if asked <= self.cap else None
         growth = _RATE_LIMIT_GROWTH**attempt if _is_rate_limit(error) else 2 ** (attempt - 1)
         return rng.uniform(0.0, min(self.cap, self.base * growth))
+
+    def resume_delay(self, attempt: int, error: SiliconFlowError, rng: random.Random) -> float | None:
+        """Return the seconds to wait before continuation `attempt` (from 1) of an answer that broke off; None: don't.
+
+        Breaks and silence may be gone a moment later, and so may errors that are retried before an answer begins.
+        """
+        if not isinstance(error, TruncatedStreamError | APITimeoutError) and attempt > _most_retries(error):
+            return None
+        return rng.uniform(0.0, min(self.cap, self.base * 2 ** (attempt - 1)))
 
 
 def _most_retries(error: SiliconFlowError) -> float:
@@ -161,6 +170,25 @@ async def with_retries(
             _log.warning("attempt %d failed (%s), trying again in %.2f s", attempt, _summary(error), delay)
         await asyncio.sleep(delay)
         attempt += 1
+
+
+async def wait_to_resume(
+    attempt: int,
+    error: SiliconFlowError,
+    *,
+    policy: RetryPolicy,
+    budget: RetryBudget,
+    deadline: float | None,
+    rng: random.Random,
+) -> bool:
+    """Wait until an answer that broke off may be asked to go on; False, at once, if it may not."""
+    delay = policy.resume_delay(attempt, error, rng)
+    now = asyncio.get_running_loop().time()
+    if delay is None or (deadline is not None and now + delay >= deadline) or not budget.draw():
+        return False
+    _log.warning("the stream broke off (%s), asking for the rest in %.2f s", _summary(error), delay)
+    await asyncio.sleep(delay)
+    return True
 
 
 def _summary(error: SiliconFlowError) -> str:

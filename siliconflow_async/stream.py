@@ -37,6 +37,7 @@ from .views import EventIterator, TextIterator, Uncopyable
 from .wire.accumulate import Accumulator, has_progress
 from .wire.protocol import ChatProtocol
 from .wire.structs import ChatCompletion, ChatCompletionChunk, Timing
+from .wire.think import ThinkProtocol
 
 __all__ = ["ChatStream", "Ended", "first_chunk"]
 
@@ -85,6 +86,7 @@ class ChatStream(Uncopyable):
         timeouts: Timeouts,
         started_at: float,
         max_event_size: int,
+        split_think: bool = False,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.ended: Ended | None = None
@@ -96,7 +98,7 @@ class ChatStream(Uncopyable):
         self._started_at = started_at
         self._first_token_at: float | None = None
         self._total: float | None = None
-        self._protocol = ChatProtocol(max_event_size)
+        self._protocol = ThinkProtocol(max_event_size) if split_think else ChatProtocol(max_event_size)
         self._accumulator = Accumulator()
         # The chunks of the last read, those of them that are still to be given out, and how many were folded.
         self._batch: list[ChatCompletionChunk] = []
@@ -185,7 +187,7 @@ class ChatStream(Uncopyable):
         self._fold()
         complete = self._accumulator.finished
         if self._end is None and not self._reading:
-            self._batch += self._protocol.feed(self._body.take_buffered())
+            self._batch += self._protocol.feed(self._body.take_buffered()) + self._protocol.cut_short()
         self._ready = iter(())
         self._conclude("finish" if complete else "closed")
 
@@ -222,12 +224,13 @@ class ChatStream(Uncopyable):
                     if self.ended is not None:
                         raise ClosedError("the stream was closed while it was being read") from None
                     self._end = end
-                    continue
-                if data:
-                    chunks = protocol.feed(data)
+                    chunks = protocol.cut_short()
                 else:
-                    self._end = data
-                    chunks = protocol.eof()
+                    if data:
+                        chunks = protocol.feed(data)
+                    else:
+                        self._end = data
+                        chunks = protocol.eof()
                 if chunks:
                     if self._first_token_at is None and has_progress(chunks):
                         self._clock.wait_ends()

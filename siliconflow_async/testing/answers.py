@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, Literal, TypeAlias
+from zlib import crc32
 
 import msgspec
 
@@ -84,6 +85,7 @@ class Answer:
 
     usage: the final usage; None: counted. usage_on: which chunks of a stream carry one.
     done: whether the stream ends with `data: [DONE]`.
+    logprobs: how many alternatives each token of the content is sent with; None: no log probabilities.
     """
 
     choices: Sequence[Choice]
@@ -92,6 +94,7 @@ class Answer:
     usage: Mapping[str, Any] | None = None
     usage_on: UsageOn = "every"
     done: bool = True
+    logprobs: int | None = None
     id: str = field(default_factory=new_id)
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -107,7 +110,12 @@ class Answer:
             "created": self.created,
             "model": self.model,
             "choices": [
-                {"index": index, "message": _message(choice), "finish_reason": choice.finish_reason}
+                {
+                    "index": index,
+                    "message": _message(choice),
+                    "finish_reason": choice.finish_reason,
+                    **self._logprobs(choice.content),
+                }
                 for index, choice in enumerate(self.choices)
             ],
         }
@@ -125,7 +133,7 @@ class Answer:
             self.created,
             _encode(self.model),
         )
-        chunk = b'"choices":[{"index":%d,"delta":%b,"finish_reason":%b}]'
+        chunk = b'"choices":[{"index":%d,"delta":%b,"finish_reason":%b%b}]'
         after = b',"system_fingerprint":""'
         events: list[bytes] = []
         total = reasoning = 0
@@ -136,7 +144,10 @@ class Answer:
             for index, piece in enumerate(row):
                 if piece is None:
                     continue
-                delta, tokens, thought, finish = piece
+                delta, tokens, thought, finish, text = piece
+                logprobs = b""
+                if text is not None and self.logprobs is not None:
+                    logprobs = b',"logprobs":' + _encode(self._logprobs([text])["logprobs"])
                 total += tokens
                 reasoning += thought
                 open_choices -= finish != b"null"
@@ -146,13 +157,24 @@ class Answer:
                         usage = b',"usage":' + _encode(last)
                     else:
                         usage = b',"usage":' + _usage_bytes(self.prompt_tokens, total, reasoning)
-                events.append(head + chunk % (index, delta, finish) + after + usage + b"}\n\n")
+                events.append(head + chunk % (index, delta, finish, logprobs) + after + usage + b"}\n\n")
         if self.usage_on == "last":
             final = self.usage or _usage(self.prompt_tokens, total, reasoning)
             events.append(head + b'"choices":[]' + after + b',"usage":' + _encode(final) + b"}\n\n")
         if self.done:
             events.append(DONE)
         return events
+
+    def _logprobs(self, tokens: Sequence[str]) -> dict[str, Any]:
+        if self.logprobs is None:
+            return {}
+        content = []
+        for token in tokens:
+            # A number of its own for each token, the same in every run.
+            logprob = -(crc32(token.encode()) % 1000) / 1000
+            others = [_token(f"{token}{'~' * rank}", logprob - rank) for rank in range(self.logprobs)]
+            content.append({**_token(token, logprob), "top_logprobs": others})
+        return {"logprobs": {"content": content}}
 
 
 def stream_events(
@@ -175,6 +197,14 @@ def stream_events(
     return Answer([choice], model, usage=usage, usage_on=usage_on, done=done).events()
 
 
+def wanted_logprobs(request: Mapping[str, Any]) -> int | None:
+    """Return how many alternatives a request asks for with each token; None if it asks for no log probabilities."""
+    if request.get("logprobs") is not True:
+        return None
+    count = request.get("top_logprobs")
+    return int(count) if isinstance(count, int | float) else 0
+
+
 def make_choice(
     text: str | Iterable[str] | None,
     reasoning: str | Iterable[str] | None,
@@ -194,6 +224,10 @@ def _pieces(text: str | Iterable[str] | None) -> tuple[str, ...]:
     return tuple(deltas(text) if isinstance(text, str) else text)
 
 
+def _token(text: str, logprob: float) -> dict[str, Any]:
+    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+
+
 def _message(choice: Choice) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": "".join(choice.content)}
     if choice.reasoning:
@@ -210,18 +244,18 @@ def _message(choice: Choice) -> dict[str, Any]:
     return message
 
 
-def _deltas(choice: Choice) -> Iterator[tuple[bytes, int, int, bytes]]:
-    """Yield each delta as JSON, its tokens, how many of them are reasoning, and its finish_reason."""
+def _deltas(choice: Choice) -> Iterator[tuple[bytes, int, int, bytes, str | None]]:
+    """Yield each delta as JSON, its tokens, how many of them are reasoning, its finish_reason and its content."""
     # Recorded thinking models repeat the role on every chunk, the others send it once.
     role = b',"role":"assistant"' if choice.reasoning else b""
     if choice.reasoning:
-        yield b'{"content":null,"reasoning_content":"","role":"assistant"}', 0, 0, b"null"
+        yield b'{"content":null,"reasoning_content":"","role":"assistant"}', 0, 0, b"null", None
     else:
-        yield b'{"content":"","reasoning_content":null,"role":"assistant"}', 0, 0, b"null"
+        yield b'{"content":"","reasoning_content":null,"role":"assistant"}', 0, 0, b"null", None
     for text in choice.reasoning:
-        yield b'{"content":null,"reasoning_content":%b%b}' % (_encode(text), role), 1, 1, b"null"
+        yield b'{"content":null,"reasoning_content":%b%b}' % (_encode(text), role), 1, 1, b"null", None
     for text in choice.content:
-        yield b'{"content":%b,"reasoning_content":null%b}' % (_encode(text), role), 1, 0, b"null"
+        yield b'{"content":%b,"reasoning_content":null%b}' % (_encode(text), role), 1, 0, b"null", text
     for index, call in enumerate(choice.calls):
         empty = b'{"content":null,"reasoning_content":null,"role":"assistant","tool_calls":[%b]}'
         opener = b'{"index":%d,"id":%b,"type":"function","function":{"name":%b,"arguments":""}}' % (
@@ -229,16 +263,16 @@ def _deltas(choice: Choice) -> Iterator[tuple[bytes, int, int, bytes]]:
             _encode(call.id),
             _encode(call.name),
         )
-        yield empty % opener, 1, 0, b"null"
+        yield empty % opener, 1, 0, b"null", None
         for text in call.arguments:
             fragment = b'{"index":%d,"id":null,"type":null,"function":{"arguments":%b}}' % (
                 index,
                 _encode(text),
             )
-            yield empty % fragment, 1, 0, b"null"
+            yield empty % fragment, 1, 0, b"null", None
     if choice.finish_reason is not None:
         last = b'{"content":"","reasoning_content":null%b}' % role
-        yield last, 0, 0, _encode(choice.finish_reason)
+        yield last, 0, 0, _encode(choice.finish_reason), None
 
 
 def _usage(prompt: int, completion: int, reasoning: int) -> dict[str, Any]:

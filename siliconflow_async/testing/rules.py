@@ -53,6 +53,8 @@ RANGES = {
     "repetition_penalty": Range(float),
     "top_logprobs": Range(int, 0),
 }
+# Of a video; no bounds are documented, but none below these makes sense.
+VIDEO_RANGES = {"max_frames": Range(int, 1), "fps": Range(float, 0)}
 FLAGS = ("stream", "enable_thinking", "logprobs", "parallel_tool_calls")
 TEXTS = ("prefix", "suffix")
 OBJECTS = ("stream_options", "logit_bias", "response_format")
@@ -210,8 +212,13 @@ def _check_part(where: str, part: object, model: Capabilities) -> None:
     url = media.get("url") if isinstance(media, dict) else None
     if not isinstance(url, str) or not url.startswith(("http://", "https://", "data:")):
         refuse(f"{where}.{kind}.url: Must be a http, https or data URL")
-    if isinstance(media, dict) and media.get("detail", "auto") not in ("auto", "low", "high"):
+    if not isinstance(media, dict):
+        return
+    if media.get("detail", "auto") not in ("auto", "low", "high"):
         refuse(f"{where}.{kind}.detail: Must be one of auto, low, high")
+    for name, limits in VIDEO_RANGES.items():
+        if kind == "video_url" and (value := media.get(name)) is not None:
+            _check_number(f"{where}.{kind}.{name}", value, limits)
 
 
 _NOT_A_VLM = "The model is not a VLM (Vision Language Model). Please use text-only prompts."

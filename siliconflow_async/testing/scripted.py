@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
-from siliconflow_async.testing.answers import Answer, Choice, UsageOn, deltas
+from siliconflow_async.testing.answers import Answer, Choice, UsageOn, deltas, wanted_logprobs
 
 if TYPE_CHECKING:
     from siliconflow_async.testing.exchange import Exchange
@@ -93,6 +93,7 @@ class Reply(Scripted):
             usage=self.usage,
             usage_on=self.usage_on,
             done=self.done,
+            logprobs=wanted_logprobs(request),
         )
         stream = request.get("stream") is True
         await exchange.answer(answer, stream=stream, pause=self.pause, headers=self.headers)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from siliconflow_async.testing.answers import Answer, Call, Choice, deltas
+from siliconflow_async.testing.answers import Answer, Call, Choice, deltas, wanted_logprobs
 from siliconflow_async.testing.models import capabilities, is_model
 from siliconflow_async.testing.rules import Rejected, check_messages, check_parameters, refuse
 from siliconflow_async.testing.samples import sample
@@ -60,13 +60,14 @@ class Service:
         model = capabilities(name)
         messages = check_messages(request.get("messages"), model)
         check_parameters(request, model)
-        prompt_tokens = sum(_tokens(message) for message in messages)
+        prompt_tokens = sum(_tokens(message) for message in messages) + len(deltas(request.get("prefix") or ""))
         if prompt_tokens > model.context:
             refuse(f"length of prompt_tokens ({prompt_tokens}) must be less than max_seq_len ({model.context}).")
         count = int(request.get("n") or 1)
         choices = [_choice(request, messages, model, index) for index in range(count)]
         stream = request.get("stream") is True
-        return Chat(Answer(choices, name, prompt_tokens=prompt_tokens), stream)
+        answer = Answer(choices, name, prompt_tokens=prompt_tokens, logprobs=wanted_logprobs(request))
+        return Chat(answer, stream)
 
     def _check_key(self, authorization: str) -> None:
         scheme, _, key = authorization.partition(" ")
@@ -82,12 +83,16 @@ def _choice(
 ) -> Choice:
     prompt = _text(next(turn for turn in reversed(messages) if turn["role"] == "user"))
     reasoning: list[str] = []
-    if model.thinking == "always" or (model.thinking == "hybrid" and request.get("enable_thinking") is not False):
+    prefix = request.get("prefix") or ""
+    thinks = model.thinking == "always" or (model.thinking == "hybrid" and request.get("enable_thinking") is not False)
+    if thinks and not prefix:
         budget = request.get("thinking_budget")
         reasoning = deltas(_thought(prompt))[: None if budget is None else int(budget)]
-    calls = _calls(request, messages, prompt, index)
+    calls = [] if prefix else _calls(request, messages, prompt, index)
     content = [] if calls else deltas(_content(request, messages, prompt, index))
     content = _stopped(content, request.get("stop"))
+    if prefix:
+        content = deltas(_rest("".join(content), prefix, request.get("suffix") or ""))
     choice = Choice(content, reasoning, calls, "tool_calls" if calls else "stop")
     limit = request.get("max_tokens")
     return choice if limit is None else _limited(choice, int(limit))
@@ -110,6 +115,14 @@ def _content(request: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], 
         "service does: piece by piece, 一个词接一个词, with usage on every chunk. 😀\n\n"
         "Set SILICONFLOW_API_KEY to talk to the real models."
     )
+
+
+def _rest(text: str, prefix: str, suffix: str) -> str:
+    """Continue a prefix: give what follows as much of the text as it ends with, up to where the suffix begins."""
+    at = next(size for size in range(min(len(text), len(prefix)), -1, -1) if prefix.endswith(text[:size]))
+    rest = text[at:]
+    end = rest.find(suffix) if suffix else -1
+    return rest if end < 0 else rest[:end]
 
 
 def _thought(prompt: str) -> str:

@@ -114,6 +114,11 @@ class Accumulator:
             system_fingerprint=self._fingerprint,
         )
 
+    def take_usage(self) -> Raw:
+        """Return the usage so far and forget it: what follows is another request's."""
+        usage, self._usage = self._usage.copy(), Raw()
+        return usage
+
     def _take_head(self, chunks: list[ChatCompletionChunk]) -> None:
         for chunk in chunks:
             self._id = self._id or chunk.id

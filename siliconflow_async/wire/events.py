@@ -21,6 +21,7 @@ __all__ = [
     "EventBuilder",
     "Finished",
     "ReasoningDelta",
+    "Seam",
     "Started",
     "ToolCallDelta",
     "ToolCallDone",
@@ -92,7 +93,22 @@ class ErrorEvent(_Event, tag="error"):
     code: int | str | None = None
 
 
-Event: TypeAlias = Started | ReasoningDelta | ContentDelta | ToolCallDelta | ToolCallDone | Finished | ErrorEvent
+class Seam(_Event, tag="seam"):
+    """The stream broke off here and goes on from a new request; what follows is appended to what came before.
+
+    `attempt` counts the continuations from 1; `error` is the class of what broke it, `message` its words; `at` is how
+    many characters of content had come; `trace_id` is that of the broken stream.
+    """
+
+    index: int
+    attempt: int
+    error: str
+    message: str
+    at: int
+    trace_id: str | None = None
+
+
+Event: TypeAlias = Started | ReasoningDelta | ContentDelta | ToolCallDelta | ToolCallDone | Finished | ErrorEvent | Seam
 
 
 class _ChoiceState:

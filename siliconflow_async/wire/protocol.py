@@ -100,6 +100,10 @@ class ChatProtocol:
         self.done = self.failure is None and len(text) < len(body.rstrip())
         return chunks
 
+    def cut_short(self) -> list[ChatCompletionChunk]:
+        """Return what was decoded but held back, where the body broke off."""
+        return []
+
     def _end_of_text(self) -> None:
         """Tell a body of HTML or text, in which no event was found, from an event stream that ended."""
         if self._head is not None:

@@ -22,7 +22,16 @@ import trustme
 from client_kit import ASK, DONE, NO_WAIT, chunk, served
 
 import siliconflow_async
-from siliconflow_async import AsyncSiliconFlow, ClosedError, ErrorEvent, RetryPolicy, SiliconFlowError, Timeouts
+from siliconflow_async import (
+    AsyncSiliconFlow,
+    ClosedError,
+    ErrorEvent,
+    RetryPolicy,
+    Seam,
+    SiliconFlowError,
+    Timeouts,
+    image,
+)
 from siliconflow_async.testing import FakeSiliconFlow, Gate, Stall, Until
 
 if TYPE_CHECKING:
@@ -286,7 +295,9 @@ async def test_every_public_object_survives(again: Callable[[Any], Any]) -> None
             met(await stream.completion(), seen)
         async with client.chat.completions.stream(**ASK) as stream:
             met([event async for event in stream.events()], seen)
-    met([RetryPolicy(base=1.0), Timeouts(idle=3), ErrorEvent(index=0, error="StreamError", message="no")], seen)
+    seam = Seam(index=0, attempt=1, error="TruncatedStreamError", message="no", at=5)
+    made = [RetryPolicy(base=1.0), Timeouts(idle=3), ErrorEvent(index=0, error="StreamError", message="no"), seam]
+    met([*made, image("cat.jpg", detail="low")], seen)
     structs = {value for value in PUBLIC.values() if inspect.isclass(value) and issubclass(value, msgspec.Struct)}
     assert structs - seen.keys() == set()
     for value in seen.values():

@@ -184,5 +184,15 @@ def test_media_have_a_url(media: Any) -> None:
     assert "image_url.url" in refused_message(media, SEES)[2]
 
 
+@pytest.mark.parametrize(
+    ("name", "inside", "outside"), [("max_frames", [1, 64], [0, 1.5, "8"]), ("fps", [0.5, 30], [-1, "1"])]
+)
+def test_how_a_video_is_looked_at_has_its_ranges(name: str, inside: list[Any], outside: list[Any]) -> None:
+    for value in inside:
+        check_messages([part("video_url", **{name: value})], HEARS)
+    for value in outside:
+        assert f"video_url.{name}: Must be" in refused_message(part("video_url", **{name: value}), HEARS)[2]
+
+
 def test_an_unknown_detail_is_named() -> None:
     assert "image_url.detail" in refused_message(part("image_url", detail="max"), SEES)[2]

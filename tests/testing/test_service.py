@@ -87,6 +87,23 @@ async def test_n_choices_are_interleaved_and_differ(client: Client) -> None:
     assert len((await client.whole(n=3))["choices"]) == 3
 
 
+async def test_logprobs_come_with_each_token_of_the_content(client: Client) -> None:
+    """Streams and whole answers carry the same ones, per choice, with as many alternatives as were asked for."""
+    ask = {"logprobs": True, "top_logprobs": 2, "n": 2, "model": THINKS}
+    whole = (await client.whole(**ask))["choices"]
+    seen = [choice for chunk in await client.chunks(**ask) for choice in chunk["choices"]]
+    for index in range(2):
+        tokens = whole[index]["logprobs"]["content"]
+        assert "".join(token["token"] for token in tokens) == whole[index]["message"]["content"]
+        assert all(token["logprob"] <= 0 and len(token["top_logprobs"]) == 2 for token in tokens)
+        assert bytes(tokens[0]["bytes"]).decode() == tokens[0]["token"] == tokens[0]["top_logprobs"][0]["token"]
+        mine = [choice for choice in seen if choice["index"] == index and "logprobs" in choice]
+        assert [token for choice in mine for token in choice["logprobs"]["content"]] == tokens
+        assert all(choice["delta"]["content"] for choice in mine)
+    assert "logprobs" not in (await client.whole(top_logprobs=2))["choices"][0]
+    assert (await client.whole(logprobs=True))["choices"][0]["logprobs"]["content"][0]["top_logprobs"] == []
+
+
 @pytest.mark.parametrize("model", ["org/plain", THINKS])
 async def test_max_tokens_counts_deltas(client: Client, model: str) -> None:
     seen = await client.chunks(model=model, max_tokens=7)
@@ -103,6 +120,24 @@ async def test_stop_ends_the_text_before_the_first_match(client: Client, stop: A
     assert joined(seen, "content") == full[: full.index("stand-in")]
     assert reasons(seen) == ["stop"]
     assert joined(await client.chunks(stop=["", "nowhere"]), "content") == full
+
+
+@pytest.mark.parametrize("before", ["", "Once upon a time. "])
+async def test_a_prefix_is_continued_where_it_ends(client: Client, before: str) -> None:
+    """Whatever part of the answer the prefix ends with, the rest comes, without thinking first."""
+    whole = (await client.whole("hi", model=THINKS))["choices"][0]["message"]["content"]
+    for size in (1, 7, len(whole) // 2, len(whole)):
+        seen = await client.chunks("hi", model=THINKS, prefix=before + whole[:size])
+        assert joined(seen, "content") == whole[size:]
+        assert joined(seen, "reasoning_content") == ""
+        assert reasons(seen) == ["stop"]
+    assert joined(await client.chunks("hi", prefix="Nothing of it"), "content").startswith("You said")
+
+
+async def test_a_suffix_ends_what_fills_in(client: Client) -> None:
+    seen = await client.chunks("hi", prefix="You said: ", suffix=" I am")
+    assert joined(seen, "content") == "“hi”."
+    assert joined(await client.chunks("hi", prefix="You said: ", suffix="never"), "content").startswith("“hi”. I am")
 
 
 async def test_tools_are_called_when_the_user_spoke_last(client: Client) -> None:

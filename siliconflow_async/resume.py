@@ -1,0 +1,287 @@
+"""A stream that goes on where it broke off: what `resume=` makes of a `ChatStream`.
+
+Where a text answer breaks after output, the request is sent again with what has arrived as `prefix`, and what comes is
+appended as it is: one answer to whoever reads it, its usage added up, the place in `events()` as a `Seam`. Only text
+can be continued so. Where reasoning or a tool call has come, or an error of a kind that stays, the stream ends as any
+other would, and so it does when the attempts, the client's retry budget or the total clock allow no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from copy import copy
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+
+from .errors import (
+    APITimeoutError,
+    ClosedError,
+    InvalidRequestError,
+    SiliconFlowError,
+    StreamAPIError,
+    TruncatedStreamError,
+)
+from .stream import ChatStream
+from .views import EventIterator
+from .wire import jsontext
+from .wire.events import Event, EventBuilder, Seam
+from .wire.structs import ChatCompletion, ChatCompletionChunk, Timing, Usage
+
+__all__ = ["Break", "ResumingStream", "continued_body", "resume_attempts"]
+
+
+class Break(NamedTuple):
+    """Where an answer broke off.
+
+    `attempt` is the continuation to come, from 1; `text` the content so far; `tokens` what it took, None if not told.
+    """
+
+    attempt: int
+    error: SiliconFlowError
+    text: str
+    tokens: int | None
+
+
+Reopen: TypeAlias = Callable[[Break], Coroutine[Any, Any, ChatStream | None]]
+"""Open the continuation, up to its first chunk; None where none may be asked for."""
+
+
+class ResumingStream(ChatStream):
+    """A ChatStream that takes over the next stream, with all that belongs to it, where the one before broke off."""
+
+    __slots__ = ("_attempts", "_began_at", "_left", "_opening", "_reopen", "_seams", "_spent", "_tokens")
+
+    def __init__(self, stream: ChatStream, reopen: Reopen, attempts: int) -> None:
+        self.loop = stream.loop
+        self._timeouts = stream._timeouts
+        self._started_at = stream._started_at
+        self._accumulator = stream._accumulator
+        self._attempts = attempts
+        self._left = attempts
+        self._reopen = reopen
+        self._opening: asyncio.Task[ChatStream | None] | None = None
+        self._seams: list[Seam] = []
+        # What the streams before this one took.
+        self._spent: list[msgspec.Raw] = []
+        self._tokens: int | None = 0
+        self._began_at: float | None = None
+        self._take_over(stream)
+
+    def _take_over(self, stream: ChatStream) -> None:
+        self._answer = stream._answer
+        self.trace_id = stream.trace_id
+        self._body = stream._body
+        self._clock = stream._clock
+        self._protocol = stream._protocol
+        self._batch = stream._batch
+        self._ready = stream._ready
+        self._folded = stream._folded
+        self._end = stream._end
+        self._error = stream._error
+        self._first_token_at = stream._first_token_at
+        self._total = stream._total
+        self._reading = False
+        self.ended = stream.ended
+        # What it held is ours now: it must not be closed with the one that goes.
+        stream.ended = "closed"
+
+    @property
+    def partial(self) -> ChatCompletion:
+        answer = super().partial
+        if self._spent:
+            answer.usage_json = _sum([*self._spent, answer.usage_json])
+        return answer
+
+    @property
+    def timing(self) -> Timing:
+        timing = super().timing
+        if self._began_at is not None:
+            timing.first_token = self._began_at - self._started_at
+        return timing
+
+    def events(self) -> EventIterator:
+        return _SeamIterator(self)
+
+    def abort(self) -> None:
+        if self._opening is not None and self.ended is None:
+            self._opening.cancel()
+        super().abort()
+
+    async def _fill(self) -> bool:
+        while True:
+            try:
+                return await super()._fill()
+            except (TruncatedStreamError, StreamAPIError, APITimeoutError) as error:
+                if not await self._go_on(error):
+                    raise
+                # It holds frames that hold this stream, and itself: forgotten, the stream must go at once.
+                error.__traceback__ = None
+
+    async def _go_on(self, error: TruncatedStreamError | StreamAPIError | APITimeoutError) -> bool:
+        """Take over the continuation; False if there is none, and the error stands."""
+        answer = super().partial
+        if not self._left or not _can_go_on(error, answer):
+            return False
+        text = answer.content or ""
+        if self._tokens is not None:
+            before = self._seams[-1].at if self._seams else 0
+            if answer.usage is not None:
+                self._tokens += answer.usage.completion_tokens
+            elif len(text) > before:
+                self._tokens = None
+        self._left -= 1
+        attempt = self._attempts - self._left
+        stream = await self._opened(Break(attempt, error, text, self._tokens))
+        if stream is None:
+            self._left = 0
+            return False
+        self._seams.append(Seam(0, attempt, type(error).__name__, str(error), len(text), self.trace_id))
+        self._spent.append(self._accumulator.take_usage())
+        if self._began_at is None:
+            self._began_at = self._first_token_at
+        self._take_over(stream)
+        return True
+
+    async def _opened(self, broken: Break) -> ChatStream | None:
+        ended, self.ended = self.ended, None
+        self._reading = True
+        opening = self._opening = self.loop.create_task(self._reopen(broken))
+        stream = None
+        try:
+            stream = await opening
+        except asyncio.CancelledError:
+            if opening.done() and not opening.cancelled():
+                opening.exception()  # or the loop's handler would tell of it
+            task = asyncio.current_task()
+            if self.ended is None or (task is not None and task.cancelling()):
+                self.abort()
+                raise
+        except SiliconFlowError as failure:
+            if isinstance(failure, APITimeoutError) and failure.clock == "total" and self.ended is None:
+                failure.partial = self.partial
+                failure.trace_id = self.trace_id
+                self._left = 0
+                self._error = copy(failure)
+                self._conclude("timeout")
+                raise
+            # Without its traceback, which would hold this stream.
+            broken.error.__cause__ = failure.with_traceback(None)
+        finally:
+            self._opening = None
+            self._reading = False
+            # It may hold an exception, whose traceback holds this frame.
+            del opening
+        if self.ended is not None:
+            if stream is not None:
+                stream.abort()
+            raise ClosedError("the stream was closed while it was being read")
+        if stream is None:
+            self.ended = ended
+        return stream
+
+
+class _SeamBuilder(EventBuilder):
+    """Tell of each seam before what follows it."""
+
+    __slots__ = ("_seams", "_told")
+
+    def __init__(self, seams: list[Seam]) -> None:
+        super().__init__()
+        self._seams = seams
+        self._told = len(seams)
+
+    def feed(self, chunk: ChatCompletionChunk) -> list[Event]:
+        return [*self._news(), *super().feed(chunk)]
+
+    def finish(self, usage: Usage | None) -> list[Event]:
+        return [*self._news(), *super().finish(usage)]
+
+    def _news(self) -> list[Seam]:
+        news = self._seams[self._told :]
+        self._told += len(news)
+        return news
+
+
+class _SeamIterator(EventIterator):
+    __slots__ = ()
+
+    def __init__(self, stream: ResumingStream) -> None:
+        super().__init__(stream)
+        self._builder = _SeamBuilder(stream._seams)
+
+
+def _can_go_on(error: SiliconFlowError, answer: ChatCompletion) -> bool:
+    """Whether it was a break in the midst of text."""
+    if isinstance(error, APITimeoutError) and error.clock not in ("idle", "first_token"):
+        return False
+    return not any(
+        choice.index or choice.finish_reason or choice.message.reasoning_content or choice.message.tool_calls
+        for choice in answer.choices
+    )
+
+
+def resume_attempts(attempts: Any, body: bytes, *, streaming: bool, split_think: bool) -> int:
+    """Return how often a call may be continued; raise InvalidRequestError for one that asks for more than text."""
+    if attempts is None:
+        return 0
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 0:
+        raise InvalidRequestError(f"resume must be an integer >= 0, not {attempts!r}", param="resume")
+    if not attempts:
+        return 0
+    sent = {name: jsontext.parse(value) for name, value in _fields(body).items() if name in _NOT_TEXT}
+    wanted = sent.get("response_format")
+    for is_so, name in (
+        (not streaming, "an answer that is no stream"),
+        (split_think, "split_think"),
+        (bool(sent.get("tools")), "tools"),
+        (sent.get("n") not in (None, 1), "n > 1"),
+        (wanted is not None and wanted != {"type": "text"}, "response_format"),
+    ):
+        if is_so:
+            raise InvalidRequestError(f"resume continues streams of text alone: not with {name}", param="resume")
+    return attempts
+
+
+_NOT_TEXT = frozenset({"tools", "n", "response_format"})
+
+
+def continued_body(body: bytes, broken: Break) -> bytes | None:
+    """Return the request that asks for what comes after a break; None if the answer had all its tokens."""
+    fields = _fields(body)
+    limit = jsontext.parse(fields.get("max_tokens", b"null"))
+    if isinstance(limit, int) and broken.tokens is not None:
+        if limit <= broken.tokens:
+            return None
+        fields["max_tokens"] = jsontext.encode(limit - broken.tokens)
+    before = jsontext.parse(fields.get("prefix", b'""'))
+    if broken.text and isinstance(before, str):
+        fields["prefix"] = jsontext.encode(before + broken.text)
+    return msgspec.json.encode(fields)
+
+
+def _fields(body: bytes) -> dict[str, msgspec.Raw]:
+    # Messages may hold megabytes of pictures: they are passed on as they are.
+    return _FIELDS.decode(body)
+
+
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _sum(usages: list[msgspec.Raw]) -> msgspec.Raw:
+    total: Any = None
+    for usage in usages:
+        try:
+            total = _added(total, jsontext.parse(usage)) if len(usage) else total
+        except ValueError:
+            continue
+    return msgspec.Raw() if total is None else jsontext.encode(total)
+
+
+def _added(left: Any, right: Any) -> Any:
+    if isinstance(left, dict) and isinstance(right, dict):
+        return {name: _added(left.get(name), right.get(name)) for name in {**left, **right}}
+    if isinstance(left, int | float) and isinstance(right, int | float):
+        return left + right
+    return left if right is None else right
