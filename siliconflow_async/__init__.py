@@ -33,6 +33,7 @@ from .errors import (
 from .request import ChatParams, MessageParam
 from .retry import RetryPolicy
 from .stream import ChatStream, Ended
+from .structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager
 from .timeouts import DEFAULT, Timeouts
 from .version import __version__
 from .views import ChatStreamManager, EventIterator, TextIterator
@@ -104,6 +105,9 @@ __all__ = [
     "NotFoundError",
     "OverloadedError",
     "ParseError",
+    "ParsedChatCompletion",
+    "ParsedChatStream",
+    "ParsedChatStreamManager",
     "PayloadTooLargeError",
     "PermissionDeniedError",
     "PromptTokensDetails",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, Unpack, overload
@@ -10,14 +11,17 @@ from typing import Any, Literal, NamedTuple, TypeVar, Unpack, overload
 from .errors import APIStatusError, StreamError
 from .request import CREATE_NAMES, ChatParams, build_body, check_names, query_of
 from .retry import RetryBudget, RetryPolicy, with_retries
+from .schema import Form, form_of
 from .settings import conceal, replace_headers
 from .stream import ChatStream, first_chunk
+from .structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager, is_type, parsed
 from .timeouts import Timeouts, as_timeouts
 from .transport.exchange import Request, Transport
 from .views import ChatStreamManager
 from .wire.protocol import decode_completion
 from .wire.structs import ChatCompletion, Timing
 
+P = TypeVar("P")
 T = TypeVar("T", ChatCompletion, ChatStream)
 
 __all__ = ["CallSettings", "Chat", "Completions"]
@@ -64,34 +68,44 @@ class Completions:
 
     @overload
     async def create(
-        self,
-        *,
-        stream: Literal[True],
-        response_format: Mapping[str, Any] | None = None,
-        **params: Unpack[ChatParams],
+        self, *, stream: Literal[False] | None = None, response_format: type[P], **params: Unpack[ChatParams]
+    ) -> ParsedChatCompletion[P]: ...
+
+    @overload
+    async def create(
+        self, *, stream: Literal[True], response_format: Mapping[str, Any] | None = None, **params: Unpack[ChatParams]
     ) -> ChatStream: ...
 
     @overload
     async def create(
-        self,
-        *,
-        stream: bool | None,
-        response_format: Mapping[str, Any] | None = None,
-        **params: Unpack[ChatParams],
+        self, *, stream: Literal[True], response_format: type[P], **params: Unpack[ChatParams]
+    ) -> ParsedChatStream[P]: ...
+
+    @overload
+    async def create(
+        self, *, stream: bool | None, response_format: Mapping[str, Any] | None = None, **params: Unpack[ChatParams]
     ) -> ChatCompletion | ChatStream: ...
+
+    @overload
+    async def create(
+        self, *, stream: bool | None, response_format: type[P], **params: Unpack[ChatParams]
+    ) -> ParsedChatCompletion[P] | ParsedChatStream[P]: ...
 
     async def create(
         self,
         *,
         stream: bool | None = None,
-        response_format: Mapping[str, Any] | None = None,
+        response_format: Any = None,
         **params: Unpack[ChatParams],
     ) -> ChatCompletion | ChatStream:
         """Ask, and return the whole answer; with `stream=True`, an open ChatStream once its first chunk is there.
 
-        The parameters are those of `ChatParams`. Raises InvalidRequestError before anything is sent, APIStatusError
-        where the service refuses, APIConnectionError and APITimeoutError, StreamError for an answer that breaks off or
-        is none, ClosedError after `aclose()`; TypeError for a keyword that is none.
+        The parameters are those of `ChatParams`. `response_format` is a mapping to send as it is, or a type (a msgspec
+        Struct, dataclass, TypedDict, pydantic model, list of them, …): then its JSON Schema is sent, and `parsed` of
+        the answer is of that type. Raises InvalidRequestError before anything is sent, APIStatusError where the
+        service refuses, APIConnectionError and APITimeoutError, StreamError for an answer that breaks off or is none,
+        ParseError for one that does not fit the type, ClosedError after `aclose()`; TypeError for a keyword that is
+        none.
         """
         conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_names(params, CREATE_NAMES)
@@ -100,10 +114,19 @@ class Completions:
             return await call.retried(call.open, self._rng)
         return await call.retried(call.fetch, self._rng)
 
+    @overload
     def stream(
         self, *, response_format: Mapping[str, Any] | None = None, **params: Unpack[ChatParams]
-    ) -> ChatStreamManager:
-        """Ask for a stream: `async with … .stream(…) as stream:` opens it, and closes it on leaving."""
+    ) -> ChatStreamManager: ...
+
+    @overload
+    def stream(self, *, response_format: type[P], **params: Unpack[ChatParams]) -> ParsedChatStreamManager[P]: ...
+
+    def stream(self, *, response_format: Any = None, **params: Unpack[ChatParams]) -> ChatStreamManager:
+        """Ask for a stream: `async with … .stream(…) as stream:` opens it, and closes it on leaving.
+
+        With a type as `response_format` it is a ParsedChatStream, whose `completion()` has `parsed`.
+        """
         conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_names(params)
 
@@ -111,17 +134,21 @@ class Completions:
             call = _Call(self._settings, params, stream=True, response_format=response_format)
             return await call.retried(call.open, self._rng)
 
-        return ChatStreamManager(opener)
+        return ParsedChatStreamManager(opener) if is_type(response_format) else ChatStreamManager(opener)
 
 
 class _Call:
     """One call, over all its attempts."""
 
-    __slots__ = ("_request", "_settings")
+    __slots__ = ("_form", "_request", "_settings")
 
     def __init__(
         self, settings: CallSettings, params: Mapping[str, Any], *, stream: bool, response_format: Any
     ) -> None:
+        self._form: Form[Any] | None = None
+        if is_type(response_format):
+            self._form = form_of(response_format)
+            response_format = self._form.response_format
         timeouts = as_timeouts(params["timeout"], settings.timeouts) if "timeout" in params else settings.timeouts
         started_at = asyncio.get_running_loop().time()
         total = timeouts.total_for(streaming=stream)
@@ -150,7 +177,8 @@ class _Call:
         request = self._request
         transport = self._settings.transport
         answer = await transport.open(request)
-        stream = ChatStream(
+        form = self._form
+        stream = (ChatStream if form is None else functools.partial(ParsedChatStream, form))(
             answer.body,
             answer.body.start_clock(request.timeouts, answer.sent_at, request.deadline),
             headers=answer.headers,
@@ -176,4 +204,4 @@ class _Call:
         completion.headers = answer.headers
         completion.trace_id = answer.trace_id
         completion.timing = Timing(total=asyncio.get_running_loop().time() - request.started_at)
-        return completion
+        return completion if self._form is None else parsed(self._form, completion)
