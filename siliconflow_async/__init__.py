@@ -35,6 +35,7 @@ from .retry import RetryPolicy
 from .stream import ChatStream, Ended
 from .structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager
 from .timeouts import DEFAULT, Timeouts
+from .tools import Tool
 from .version import __version__
 from .views import ChatStreamManager, EventIterator, TextIterator
 from .wire.events import (
@@ -122,6 +123,7 @@ __all__ = [
     "TextIterator",
     "Timeouts",
     "Timing",
+    "Tool",
     "ToolCall",
     "ToolCallDelta",
     "ToolCallDone",

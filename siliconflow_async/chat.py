@@ -16,6 +16,7 @@ from .settings import conceal, replace_headers
 from .stream import ChatStream, first_chunk
 from .structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager, is_type, parsed
 from .timeouts import Timeouts, as_timeouts
+from .tools import choice_param, tool_params
 from .transport.exchange import Request, Transport
 from .views import ChatStreamManager
 from .wire.protocol import decode_completion
@@ -149,6 +150,11 @@ class _Call:
         if is_type(response_format):
             self._form = form_of(response_format)
             response_format = self._form.response_format
+        # A generator is read once, and a retry sends the same body, so tools are described here.
+        if params.get("tools") is not None:
+            params = {**params, "tools": tool_params(params["tools"])}
+        if params.get("tool_choice") is not None:
+            params = {**params, "tool_choice": choice_param(params["tool_choice"])}
         timeouts = as_timeouts(params["timeout"], settings.timeouts) if "timeout" in params else settings.timeouts
         started_at = asyncio.get_running_loop().time()
         total = timeouts.total_for(streaming=stream)

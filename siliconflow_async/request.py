@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Required, TypeAlias, TypedDict
 
 import msgspec
@@ -52,8 +52,8 @@ class ChatParams(TypedDict, total=False):
     reasoning_effort: str | None  # "high" or "max"
 
     # Tools
-    tools: Iterable[Mapping[str, Any]] | None  # up to 128 functions
-    tool_choice: Literal["auto", "none", "required"] | Mapping[str, Any] | None
+    tools: Iterable[Mapping[str, Any] | Callable[..., Any]] | None  # up to 128: functions, or the service's own form
+    tool_choice: Literal["auto", "none", "required"] | Mapping[str, Any] | Callable[..., Any] | None
     parallel_tool_calls: bool | None
 
     # Form of the answer

@@ -34,6 +34,7 @@ ALLOWED = {
     "retry": {"errors", "timeouts", "wire"},
     "request": {"errors", "settings", "timeouts", "wire"},
     "schema": {"errors"},
+    "tools": {"errors", "schema"},
     "structured": {"errors", "schema", "stream", "views", "wire"},
     "chat": {
         "errors",
@@ -44,6 +45,7 @@ ALLOWED = {
         "stream",
         "structured",
         "timeouts",
+        "tools",
         "transport",
         "views",
         "wire",
@@ -57,6 +59,7 @@ ALLOWED = {
         "stream",
         "structured",
         "timeouts",
+        "tools",
         "version",
         "views",
         "wire",
