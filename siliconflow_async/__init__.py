@@ -35,6 +35,7 @@ from .retry import RetryPolicy
 from .stream import ChatStream, Ended
 from .structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager
 from .timeouts import DEFAULT, Timeouts
+from .toolrun import RunEvent, ToolRun
 from .tools import Tool
 from .version import __version__
 from .views import ChatStreamManager, EventIterator, TextIterator
@@ -47,6 +48,7 @@ from .wire.events import (
     Started,
     ToolCallDelta,
     ToolCallDone,
+    ToolResult,
 )
 from .wire.structs import (
     AssistantMessage,
@@ -115,6 +117,7 @@ __all__ = [
     "RateLimitError",
     "ReasoningDelta",
     "RetryPolicy",
+    "RunEvent",
     "ServerError",
     "SiliconFlowError",
     "Started",
@@ -127,7 +130,9 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "ToolCallDone",
+    "ToolResult",
     "ToolRoundsError",
+    "ToolRun",
     "TruncatedStreamError",
     "Usage",
     "__version__",

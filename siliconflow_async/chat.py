@@ -8,14 +8,15 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, Unpack, overload
 
-from .errors import APIStatusError, StreamError
-from .request import CREATE_NAMES, ChatParams, build_body, check_names, query_of
+from .errors import APIStatusError, InvalidRequestError, StreamError
+from .request import CREATE_NAMES, STREAM_NAMES, ChatParams, build_body, check_names, listed_messages, query_of
 from .retry import RetryBudget, RetryPolicy, with_retries
 from .schema import Form, form_of
 from .settings import conceal, replace_headers
 from .stream import ChatStream, first_chunk
 from .structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager, is_type, parsed
 from .timeouts import Timeouts, as_timeouts
+from .toolrun import OnToolError, RunLimits, ToolRun, runnable
 from .tools import choice_param, tool_params
 from .transport.exchange import Request, Transport
 from .views import ChatStreamManager
@@ -136,6 +137,71 @@ class Completions:
             return await call.retried(call.open, self._rng)
 
         return ParsedChatStreamManager(opener) if is_type(response_format) else ChatStreamManager(opener)
+
+    @overload
+    def run_tools(
+        self,
+        *,
+        max_rounds: int = ...,
+        max_concurrency: int = ...,
+        tool_timeout: float | None = ...,
+        on_tool_error: OnToolError = ...,
+        response_format: Mapping[str, Any] | None = None,
+        **params: Unpack[ChatParams],
+    ) -> ToolRun[ChatCompletion]: ...
+
+    @overload
+    def run_tools(
+        self,
+        *,
+        max_rounds: int = ...,
+        max_concurrency: int = ...,
+        tool_timeout: float | None = ...,
+        on_tool_error: OnToolError = ...,
+        response_format: type[P],
+        **params: Unpack[ChatParams],
+    ) -> ToolRun[ParsedChatCompletion[P]]: ...
+
+    def run_tools(
+        self,
+        *,
+        max_rounds: int = 10,
+        max_concurrency: int = 8,
+        tool_timeout: float | None = 60.0,
+        on_tool_error: OnToolError = "return",
+        response_format: Any = None,
+        **params: Unpack[ChatParams],
+    ) -> ToolRun[Any]:
+        """Ask, run the tools that the model calls, tell it what they returned, and so on until it calls none.
+
+        Iterate the run for the events of all rounds, a `ToolResult` for each call among them; `await run.completion()`
+        is the last answer. The tools are functions: sync ones run in threads. At most `max_concurrency` calls of a
+        round run at once, each for `tool_timeout` seconds at most (None: no limit). What a tool raises, and arguments
+        that don't fit, go to the model as an error, or with `on_tool_error="raise"` end the run: the tool's own
+        exception, ParseError for arguments, ToolRoundsError for a call that took too long. ToolRoundsError also ends
+        a run that would need more than `max_rounds` answers; its `messages` are the conversation. Timeouts and retries
+        are each answer's own; a `tool_choice` that forces a call counts for the first alone.
+        """
+        conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
+        check_names(params, STREAM_NAMES | set(RunLimits._fields))
+        limits = RunLimits(max_rounds, max_concurrency, tool_timeout, on_tool_error).check()
+        tools = runnable(params.get("tools") or ())
+        if params.get("n") not in (None, 1):
+            raise InvalidRequestError("n must be 1: a conversation with tools goes on from one answer", param="n")
+        first = {**params, "tools": list(tools.values()) or None}
+        later = first if params.get("tool_choice") == "none" else {**first, "tool_choice": None}
+
+        async def ask(messages: list[Any], is_first: bool) -> ChatStream:
+            asked = {**(first if is_first else later), "messages": messages}
+            call = _Call(self._settings, asked, stream=True, response_format=response_format)
+            return await call.retried(call.open, self._rng)
+
+        finish = functools.partial(parsed, form_of(response_format)) if is_type(response_format) else _as_it_is
+        return ToolRun(ask, finish, listed_messages(params["messages"]), tools, limits)
+
+
+def _as_it_is(completion: ChatCompletion) -> ChatCompletion:
+    return completion
 
 
 class _Call:
