@@ -34,7 +34,10 @@ from .errors import (
 from .request import ChatParams, MessageParam
 from .retry import RetryPolicy
 from .stream import ChatStream, Ended
+from .structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager
 from .timeouts import DEFAULT, Timeouts
+from .toolrun import RunEvent, ToolRun
+from .tools import Tool
 from .version import __version__
 from .views import ChatStreamManager, EventIterator, TextIterator
 from .wire.events import (
@@ -47,6 +50,7 @@ from .wire.events import (
     Started,
     ToolCallDelta,
     ToolCallDone,
+    ToolResult,
 )
 from .wire.structs import (
     AssistantMessage,
@@ -107,12 +111,16 @@ __all__ = [
     "NotFoundError",
     "OverloadedError",
     "ParseError",
+    "ParsedChatCompletion",
+    "ParsedChatStream",
+    "ParsedChatStreamManager",
     "PayloadTooLargeError",
     "PermissionDeniedError",
     "PromptTokensDetails",
     "RateLimitError",
     "ReasoningDelta",
     "RetryPolicy",
+    "RunEvent",
     "Seam",
     "ServerError",
     "SiliconFlowError",
@@ -122,10 +130,13 @@ __all__ = [
     "TextIterator",
     "Timeouts",
     "Timing",
+    "Tool",
     "ToolCall",
     "ToolCallDelta",
     "ToolCallDone",
+    "ToolResult",
     "ToolRoundsError",
+    "ToolRun",
     "TruncatedStreamError",
     "Usage",
     "__version__",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Required, TypeAlias, TypedDict
 
 import msgspec
@@ -18,7 +18,16 @@ from .settings import check_keywords
 from .timeouts import Timeouts
 from .wire.structs import AssistantMessage
 
-__all__ = ["CREATE_NAMES", "STREAM_NAMES", "ChatParams", "MessageParam", "build_body", "check_names", "query_of"]
+__all__ = [
+    "CREATE_NAMES",
+    "STREAM_NAMES",
+    "ChatParams",
+    "MessageParam",
+    "build_body",
+    "check_names",
+    "listed_messages",
+    "query_of",
+]
 
 MessageParam: TypeAlias = Mapping[str, Any] | AssistantMessage
 
@@ -58,8 +67,8 @@ class ChatParams(TypedDict, total=False):
     reasoning_effort: str | None
 
     # Tools
-    tools: Iterable[Mapping[str, Any]] | None  # up to 128 functions
-    tool_choice: Literal["auto", "none", "required"] | Mapping[str, Any] | None
+    tools: Iterable[Mapping[str, Any] | Callable[..., Any]] | None  # up to 128: functions, or the service's own form
+    tool_choice: Literal["auto", "none", "required"] | Mapping[str, Any] | Callable[..., Any] | None
     parallel_tool_calls: bool | None
 
     # Form of the answer
@@ -137,10 +146,15 @@ def query_of(extra_query: Mapping[str, Any] | None) -> dict[str, str]:
     return query
 
 
-def _messages(value: Any) -> list[Any]:
+def listed_messages(value: Any) -> list[Any]:
+    """Return messages as a list; raise InvalidRequestError if they are none."""
     if type(value) is not list and (isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable)):
         raise InvalidRequestError(f"messages must be a list of messages, not {_kind(value)}", param="messages")
-    return [_message(item, f"messages[{at}]") for at, item in enumerate(value)]
+    return list(value)
+
+
+def _messages(value: Any) -> list[Any]:
+    return [_message(item, f"messages[{at}]") for at, item in enumerate(listed_messages(value))]
 
 
 def _message(value: Any, path: str) -> dict[str, Any]:

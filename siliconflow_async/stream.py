@@ -261,22 +261,27 @@ class ChatStream(Uncopyable):
         if self._accumulator.finished:
             self._conclude("finish")
             return
+        cause = end if isinstance(end, Exception) else None
+        # Raised without a name here: its traceback holds this frame, and a name would close the circle.
+        raise self._broken(end) from cause
+
+    def _broken(self, end: bytes | BodyBroken | ClockExpired) -> SiliconFlowError:
+        error: SiliconFlowError
         if isinstance(end, ClockExpired):
             self._conclude("timeout")
             seconds = self._timeouts.limit(end.clock, streaming=True)
             error = APITimeoutError(clock=end.clock, seconds=seconds, partial=self.partial, trace_id=self.trace_id)
-            self._error = copy(error)
-            raise error from end
-        self._conclude("truncated")
-        how = f"broke off ({end})" if isinstance(end, BodyBroken) else "ended"
-        truncated = TruncatedStreamError(
-            f"the stream {how}, with neither a finish_reason nor [DONE]",
-            partial=self.partial,
-            trace_id=self.trace_id,
-            empty=not self._accumulator.begun,
-        )
-        self._error = copy(truncated)
-        raise truncated from (end if isinstance(end, BodyBroken) else None)
+        else:
+            self._conclude("truncated")
+            how = f"broke off ({end})" if isinstance(end, BodyBroken) else "ended"
+            error = TruncatedStreamError(
+                f"the stream {how}, with neither a finish_reason nor [DONE]",
+                partial=self.partial,
+                trace_id=self.trace_id,
+                empty=not self._accumulator.begun,
+            )
+        self._error = copy(error)
+        return error
 
     def _failed(self, failure: StreamError | APIStatusError) -> SiliconFlowError:
         """Complete what the protocol can't know of its failure."""

@@ -6,6 +6,7 @@ The ranges are those of SiliconFlow's chat page; the wording follows recorded er
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from siliconflow_async.testing.models import Capabilities
 
 MAX_TOOLS = 128
+_FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 class Rejected(Exception):
@@ -170,8 +172,9 @@ def _check_tool(where: str, tool: object) -> None:
         refuse(f"{where}: Must be an object with a function")
     if tool.get("type", "function") != "function":
         refuse(f"{where}: type must be function")
-    if not isinstance(function.get("name"), str) or not function["name"]:
-        refuse(f"{where}: The function must have a name")
+    name = function.get("name")
+    if not isinstance(name, str) or not _FUNCTION_NAME.fullmatch(name):
+        refuse(f"{where}: The function must have a name of 1 to 64 letters, digits, _ and -")
     if not isinstance(function.get("parameters", {}), dict | None):
         refuse(f"{where}: parameters must be an object")
 

@@ -25,6 +25,7 @@ __all__ = [
     "Started",
     "ToolCallDelta",
     "ToolCallDone",
+    "ToolResult",
 ]
 
 
@@ -106,6 +107,17 @@ class Seam(_Event, tag="seam"):
     message: str
     at: int
     trace_id: str | None = None
+
+
+class ToolResult(_Event, tag="tool_result"):
+    """A tool that the library ran has answered: `content` is what the model is told, an error's words if `is_error`."""
+
+    index: int
+    call: int
+    id: str
+    name: str
+    content: str
+    is_error: bool = False
 
 
 Event: TypeAlias = Started | ReasoningDelta | ContentDelta | ToolCallDelta | ToolCallDone | Finished | ErrorEvent | Seam

@@ -19,8 +19,17 @@ SLOTS = 2
 SPECIAL = ["<unk>", "<s>", "</s>"]
 NEWLINE = "<0x0A>"
 CHARACTERS = ["▁", *map(chr, range(33, 127)), *"äéß中文流式输出🙂"]
-WORDS = ["▁the", "▁sky", "▁is", "▁blue", "▁and", "▁scatters"]
-TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
+# By chance and letter by letter, no model would ever begin a tool call.
+WORDS = ["▁the", "▁sky", "▁is", "▁blue", "▁and", "▁scatters", "<tool_call>"]
+# The server works out from the template how the model calls tools.
+TEMPLATE = (
+    "{% if tools %}<tools>{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tools>\n{% endif %}"
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}"
+    "{% for call in m.tool_calls %}<tool_call>"
+    '{"name": {{ call.function.name | tojson }}, "arguments": {{ call.function.arguments | tojson }}}'
+    "</tool_call>{% endfor %}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
 
 WIDTH, INNER, HEADS = 48, 96, 2
 

@@ -1,0 +1,52 @@
+"""What a type checker says of parsed answers; `tests/test_typing.py` runs mypy and pyright over it.
+
+An `ignore` that hides nothing is an error itself, so each of them asserts that its line is refused.
+"""
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
+from dataclasses import dataclass
+from typing import TypedDict, assert_type
+
+from msgspec import Struct
+
+from siliconflow_async import AsyncSiliconFlow, ChatCompletion, ChatStream, ParsedChatCompletion
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+class Person(Struct):
+    name: str
+
+
+@dataclass
+class Trip:
+    days: int
+
+
+class Place(TypedDict):
+    city: str
+
+
+async def types(client: AsyncSiliconFlow) -> None:
+    chat = client.chat.completions
+    assert_type((await chat.create(model="m", messages=MESSAGES, response_format=Person)).parsed, Person)
+    assert_type((await chat.create(model="m", messages=MESSAGES, response_format=Trip)).parsed, Trip)
+    assert_type((await chat.create(model="m", messages=MESSAGES, response_format=Place)).parsed, Place)
+    assert_type((await chat.create(model="m", messages=MESSAGES, response_format=list[Person])).parsed, list[Person])
+    async with chat.stream(model="m", messages=MESSAGES, response_format=Trip) as stream:
+        assert_type((await stream.completion()).parsed, Trip)
+    opened = await chat.create(model="m", messages=MESSAGES, response_format=list[Trip], stream=True)
+    assert_type(await opened.completion(), ParsedChatCompletion[list[Trip]])
+    assert_type(await chat.create(model="m", messages=MESSAGES), ChatCompletion)
+    assert_type(await chat.create(model="m", messages=MESSAGES, response_format={"type": "text"}), ChatCompletion)
+    assert_type(await chat.create(model="m", messages=MESSAGES, stream=True), ChatStream)
+
+
+async def errors(client: AsyncSiliconFlow) -> None:
+    chat = client.chat.completions
+    await chat.create(model="m", messages=MESSAGES, temprature=1)  # type: ignore[call-overload]
+    await chat.create(model="m", messages=MESSAGES, response_format=5)  # type: ignore[call-overload]
+    chat.stream(model="m", messages=MESSAGES, temperature="hot")  # type: ignore[call-overload]
+    chat.stream(model="m", messages=MESSAGES, response_formt=Person)  # type: ignore[call-overload]
+    print((await chat.create(model="m", messages=MESSAGES)).parsed)  # type: ignore[attr-defined]
