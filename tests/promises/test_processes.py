@@ -22,7 +22,15 @@ import trustme
 from client_kit import ASK, DONE, NO_WAIT, chunk, served
 
 import siliconflow_async
-from siliconflow_async import AsyncSiliconFlow, ClosedError, ErrorEvent, RetryPolicy, SiliconFlowError, Timeouts
+from siliconflow_async import (
+    AsyncSiliconFlow,
+    ClosedError,
+    ErrorEvent,
+    RetryPolicy,
+    SiliconFlowError,
+    Timeouts,
+    ToolResult,
+)
 from siliconflow_async.testing import FakeSiliconFlow, Gate, Stall, Until
 
 if TYPE_CHECKING:
@@ -286,6 +294,9 @@ async def test_every_public_object_survives(again: Callable[[Any], Any]) -> None
             met(await stream.completion(), seen)
         async with client.chat.completions.stream(**ASK) as stream:
             met([event async for event in stream.events()], seen)
+        server.reply('{"max_attempts": 2}')
+        met(await client.chat.completions.create(**ASK, response_format=RetryPolicy), seen)
+    met(ToolResult(0, 0, "1", "f", "no", is_error=True), seen)
     met([RetryPolicy(base=1.0), Timeouts(idle=3), ErrorEvent(index=0, error="StreamError", message="no")], seen)
     structs = {value for value in PUBLIC.values() if inspect.isclass(value) and issubclass(value, msgspec.Struct)}
     assert structs - seen.keys() == set()
