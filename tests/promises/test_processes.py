@@ -30,6 +30,7 @@ from siliconflow_async import (
     Seam,
     SiliconFlowError,
     Timeouts,
+    ToolResult,
     image,
 )
 from siliconflow_async.testing import FakeSiliconFlow, Gate, Stall, Until
@@ -295,9 +296,11 @@ async def test_every_public_object_survives(again: Callable[[Any], Any]) -> None
             met(await stream.completion(), seen)
         async with client.chat.completions.stream(**ASK) as stream:
             met([event async for event in stream.events()], seen)
+        server.reply('{"max_attempts": 2}')
+        met(await client.chat.completions.create(**ASK, response_format=RetryPolicy), seen)
     seam = Seam(index=0, attempt=1, error="TruncatedStreamError", message="no", at=5)
     made = [RetryPolicy(base=1.0), Timeouts(idle=3), ErrorEvent(index=0, error="StreamError", message="no"), seam]
-    met([*made, image("cat.jpg", detail="low")], seen)
+    met([*made, ToolResult(0, 0, "1", "f", "no", is_error=True), image("cat.jpg", detail="low")], seen)
     structs = {value for value in PUBLIC.values() if inspect.isclass(value) and issubclass(value, msgspec.Struct)}
     assert structs - seen.keys() == set()
     for value in seen.values():
