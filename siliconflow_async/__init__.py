@@ -46,6 +46,7 @@ from .wire.events import (
     ToolCallDelta,
     ToolCallDone,
 )
+from .wire.models import Model, ModelList
 from .wire.structs import (
     AssistantMessage,
     ChatCompletion,
@@ -101,6 +102,8 @@ __all__ = [
     "InvalidRequestError",
     "MalformedStreamError",
     "MessageParam",
+    "Model",
+    "ModelList",
     "NotFoundError",
     "OverloadedError",
     "ParseError",

@@ -34,7 +34,8 @@ ALLOWED = {
     "retry": {"errors", "timeouts", "wire"},
     "request": {"errors", "settings", "timeouts", "wire"},
     "chat": {"errors", "request", "retry", "settings", "stream", "timeouts", "transport", "views", "wire"},
-    "client": {"chat", "errors", "retry", "settings", "timeouts", "transport", "version"},
+    "models": {"errors", "request", "retry", "settings", "timeouts", "transport", "wire"},
+    "client": {"chat", "errors", "models", "retry", "settings", "timeouts", "transport", "version"},
     "__init__": {"client", "errors", "request", "retry", "stream", "timeouts", "version", "views", "wire"},
     "cli": {"__init__", "errors", "testing", "version", "wire"},
     "__main__": {"cli"},
@@ -43,6 +44,7 @@ ALLOWED = {
 # The same for annotations alone, which no import at run time follows.
 ALLOWED_FOR_TYPES = {
     "errors": {"wire"},
+    "models": {"chat"},
     "views": {"stream"},
 }
 
