@@ -37,6 +37,7 @@ ALLOWED = {
     "models": {"errors", "request", "retry", "settings", "timeouts", "transport", "wire"},
     "client": {"chat", "errors", "models", "retry", "settings", "timeouts", "transport", "version"},
     "__init__": {"client", "errors", "request", "retry", "stream", "timeouts", "version", "views", "wire"},
+    "relay": {"errors", "wire"},
     "cli": {"__init__", "errors", "testing", "version", "wire"},
     "__main__": {"cli"},
 }

@@ -7,10 +7,11 @@ events interleave; `index` is the choice's. `call` counts a choice's tool calls 
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
+from ..errors import SiliconFlowError
 from .structs import ChatCompletionChunk, ChoiceDeltaToolCall, ChunkChoice, Usage
 from .toolcalls import ToolCallAssembler
 
@@ -21,9 +22,11 @@ __all__ = [
     "EventBuilder",
     "Finished",
     "ReasoningDelta",
+    "Snapshot",
     "Started",
     "ToolCallDelta",
     "ToolCallDone",
+    "error_event",
 ]
 
 
@@ -92,7 +95,21 @@ class ErrorEvent(_Event, tag="error"):
     code: int | str | None = None
 
 
+class Snapshot(_Event, tag="snapshot"):
+    """The answer so far, for a reader that missed its beginning: `completion` is what `ChatCompletion.to_dict` gives.
+
+    It stands for all events before it, and no stream gives one out by itself: they come from a relay.
+    """
+
+    completion: dict[str, Any]
+
+
 Event: TypeAlias = Started | ReasoningDelta | ContentDelta | ToolCallDelta | ToolCallDone | Finished | ErrorEvent
+
+
+def error_event(error: SiliconFlowError) -> ErrorEvent:
+    """Return a failure as the last event of a stream."""
+    return ErrorEvent(0, type(error).__name__, str(error), getattr(error, "code", None))
 
 
 class _ChoiceState:
