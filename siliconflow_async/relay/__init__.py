@@ -1,17 +1,20 @@
-"""Relaying an open answer to browsers, by websockets."""
+"""Relaying an open answer to browsers, by websockets and server-sent events."""
 
 from ..wire.events import Snapshot, error_event
 from .peers import Peer, aiohttp_peer, starlette_peer, websockets_peer
+from .sse import SSEResponse, sse_response
 from .websocket import Relayed, RelayEnded, relay
 
 __all__ = [
     "Peer",
     "RelayEnded",
     "Relayed",
+    "SSEResponse",
     "Snapshot",
     "aiohttp_peer",
     "error_event",
     "relay",
+    "sse_response",
     "starlette_peer",
     "websockets_peer",
 ]
