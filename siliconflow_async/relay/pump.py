@@ -23,7 +23,7 @@ class Answer(Protocol):
     """An open answer: a ChatStream, or one reader of a Broadcast."""
 
     @property
-    def partial(self) -> ChatCompletion: ...
+    def partial(self) -> ChatCompletion | None: ...
 
     def events(self) -> AsyncIterator[Event | Snapshot]: ...
 
@@ -72,6 +72,11 @@ class Pump:
         self.too_slow = False
         self.ended = False
         self.task = asyncio.get_running_loop().create_task(self._run())
+
+    @property
+    def partial(self) -> ChatCompletion | None:
+        """What has arrived so far; None until the stream is open."""
+        return self.completion if self._answer is None else self._answer.partial
 
     def stop(self, error: Exception | None = None) -> None:
         """Abort upstream at the next turn of the loop; `error` is what kept the answer from being taken to its end."""
