@@ -286,6 +286,7 @@ async def test_every_public_object_survives(again: Callable[[Any], Any]) -> None
             met(await stream.completion(), seen)
         async with client.chat.completions.stream(**ASK) as stream:
             met([event async for event in stream.events()], seen)
+        met(await client.models.list(), seen)
     met([RetryPolicy(base=1.0), Timeouts(idle=3), ErrorEvent(index=0, error="StreamError", message="no")], seen)
     structs = {value for value in PUBLIC.values() if inspect.isclass(value) and issubclass(value, msgspec.Struct)}
     assert structs - seen.keys() == set()

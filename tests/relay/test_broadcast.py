@@ -251,7 +251,7 @@ async def test_a_reader_that_has_left_reads_no_more() -> None:
         broadcast = Broadcast(client.chat.completions.stream(**ASK), grace=0)
         reader = broadcast.reader()
         waiting = asyncio.ensure_future(anext(reader))
-        await asyncio.sleep(0)
+        await server.received()
         with pytest.raises(BusyError):
             await anext(reader)
         reader.abort()
@@ -259,6 +259,7 @@ async def test_a_reader_that_has_left_reads_no_more() -> None:
             await waiting
         with pytest.raises(ClosedError):
             await anext(reader)
+        await server.left_early()
 
 
 async def test_a_websocket_resumes_where_it_was_cut() -> None:

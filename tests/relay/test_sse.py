@@ -144,11 +144,12 @@ async def test_two_tasks_cannot_iterate_one_response() -> None:
         server.raw([Stall()])
         response = sse_response(client.chat.completions.stream(**ASK))
         reading = asyncio.ensure_future(anext(response))
-        await asyncio.sleep(0)
+        await server.received()
         with pytest.raises(BusyError):
             await anext(response)
         assert not reading.done()
         reading.cancel()
+        await server.left_early()
 
 
 async def test_what_on_finish_raises_is_raised_at_the_end() -> None:
