@@ -52,6 +52,7 @@ from .wire.events import (
     ToolCallDone,
     ToolResult,
 )
+from .wire.models import Model, ModelList
 from .wire.structs import (
     AssistantMessage,
     ChatCompletion,
@@ -108,6 +109,8 @@ __all__ = [
     "MalformedStreamError",
     "MediaPart",
     "MessageParam",
+    "Model",
+    "ModelList",
     "NotFoundError",
     "OverloadedError",
     "ParseError",

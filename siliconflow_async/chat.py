@@ -237,18 +237,16 @@ class _Call:
             headers = replace_headers(headers, extra)
         self._settings = settings
         self._split_think = bool(params.get("split_think"))
+        body = build_body(params, stream=stream, response_format=response_format)
+        self._resume = resume_attempts(params.get("resume"), body, streaming=stream, split_think=self._split_think)
         self._request = Request(
-            body=build_body(params, stream=stream, response_format=response_format),
+            body=body,
             headers=headers,
             query=query_of(params.get("extra_query")),
             timeouts=timeouts,
             started_at=started_at,
             deadline=None if total is None else started_at + total,
             streaming=stream,
-        )
-
-        self._resume = resume_attempts(
-            params.get("resume"), self._request.body, streaming=stream, split_think=self._split_think
         )
 
     async def begin(self, rng: random.Random) -> ChatStream:
@@ -263,7 +261,7 @@ class _Call:
         """Open the continuation of a stream that broke off; None where none may be asked for."""
         settings = self._settings
         request = self._request
-        body = continued_body(request.body, broken)
+        body = None if request.body is None else continued_body(request.body, broken)
         if body is None or not await wait_to_resume(
             broken.attempt,
             broken.error,

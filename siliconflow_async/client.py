@@ -1,4 +1,4 @@
-"""The client: settings, the pool that it owns, and `.chat`."""
+"""The client: settings, the pool that it owns, `.chat` and `.models`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import msgspec
 
 from .chat import CallSettings, Chat
 from .errors import ConfigurationError
+from .models import Models
 from .retry import RetryBudget, RetryPolicy
 from .settings import (
     Secret,
@@ -104,7 +105,7 @@ class AsyncSiliconFlow:
         self._retry = _retry(options)
         self._proxy = proxy = find_proxy(options.get("proxy"), base_url, trust_env=options.get("trust_env", True))
         site = Site(
-            url=f"{base_url}/chat/completions",
+            base_url=base_url,
             proxy=proxy and proxy.url,
             proxy_headers=proxy and proxy.headers,
             other_site=other_site(base_url),
@@ -120,17 +121,17 @@ class AsyncSiliconFlow:
         }
         headers = replace_headers(headers, options.get("default_headers"))
         headers = replace_headers(headers, options.get("headers"))
-        self.chat = Chat(
-            CallSettings(
-                transport=Transport(site, self._pool),
-                headers=headers,
-                timeouts=self._timeouts,
-                retry=self._retry,
-                budget=self._budget,
-                max_event_size=_positive(options.get("max_event_size", 16 * _MIB), "max_event_size"),
-                max_body_size=_positive(options.get("max_body_size", 64 * _MIB), "max_body_size"),
-            )
+        settings = CallSettings(
+            transport=Transport(site, self._pool),
+            headers=headers,
+            timeouts=self._timeouts,
+            retry=self._retry,
+            budget=self._budget,
+            max_event_size=_positive(options.get("max_event_size", 16 * _MIB), "max_event_size"),
+            max_body_size=_positive(options.get("max_body_size", 64 * _MIB), "max_body_size"),
         )
+        self.chat = Chat(settings)
+        self.models = Models(settings)
 
     def with_options(self, *, api_key: str | None = None, **options: Unpack[ClientOptions]) -> Self:
         """Return a copy with other options, on the same pool and the same retry budget; closing one closes both."""

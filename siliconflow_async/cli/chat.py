@@ -9,7 +9,6 @@ from siliconflow_async import (
     ChatCompletion,
     ConfigurationError,
     ContentDelta,
-    ErrorEvent,
     Event,
     InvalidRequestError,
     ReasoningDelta,
@@ -18,6 +17,7 @@ from siliconflow_async import (
 )
 from siliconflow_async.cli.screen import Screen
 from siliconflow_async.testing import FakeSiliconFlow
+from siliconflow_async.wire.events import error_event
 
 __all__ = ["Chat", "chat", "closing_line"]
 
@@ -130,11 +130,6 @@ def _rate(tokens: int, first: float | None, total: float | None) -> float | None
     if tokens > 1 and first is not None and after >= 0.001:
         return (tokens - 1) / after
     return tokens / total
-
-
-def error_event(error: SiliconFlowError) -> ErrorEvent:
-    """Return a failure as the last event of a stream."""
-    return ErrorEvent(0, type(error).__name__, str(error), getattr(error, "code", None))
 
 
 def _with_trace_id(error: SiliconFlowError) -> str:

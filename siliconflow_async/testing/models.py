@@ -7,11 +7,23 @@ a model, and the patterns say which ones think, see, hear, call tools and answer
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
 Thinking: TypeAlias = Literal["none", "hybrid", "always"]
+
+# One of each kind, for a list of models that has to name some.
+EXAMPLES = (
+    "Qwen/Qwen3-8B",
+    "Qwen/Qwen2.5-7B-Instruct",
+    "Qwen/Qwen3-VL-8B-Instruct",
+    "Qwen/Qwen3-Omni-30B-A3B-Instruct",
+    "deepseek-ai/DeepSeek-V3",
+    "deepseek-ai/DeepSeek-R1",
+    "Pro/zai-org/GLM-4.7",
+)
 
 _TABLE: dict[str, re.Pattern[str]] = {
     name: re.compile(pattern, re.IGNORECASE)
@@ -64,7 +76,7 @@ def capabilities(model: str) -> Capabilities:
     )
 
 
-def is_model(model: str, known: frozenset[str] | None) -> bool:
+def is_model(model: str, known: Collection[str] | None) -> bool:
     """Tell whether there is such a model: any `org/name`, or one of `known` where that is given."""
     if known is not None:
         return model in known

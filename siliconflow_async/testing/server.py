@@ -72,7 +72,8 @@ class FakeSiliconFlow(Script):
     belong to the server's own loop.
 
     host, port: where it listens; port 0 takes a free one.
-    models: the models that exist (any other is 400/20012); None: every `org/name`.
+    models: the models that exist (any other is 400/20012); None: every `org/name`, of which
+        `GET /models` lists a few.
     api_key: the key that is valid (any other is 401); None: every key.
     tokens_per_second: the pace of chat answers, for demos; None: as fast as the client reads.
     ssl: a server-side context: the stand-in then speaks https.
@@ -291,8 +292,11 @@ class FakeSiliconFlow(Script):
             await scripted.send(exchange)
             return
         try:
-            chat = self._service.answer(record)
+            answer = self._service.answer(record)
         except Rejected as rejected:
             await exchange.whole(rejected.status, rejected.body, {})
         else:
-            await exchange.answer(chat.answer, stream=chat.stream, pause=None, headers={})
+            if isinstance(answer, bytes):
+                await exchange.whole(200, answer, {})
+            else:
+                await exchange.answer(answer.answer, stream=answer.stream, pause=None, headers={})

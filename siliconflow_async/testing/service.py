@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from siliconflow_async.testing.answers import Answer, Call, Choice, deltas, wanted_logprobs
-from siliconflow_async.testing.models import capabilities, is_model
+from siliconflow_async.testing.models import EXAMPLES, capabilities, is_model
 from siliconflow_async.testing.rules import Rejected, check_messages, check_parameters, refuse
 from siliconflow_async.testing.samples import sample
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from siliconflow_async.testing.record import RecordedRequest
 
 CHAT = "/v1/chat/completions"
+MODELS = "/v1/models"
 _MEDIA_TOKENS = 256
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -33,19 +34,22 @@ class Chat(NamedTuple):
 class Service:
     """Answers requests from their bytes alone.
 
-    models: the names that exist; None: every `org/name`.
+    models: the names that exist; None: every `org/name`, of which the list of models has a few.
     api_key: the key that is valid; None: any.
     """
 
     def __init__(self, models: Iterable[str] | None, api_key: str | None) -> None:
-        self._models = None if models is None else frozenset(models)
+        # In the order given, each once: the list of models keeps to it.
+        self._models = None if models is None else dict.fromkeys(models)
         self._api_key = api_key
 
-    def answer(self, record: RecordedRequest) -> Chat:
-        """Return the answer to a request. Raises `Rejected` with the error it gets instead."""
-        if record.path != CHAT or record.method != "POST":
+    def answer(self, record: RecordedRequest) -> Chat | bytes:
+        """Return the answer to a request: a chat, or a whole body. Raises `Rejected` with the error it gets instead."""
+        if (record.method, record.path) not in (("POST", CHAT), ("GET", MODELS)):
             raise Rejected(404, b'"404 page not found"')
         self._check_key(record.headers.get("authorization", ""))
+        if record.path == MODELS:
+            return self._list(record.query)
         try:
             request = _decode(record.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -68,6 +72,13 @@ class Service:
         stream = request.get("stream") is True
         answer = Answer(choices, name, prompt_tokens=prompt_tokens, logprobs=wanted_logprobs(request))
         return Chat(answer, stream)
+
+    def _list(self, query: Mapping[str, str]) -> bytes:
+        # All that the stand-in has is models of text, to chat with.
+        wanted = query.get("type", "text") == "text" and query.get("sub_type", "chat") == "chat"
+        names = (EXAMPLES if self._models is None else self._models) if wanted else ()
+        models = [{"id": name, "object": "model", "created": 0, "owned_by": ""} for name in names]
+        return _encode({"object": "list", "data": models})
 
     def _check_key(self, authorization: str) -> None:
         scheme, _, key = authorization.partition(" ")

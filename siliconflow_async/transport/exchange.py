@@ -44,19 +44,21 @@ _LARGE_BODY = 1024 * 1024
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What one call sends, on every attempt alike, and under which limits; `deadline` is a time of the loop."""
 
-    body: bytes
+    body: bytes | None
     headers: Mapping[str, str]
     query: Mapping[str, str]
     timeouts: Timeouts
     started_at: float
     deadline: float | None
     streaming: bool
+    method: str = "POST"
+    path: str = "/chat/completions"
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """Where requests go: `url` of the endpoint, through which proxy, the other site's base to name on a wrong key."""
+    """Where requests go: the `base_url`, through which proxy, the other site's base to name on a wrong key."""
 
-    url: str
+    base_url: str
     proxy: str | None
     proxy_headers: Mapping[str, str] | None
     other_site: str | None
@@ -236,12 +238,13 @@ class Transport:
 
     async def _send(self, request: Request, attempt: _Attempt) -> Answer:
         session = self.pool.get()
+        body = request.body
         token = connect_watcher.set(weakref.ref(attempt))
         try:
             response = await session.request(
-                "POST",
-                self.site.url,
-                data=request.body if len(request.body) < _LARGE_BODY else io.BytesIO(request.body),
+                request.method,
+                self.site.base_url + request.path,
+                data=io.BytesIO(body) if body is not None and len(body) >= _LARGE_BODY else body,
                 headers=request.headers,
                 params=request.query or None,
                 allow_redirects=False,

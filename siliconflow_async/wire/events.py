@@ -7,10 +7,11 @@ events interleave; `index` is the choice's. `call` counts a choice's tool calls 
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
+from ..errors import SiliconFlowError
 from .structs import ChatCompletionChunk, ChoiceDeltaToolCall, ChunkChoice, Usage
 from .toolcalls import ToolCallAssembler
 
@@ -22,10 +23,12 @@ __all__ = [
     "Finished",
     "ReasoningDelta",
     "Seam",
+    "Snapshot",
     "Started",
     "ToolCallDelta",
     "ToolCallDone",
     "ToolResult",
+    "error_event",
 ]
 
 
@@ -120,7 +123,21 @@ class ToolResult(_Event, tag="tool_result"):
     is_error: bool = False
 
 
+class Snapshot(_Event, tag="snapshot"):
+    """The answer so far, for a reader that missed its beginning: `completion` is what `ChatCompletion.to_dict` gives.
+
+    It stands for all events before it, and no stream gives one out by itself: they come from a relay.
+    """
+
+    completion: dict[str, Any]
+
+
 Event: TypeAlias = Started | ReasoningDelta | ContentDelta | ToolCallDelta | ToolCallDone | Finished | ErrorEvent | Seam
+
+
+def error_event(error: SiliconFlowError) -> ErrorEvent:
+    """Return a failure as the last event of a stream."""
+    return ErrorEvent(0, type(error).__name__, str(error), getattr(error, "code", None))
 
 
 class _ChoiceState:

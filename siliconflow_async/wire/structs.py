@@ -21,6 +21,7 @@ from . import jsontext
 
 __all__ = [
     "ABSENT",
+    "Answered",
     "AssistantMessage",
     "ChatCompletion",
     "ChatCompletionChunk",
@@ -40,7 +41,7 @@ __all__ = [
 ABSENT = Raw()
 
 
-class _Answer(Struct, gc=False):
+class Answered(Struct, gc=False):
     """What every struct of an answer can do."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,19 +76,19 @@ def _plain(value: Any) -> Any:
     return value
 
 
-class CompletionTokensDetails(_Answer):
+class CompletionTokensDetails(Answered):
     """How `completion_tokens` is made up."""
 
     reasoning_tokens: int | None = None
 
 
-class PromptTokensDetails(_Answer):
+class PromptTokensDetails(Answered):
     """How `prompt_tokens` is made up."""
 
     cached_tokens: int | None = None
 
 
-class Usage(_Answer):
+class Usage(Answered):
     """Tokens of one request. In a stream it is cumulative: the last one counts."""
 
     prompt_tokens: int = 0
@@ -99,14 +100,14 @@ class Usage(_Answer):
     prompt_cache_miss_tokens: int | None = None
 
 
-class Function(_Answer):
+class Function(Answered):
     """What a tool call calls; `arguments` is JSON text, as the model wrote it."""
 
     name: str = ""
     arguments: str = ""
 
 
-class ToolCall(_Answer):
+class ToolCall(Answered):
     """One complete tool call."""
 
     id: str = ""
@@ -114,7 +115,7 @@ class ToolCall(_Answer):
     function: Function = field(default_factory=Function)
 
 
-class AssistantMessage(_Answer):
+class AssistantMessage(Answered):
     """The model's turn; append it to `messages` as it is to send it back."""
 
     role: Literal["assistant"] = "assistant"
@@ -124,7 +125,7 @@ class AssistantMessage(_Answer):
     reasoning: None = None
 
 
-class Choice(_Answer):
+class Choice(Answered):
     """One answer of `n`."""
 
     index: int = 0
@@ -139,21 +140,21 @@ class Choice(_Answer):
         return logprobs
 
 
-class Timing(_Answer):
+class Timing(Answered):
     """Seconds from the call: to the first token (None for whole answers), and to the end."""
 
     first_token: float | None = None
     total: float | None = None
 
 
-class ChoiceDeltaToolCallFunction(_Answer):
+class ChoiceDeltaToolCallFunction(Answered):
     """A fragment of a tool call's function; append `arguments` to what came before."""
 
     name: str | None = None
     arguments: str | None = None
 
 
-class ChoiceDeltaToolCall(_Answer):
+class ChoiceDeltaToolCall(Answered):
     """A fragment of a tool call; fragments of one `index` belong together."""
 
     index: int | None = None
@@ -162,7 +163,7 @@ class ChoiceDeltaToolCall(_Answer):
     function: ChoiceDeltaToolCallFunction | None = None
 
 
-class ChoiceDelta(_Answer):
+class ChoiceDelta(Answered):
     """What one chunk adds to one choice."""
 
     content: str | None = None
@@ -172,7 +173,7 @@ class ChoiceDelta(_Answer):
     reasoning: None = None
 
 
-class ChunkChoice(_Answer):
+class ChunkChoice(Answered):
     """One choice's part of a chunk."""
 
     index: int = 0
@@ -187,7 +188,7 @@ class ChunkChoice(_Answer):
         return logprobs
 
 
-class ChatCompletionChunk(_Answer):
+class ChatCompletionChunk(Answered):
     """One event of a stream. `content`, `reasoning_content`, `tool_calls` and `finish_reason` are those of choice 0."""
 
     id: str = ""
@@ -234,7 +235,7 @@ class ChatCompletionChunk(_Answer):
         return choice.finish_reason if choice is not None else None
 
 
-class ChatCompletion(_Answer):
+class ChatCompletion(Answered):
     """A whole answer, sent whole or folded from a stream.
 
     `content`, `reasoning_content`, `tool_calls`, `finish_reason` and `logprobs` are those of choice 0. `raw` is the

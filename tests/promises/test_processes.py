@@ -298,6 +298,7 @@ async def test_every_public_object_survives(again: Callable[[Any], Any]) -> None
             met([event async for event in stream.events()], seen)
         server.reply('{"max_attempts": 2}')
         met(await client.chat.completions.create(**ASK, response_format=RetryPolicy), seen)
+        met(await client.models.list(), seen)
     seam = Seam(index=0, attempt=1, error="TruncatedStreamError", message="no", at=5)
     made = [RetryPolicy(base=1.0), Timeouts(idle=3), ErrorEvent(index=0, error="StreamError", message="no"), seam]
     met([*made, ToolResult(0, 0, "1", "f", "no", is_error=True), image("cat.jpg", detail="low")], seen)

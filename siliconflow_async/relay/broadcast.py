@@ -1,0 +1,247 @@
+"""`Broadcast`: one answer for any number of readers, each of which may leave and come back.
+
+Upstream is read once and never waits for a reader. The latest events are kept, numbered from 1; a reader that asks for
+one that is no longer there, or falls behind, gets a `Snapshot` of the answer so far in their place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+from ..errors import BusyError, ClosedError, ConfigurationError
+from ..wire.events import ErrorEvent, Event, Finished, Snapshot, error_event
+from ..wire.structs import ChatCompletion
+from .frames import check_seconds
+from .pump import Describe, OnFinish, Pump, Source
+
+__all__ = ["Broadcast", "Reader"]
+
+
+class Broadcast:
+    """Reads `stream` from now on, for readers to come; to be made in the event loop that will read it.
+
+    stream: an open ChatStream, or what `stream(…)` returns.
+    buffer: how many events are kept for readers that are behind or come back.
+    grace: seconds without a reader, from the beginning too, after which upstream is aborted; None: it is read to its
+        end in any case.
+    describe, on_finish: as for `relay`; on_finish is called once, when upstream has ended or was stopped.
+
+    Raises ConfigurationError for an argument that can't be.
+    """
+
+    def __init__(
+        self,
+        stream: Source,
+        *,
+        buffer: int = 1024,
+        grace: float | None = 10.0,
+        describe: Describe = error_event,
+        on_finish: OnFinish | None = None,
+    ) -> None:
+        if isinstance(buffer, bool) or not isinstance(buffer, int) or buffer < 1:
+            raise ConfigurationError(f"buffer must be an integer >= 1, not {buffer!r}")
+        self._grace = None if grace is None else check_seconds(grace, "grace")
+        self._kept = _Kept(buffer)
+        self._pump = Pump(stream, self._kept, describe=describe, on_finish=on_finish)
+        self._readers = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._wait_for_readers()
+
+    def __repr__(self) -> str:
+        return f"<Broadcast {'ended' if self.ended else 'open'} readers={self._readers} events={self._kept.last}>"
+
+    @property
+    def readers(self) -> int:
+        """How many there are now."""
+        return self._readers
+
+    @property
+    def ended(self) -> bool:
+        """Whether upstream is read no more; readers may still be taking what came."""
+        return self._kept.closed
+
+    @property
+    def partial(self) -> ChatCompletion | None:
+        """The answer so far; None while the stream is being opened, and if it never was."""
+        return self._pump.partial
+
+    @property
+    def error(self) -> Exception | None:
+        """Why the answer is not whole, once it has ended; None where it is, and where it was stopped."""
+        return self._pump.error
+
+    def reader(self, last_event_id: str | int | None = None) -> Reader:
+        """Return a new reader, which begins after the event of that id, or at the beginning if there is none such.
+
+        last_event_id: `seq` of the last frame, or the header `Last-Event-ID`, as the client sent it.
+        """
+        after = _number(last_event_id)
+        reader = Reader(self, after if after <= self._kept.last else 0)
+        self._readers += 1
+        self._forget_timer()
+        return reader
+
+    def stop(self) -> None:
+        """Abort upstream; readers get what had arrived, and then an `error` event of a ClosedError."""
+        self._forget_timer()
+        self._pump.stop()
+
+    async def aclose(self) -> None:
+        """`stop()`, and wait until `on_finish` has saved what had arrived."""
+        self.stop()
+        await asyncio.wait([self._pump.task])
+
+    def _left(self) -> None:
+        self._readers -= 1
+        if not self._readers:
+            self._wait_for_readers()
+
+    def _wait_for_readers(self) -> None:
+        loop = self._pump.task.get_loop()
+        if self._grace is not None and not self.ended and not loop.is_closed():
+            self._timer = loop.call_later(self._grace, self.stop)
+
+    def _forget_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Reader:
+    """One reader of a Broadcast: iterate it for events, or give it to `relay` or `sse_response` as the stream.
+
+    `seq` is the number of the event that was given out last. It leaves on `abort()`, at the end of `async with`, and
+    with its last reference.
+    """
+
+    __slots__ = ("__weakref__", "_broadcast", "_has_left", "_waiting", "seq")
+
+    def __init__(self, broadcast: Broadcast, seq: int) -> None:
+        self._broadcast = broadcast
+        self._has_left = False
+        self._waiting = False
+        self.seq = seq
+
+    @property
+    def partial(self) -> ChatCompletion | None:
+        """The answer so far, whatever of it this reader has taken."""
+        return self._broadcast.partial
+
+    @property
+    def at_end(self) -> bool:
+        """Whether there is nothing left to read, now and later."""
+        kept = self._broadcast._kept
+        return kept.closed and self.seq >= kept.last
+
+    def events(self) -> Self:
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event | Snapshot:
+        if self._waiting:
+            raise BusyError("another task is waiting for this reader")
+        kept = self._broadcast._kept
+        while not self._has_left:
+            if self.seq < kept.last:
+                return self._next(kept)
+            if kept.closed:
+                raise StopAsyncIteration
+            self._waiting = True
+            try:
+                await kept.more()
+            finally:
+                self._waiting = False
+        raise ClosedError("this reader has left")
+
+    def _next(self, kept: _Kept) -> Event | Snapshot:
+        event = kept.after(self.seq)
+        if event is not None:
+            self.seq += 1
+            return event
+        self.seq = kept.told
+        partial = self._broadcast.partial
+        return Snapshot(partial.to_dict() if partial is not None else {})
+
+    def abort(self) -> None:
+        """Leave."""
+        if not self._has_left:
+            self._has_left = True
+            self._broadcast._left()
+            self._broadcast._kept.wake()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def __del__(self) -> None:
+        self.abort()
+
+
+class _Kept:
+    """The latest events, numbered; those of the end are kept whatever their number."""
+
+    # It never fills, so upstream never waits.
+    full = False
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._events: deque[Event | Snapshot] = deque()
+        self._waiters: list[asyncio.Future[None]] = []
+        self.last = 0
+        # The last event that is not of the end: what a snapshot stands for.
+        self.told = 0
+        self.closed = False
+
+    def put(self, event: Event | Snapshot, seq: int | None = None) -> None:
+        self._events.append(event)
+        self.last += 1
+        if not _ends(event):
+            self.told = self.last
+        while len(self._events) > self._limit and not _ends(self._events[0]):
+            self._events.popleft()
+        self.wake()
+
+    async def room(self) -> None:
+        return
+
+    def close(self) -> None:
+        if self.told == self.last:
+            # Someone stopped it: without a word of it, readers would take what they have for the whole.
+            self.put(ErrorEvent(0, "ClosedError", "the answer was stopped before its end"))
+        self.closed = True
+        self.wake()
+
+    def after(self, seq: int) -> Event | Snapshot | None:
+        """Return the event that follows number `seq`, or None if it is no longer kept."""
+        at = seq - self.last + len(self._events)
+        return self._events[at] if at >= 0 else None
+
+    async def more(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def _ends(event: Event | Snapshot) -> bool:
+    return isinstance(event, Finished | ErrorEvent)
+
+
+def _number(last_event_id: str | int | None) -> int:
+    """Read what a client sent: 0 for what is no number of an event."""
+    text = str(last_event_id)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0

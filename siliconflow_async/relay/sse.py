@@ -1,0 +1,126 @@
+"""`sse_response`: an answer as a body of server-sent events, for whatever sends bytes that it iterates.
+
+Each event is `id: N` and `data: {…}`, one JSON object with a `type`, without an `event:` line, so that a browser's
+`EventSource.onmessage` gets them all. (HTML standard, section 9.2, "Server-sent events".)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Self
+
+from ..errors import BusyError, ConfigurationError
+from ..wire.events import error_event
+from ..wire.structs import ChatCompletion
+from .frames import FrameQueue, Slow, check_seconds
+from .pump import Describe, OnFinish, Pump, Source
+
+__all__ = ["SSEResponse", "sse_response"]
+
+_COMMENT = b": keep-alive\n\n"
+# What waits is joined into pieces of about this many bytes.
+_PIECE = 64 * 1024
+
+
+class SSEResponse:
+    """The body of a response, and what goes before it: `status`, `media_type`, `headers`.
+
+    Iterate it once for pieces of bytes, each of whole events. Upstream is read from the start, and aborted as soon as
+    the iteration is cancelled, `abort()` or `aclose()` is called, or the last reference goes.
+    """
+
+    __slots__ = ("__weakref__", "_keep_alive", "_pump", "_queue", "_reading", "headers", "media_type", "status")
+
+    def __init__(self, queue: FrameQueue, pump: Pump, *, keep_alive: float | None, status: int) -> None:
+        self._queue = queue
+        self._pump = pump
+        self._keep_alive = keep_alive
+        self._reading = False
+        self.status = status
+        self.media_type = "text/event-stream"
+        self.headers = {
+            "Content-Type": "text/event-stream; charset=utf-8",
+            # A proxy that compresses or buffers would hold tokens back.
+            "Cache-Control": "no-cache, no-transform",
+            "X-Accel-Buffering": "no",
+        }
+
+    @property
+    def completion(self) -> ChatCompletion | None:
+        """What had arrived when upstream ended; None before, and if it never opened."""
+        return self._pump.completion
+
+    @property
+    def error(self) -> Exception | None:
+        """Why the answer is not whole, once upstream has ended; None where it is, and where the client just left."""
+        return self._pump.error
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._reading:
+            raise BusyError("another task is waiting for this response")
+        self._reading = True
+        try:
+            if not await self._queue.wait(self._keep_alive):
+                return _COMMENT
+            piece = bytearray()
+            while len(piece) < _PIECE and (frame := self._queue.take()) is not None:
+                piece += f"id: {frame.seq}\ndata: {frame.to_json()}\n\n".encode()
+            if piece:
+                return bytes(piece)
+            # Not `await task`, which would hand a cancellation on to on_finish.
+            await asyncio.wait([self._pump.task])
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+        finally:
+            self._reading = False
+        if not self._pump.task.cancelled():
+            self._pump.task.result()
+        raise StopAsyncIteration
+
+    def abort(self) -> None:
+        """Abort upstream at once; what waits can still be iterated."""
+        self._pump.stop()
+
+    async def aclose(self) -> None:
+        """Abort upstream, and wait until `on_finish` has saved what had arrived."""
+        self.abort()
+        await asyncio.wait([self._pump.task])
+
+    def __del__(self) -> None:
+        # Not there if __init__ failed. A loop that is closed has ended the task itself.
+        pump = getattr(self, "_pump", None)
+        if pump is not None and not pump.task.get_loop().is_closed():
+            pump.stop()
+
+
+def sse_response(
+    stream: Source,
+    *,
+    keep_alive: float | None = 15.0,
+    slow: Slow = "merge",
+    buffer: int = 64,
+    patience: float = 1.0,
+    smooth: float = 0.0,
+    describe: Describe = error_event,
+    on_finish: OnFinish | None = None,
+) -> SSEResponse:
+    """Return a stream's events as the body of a response, with its headers.
+
+    stream: an open ChatStream; or what `stream(…)` returns, which is then opened at once; or a reader of a Broadcast,
+        whose ids a client can resume from by its `Last-Event-ID`. `status` is then 204, by which a browser stops
+        reconnecting, where there is nothing left to send.
+    keep_alive: seconds of silence after which a comment is sent, so that no proxy takes it for the end; None: never.
+    slow, buffer, patience, smooth, describe, on_finish: as for `relay`; a client that is dropped gets no more.
+
+    Raises ConfigurationError for an argument that can't be. Iterating raises what `on_finish` raises.
+    """
+    if keep_alive is not None and not check_seconds(keep_alive, "keep_alive"):
+        raise ConfigurationError("keep_alive must be above 0 seconds, or None")
+    queue = FrameQueue(limit=buffer, slow=slow, patience=patience, smooth=smooth)
+    status = 204 if getattr(stream, "at_end", False) else 200
+    pump = Pump(stream, queue, describe=describe, on_finish=on_finish)
+    return SSEResponse(queue, pump, keep_alive=keep_alive, status=status)

@@ -1,0 +1,165 @@
+"""`relay`: one answer to one websocket, event by event, for as long as the client is there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Literal, TypeAlias
+
+import anyio
+import msgspec
+
+from ..wire.events import error_event
+from ..wire.structs import ChatCompletion
+from .frames import FrameQueue, Slow, check_seconds
+from .pump import Describe, OnFinish, Pump, Source
+
+__all__ = ["RelayEnded", "Relayed", "relay"]
+
+RelayEnded: TypeAlias = Literal["done", "error", "left", "dropped"]
+
+_log = logging.getLogger("siliconflow_async")
+
+# A cancelled relay waits no longer than this for on_finish to save what had arrived.
+_SAVE_SECONDS = 10.0
+
+
+class Relayed(msgspec.Struct):
+    """How a relay ended.
+
+    `ended` is "done" (all was sent), "error" (upstream failed, and the client was told), "left" (the client has gone)
+    or "dropped" (it was too slow). `completion` is what had arrived from upstream, None if it never opened. `error` is
+    what upstream raised, or `send` or `left` where the client did not leave in good order. `frames` counts those sent.
+    """
+
+    ended: RelayEnded
+    completion: ChatCompletion | None
+    error: Exception | None
+    frames: int
+
+
+async def relay(
+    stream: Source,
+    send: Callable[[str], Awaitable[Any]],
+    *,
+    left: Awaitable[Any] | None,
+    slow: Slow = "merge",
+    buffer: int = 64,
+    patience: float = 1.0,
+    send_timeout: float | None = 60.0,
+    smooth: float = 0.0,
+    describe: Describe = error_event,
+    on_finish: OnFinish | None = None,
+) -> Relayed:
+    """Send a stream's events to a client, each as one JSON object with a `type`; return how it ended.
+
+    stream: an open ChatStream; or what `stream(…)` returns, which is then opened here; or a reader of a Broadcast. It
+        is closed in the end, and aborted as soon as the client has gone, before its first token too.
+    send: sends one text frame; it may take its time. Whatever it raises means that the client has gone.
+    left: completes, or raises, when the client has gone; None if nothing can tell but `send`.
+    slow: what to do when `buffer` frames wait for the client: "wait" (upstream is read no further), "merge" (deltas of
+        waiting frames are merged, and only if that makes no room it waits), "drop" (the relay ends, unless the client
+        has caught up to the last frame within `patience` seconds).
+    send_timeout: seconds that one frame may take before the client is dropped, whatever `slow` says; None: forever.
+    smooth: deltas that come within so many seconds are merged into one frame; the first one goes at once.
+    describe: makes the error event that the client gets; by default it has the error's class, words and code.
+    on_finish: called once with what had arrived (None if the stream never opened) and the error (None where the answer
+        is whole, or the client just left), however it ended, cancellation included; it may be async.
+
+    Raises ConfigurationError for an argument that can't be, what `on_finish` raises, and what a stream that is none of
+    this library's raises; upstream's own errors are told to the client and returned.
+    """
+    if send_timeout is not None:
+        check_seconds(send_timeout, "send_timeout")
+    queue = FrameQueue(limit=buffer, slow=slow, patience=patience, smooth=smooth)
+    gone = None if left is None else asyncio.ensure_future(left)
+    pump = Pump(stream, queue, describe=describe, on_finish=on_finish)
+    sender = _Sender(queue, send, send_timeout)
+    sending = asyncio.ensure_future(sender.run())
+    # A future that the caller made is the caller's to cancel.
+    own = [sending] if gone is None or gone is left else [sending, gone]
+    try:
+        ended = await _outcome(pump, sender, sending, gone)
+        if ended in ("left", "dropped"):
+            pump.stop(_raised(sending) or _raised(gone))
+        for task in own:
+            task.cancel()
+        # Not `await pump.task`, which would hand a cancellation on to on_finish.
+        await asyncio.wait([*own, pump.task])
+    except asyncio.CancelledError:
+        await _leave(pump, own)
+        raise
+    finally:
+        # Else the loop would complain that nobody looked.
+        error = _raised(sending) or _raised(gone)
+    pump.task.result()
+    return Relayed(ended, pump.completion, pump.error or error, sender.frames)
+
+
+class _Sender:
+    """Takes frames out of the queue and sends them, one at a time."""
+
+    def __init__(self, queue: FrameQueue, send: Callable[[str], Awaitable[Any]], timeout: float | None) -> None:
+        self._queue = queue
+        self._send = send
+        self._timeout = timeout
+        self.frames = 0
+        self.too_slow = False
+
+    async def run(self) -> None:
+        queue = self._queue
+        while True:
+            await queue.wait()
+            frame = queue.take()
+            if frame is None:
+                return
+            limit = asyncio.timeout(self._timeout)
+            try:
+                async with limit:
+                    await self._send(frame.to_json(numbered=True))
+            except TimeoutError:
+                self.too_slow = limit.expired()
+                raise
+            self.frames += 1
+
+
+async def _outcome(
+    pump: Pump, sender: _Sender, sending: asyncio.Future[None], gone: asyncio.Future[Any] | None
+) -> RelayEnded:
+    """Wait until all is sent, or nobody is there to send it to."""
+    waiting: set[asyncio.Future[Any]] = {sending, pump.task}
+    if gone is not None:
+        waiting.add(gone)
+    # asyncio.wait takes a turn, in which upstream would be asked for a client that has gone before.
+    while gone is None or not gone.done():
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if pump.too_slow or sender.too_slow:
+            return "dropped"
+        if sending.done():
+            if sending.exception() is not None:
+                return "left"
+            return "done" if pump.error is None else "error"
+        waiting.discard(pump.task)
+    return "left"
+
+
+async def _leave(pump: Pump, own: Iterable[asyncio.Future[Any]]) -> None:
+    """End what a cancelled relay has under way, upstream first."""
+    pump.stop()
+    for task in own:
+        task.cancel()
+    try:
+        with anyio.move_on_after(_SAVE_SECONDS, shield=True):
+            await asyncio.wait([*own, pump.task])
+    finally:
+        pump.task.cancel()
+    if (error := _raised(pump.task)) is not None:
+        _log.error("on_finish of a cancelled relay failed", exc_info=error)
+
+
+def _raised(future: asyncio.Future[Any] | None) -> Exception | None:
+    if future is None or not future.done() or future.cancelled():
+        return None
+    error = future.exception()
+    return error if isinstance(error, Exception) else None

@@ -1,0 +1,79 @@
+"""The list of models: what `GET /models` sends back.
+
+`decode_models` raises APIStatusError for an error under 200, MalformedStreamError for what is no list. An entry without
+an id is left out; of one with fields of odd types, what can be read is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import field
+
+from ..errors import MalformedStreamError
+from . import jsontext
+from .failures import error_in, status_error
+from .structs import Answered
+
+__all__ = ["Model", "ModelList", "decode_models"]
+
+_SHOWN = 80
+
+
+class Model(Answered):
+    """One model; `id` is the name to ask it by."""
+
+    id: str
+    object: str = "model"
+    created: int = 0
+    owned_by: str = ""
+
+
+class ModelList(Answered):
+    """The models that the service has, in `data`.
+
+    `raw` is the body as it came, `headers` the answer's headers with lower-case names, `trace_id` what SiliconFlow's
+    support asks for.
+    """
+
+    object: str = "list"
+    data: list[Model] = []
+    raw: bytes | None = field(default=None, name="$raw")
+    trace_id: str | None = field(default=None, name="$trace_id")
+    headers: Mapping[str, str] = field(default_factory=dict, name="$headers")
+
+
+def decode_models(body: bytes) -> ModelList:
+    """Decode the body of an answer."""
+    try:
+        value = jsontext.parse(body)
+    except ValueError as error:
+        raise _malformed(body, str(error)) from error
+    if error_in(value) is not None:
+        raise status_error(200, body, {})
+    entries = value.get("data") if isinstance(value, dict) else None
+    if not isinstance(entries, list):
+        raise _malformed(body, "no data")
+    models = [_model(entry) for entry in entries if isinstance(entry, dict) and _text(entry.get("id"))]
+    return ModelList(data=models, raw=body)
+
+
+def _model(entry: Mapping[str, Any]) -> Model:
+    created = entry.get("created")
+    return Model(
+        id=entry["id"],
+        object=_text(entry.get("object")) or "model",
+        created=created if isinstance(created, int) and not isinstance(created, bool) else 0,
+        owned_by=_text(entry.get("owned_by")),
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _malformed(body: bytes, why: str) -> MalformedStreamError:
+    return MalformedStreamError(
+        f"the answer is no list of models ({why}): {body[:_SHOWN].decode('utf-8', 'replace')!r}"
+    )

@@ -1,0 +1,132 @@
+"""The peers: what each framework's client gets, and that upstream is left when it has gone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from client_kit import chunk, served
+from relay.apps import SERVED, leave
+from websockets.asyncio.client import connect
+
+from siliconflow_async import AsyncSiliconFlow
+from siliconflow_async.relay import Peer, Relayed, relay
+from siliconflow_async.testing import Stall, Until
+
+pytestmark = pytest.mark.anyio
+
+FRAMEWORKS = pytest.mark.parametrize("framework", SERVED)
+
+
+class Endpoint:
+    """Relays an answer to what its client asked first, `times` over, and keeps how it ended."""
+
+    def __init__(self, client: AsyncSiliconFlow, *, times: int = 1, **options: Any) -> None:
+        self.client = client
+        self.times = times
+        self.options = options
+        self.relayed: list[Relayed] = []
+        self.ended = asyncio.Event()
+
+    async def __call__(self, question: str, peer: Peer) -> None:
+        send, left = peer
+        for _ in range(self.times):
+            messages = [{"role": "user", "content": question}]
+            stream = self.client.chat.completions.stream(model="org/model", messages=messages)
+            self.relayed.append(await relay(stream, send, left=left, **self.options))
+        self.ended.set()
+
+
+async def frames_until_finished(websocket: Any) -> list[Any]:
+    frames: list[Any] = []
+    while not frames or frames[-1]["type"] != "finished":
+        frames.append(json.loads(await websocket.recv()))
+    return frames
+
+
+@FRAMEWORKS
+async def test_the_client_gets_each_answer(framework: str) -> None:
+    """Two of them on one websocket; `left` serves for both."""
+    async with served() as (server, client):
+        endpoint = Endpoint(client, times=2)
+        async with SERVED[framework](endpoint) as url, connect(url, proxy=None) as websocket:
+            await websocket.send("你好?")
+            for _ in range(2):
+                frames = await frames_until_finished(websocket)
+                assert frames[0]["type"] == "started"
+                assert "“你好?”" in "".join(frame.get("text", "") for frame in frames)
+            await endpoint.ended.wait()
+        assert [relayed.ended for relayed in endpoint.relayed] == ["done", "done"]
+        assert len(server.requests) == 2
+
+
+@FRAMEWORKS
+@pytest.mark.parametrize("how", ["close", "fin", "rst"])
+@pytest.mark.parametrize("when", ["before the first token", "midway"])
+async def test_upstream_is_left_when_the_client_has_gone(framework: str, how: str, when: str) -> None:
+    """By a close frame, FIN or RST."""
+    async with served() as (server, client):
+        server.raw([chunk("a"), Stall()] if when == "midway" else [Stall()])
+        endpoint = Endpoint(client)
+        async with SERVED[framework](endpoint) as url:
+            websocket = await connect(url, proxy=None)
+            await websocket.send("Hi")
+            if when == "midway":
+                await websocket.recv()
+                await websocket.recv()
+            else:
+                await server.received()
+            if how == "close":
+                await websocket.close()
+            else:
+                leave(websocket.transport, reset=how == "rst")
+            await server.left_early()
+            await endpoint.ended.wait()
+            await websocket.close()
+        (relayed,) = endpoint.relayed
+        assert relayed.ended == "left"
+        assert (relayed.completion.content if relayed.completion else None) == ("a" if when == "midway" else None)
+
+
+@FRAMEWORKS
+async def test_what_the_client_says_meanwhile_is_handed_on(framework: str) -> None:
+    """Text and bytes; it does not disturb the answer."""
+    async with served() as (server, client):
+        gate, heard = asyncio.Event(), asyncio.Event()
+        server.raw([chunk("a"), Until(gate), chunk(finish="stop")])
+        said: list[str | bytes] = []
+
+        def on_message(message: str | bytes) -> None:
+            said.append(message)
+            if message == b"it":
+                heard.set()
+
+        endpoint = Endpoint(client)
+        async with SERVED[framework](endpoint, on_message) as url, connect(url, proxy=None) as websocket:
+            await websocket.send("Hi")
+            await websocket.send("stop")
+            await websocket.send(b"it")
+            await heard.wait()
+            gate.set()
+            await frames_until_finished(websocket)
+            await endpoint.ended.wait()
+    assert said == ["stop", b"it"]
+
+
+@FRAMEWORKS
+async def test_a_client_that_reads_nothing_is_dropped(framework: str) -> None:
+    """Once its buffers are full, with slow="drop"; upstream is left."""
+    async with served() as (server, client):
+        server.raw([*(chunk("x" * 60_000) for _ in range(400)), Stall()])
+        endpoint = Endpoint(client, slow="drop", buffer=4, patience=0.05)
+        async with SERVED[framework](endpoint) as url:
+            websocket = await connect(url, proxy=None, max_queue=1, compression=None)
+            await websocket.send("Hi")
+            await websocket.recv()
+            websocket.transport.pause_reading()
+            await server.left_early()
+            await endpoint.ended.wait()
+            leave(websocket.transport, reset=True)
+        assert [relayed.ended for relayed in endpoint.relayed] == ["dropped"]
