@@ -38,7 +38,7 @@ ALLOWED = {
     "client": {"chat", "errors", "models", "retry", "settings", "timeouts", "transport", "version"},
     "__init__": {"client", "errors", "request", "retry", "stream", "timeouts", "version", "views", "wire"},
     "relay": {"errors", "wire"},
-    "cli": {"__init__", "errors", "testing", "version", "wire"},
+    "cli": {"__init__", "errors", "relay", "testing", "version", "wire"},
     "__main__": {"cli"},
 }
 
