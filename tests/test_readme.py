@@ -191,7 +191,7 @@ def test_a_command_that_serves_runs_until_ctrl_c(command: str, shell: dict[str, 
         assert url is not None
         try:
             if command in PLAYS:
-                assert "<title>SiliconFlow playground" in fetch(url.group())
+                assert "<title>SiliconFlow Playground" in fetch(url.group())
             else:
                 assert "stand-in" in asyncio.run(ask(url.group()))
         finally:

@@ -3,6 +3,7 @@
 const el = (id) => document.getElementById(id);
 const log = el("log");
 const prompt = el("prompt");
+const wide = matchMedia("(min-width: 50.01rem)");
 
 const LOST = "The connection to the playground was lost. Is it still running?";
 // How long the figures of a stopped answer are waited for.
@@ -306,6 +307,7 @@ function messages() {
 
 function ask(params) {
   for (const node of log.querySelectorAll("article > button")) node.remove();
+  if (!wide.matches) el("settings").open = false;
   current = new Answer({ model: el("model").value.trim(), messages: messages(), ...params });
   turns.push(current);
   showBusy();
@@ -393,6 +395,6 @@ document.addEventListener("keydown", (event) => {
 });
 addEventListener("pagehide", () => current?.socket.close());
 
-el("settings").open = matchMedia("(min-width: 50.01rem)").matches;
+el("settings").open = wide.matches;
 prompt.focus();
 begin();
