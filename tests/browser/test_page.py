@@ -79,18 +79,28 @@ def test_an_answer_is_seen_as_it_comes(play: Play, page: Page) -> None:
     expect(answer.locator(".answer")).to_have_text("Rayleigh\n  scat", use_inner_text=True)
     expect(answer.get_by_text("Light, then.")).to_be_hidden()
     expect(answer.locator(".figures")).to_contain_text("~2 tokens")
-    answer.get_by_text("Reasoning", exact=True).click()
     said.set()
     expect(answer.locator(".answer")).to_contain_text("scattering.")
     expect(answer).not_to_have_attribute("aria-busy", "true")
-    # Unfolded by hand, it stays so.
-    expect(answer.get_by_text("Light, then.")).to_be_visible()
     figures = answer.locator(".figures")
     for words in ("21 tokens (8 reasoning)", "first token after 0.", "tokens/s", play.server.requests[-1].trace_id):
         expect(figures).to_contain_text(words)
     expect(answer).to_contain_text("Finish reason: length")
     expect(status(page)).to_have_text("The answer is complete")
     expect(page.get_by_role("button", name="Send")).to_be_visible()
+
+
+def test_reasoning_stays_as_it_was_left_by_hand(play: Play, page: Page) -> None:
+    """Folding is for the reader to decide who has touched it."""
+    thought = Gate()
+    play.server.raw([chunk(reasoning_content="Light, then."), Until(thought), chunk("Rayleigh", finish="stop"), DONE])
+    answer = ask(page)
+    answer.get_by_text("Reasoning", exact=True).click()
+    expect(answer.get_by_text("Light, then.")).to_be_hidden()
+    answer.get_by_text("Reasoning", exact=True).click()
+    thought.set()
+    expect(status(page)).to_have_text("The answer is complete")
+    expect(answer.get_by_text("Light, then.")).to_be_visible()
 
 
 def test_the_conversation_goes_along(play: Play, page: Page) -> None:

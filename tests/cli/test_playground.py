@@ -54,7 +54,9 @@ class Browser:
 
     @asynccontextmanager
     async def asking(self, request: Any = ASK, **headers: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        async with self._session.ws_connect(f"{self.url}/api/chat", headers=headers) as ws:
+        # A server that takes no notice of leaving is left hanging for longer than any test waits.
+        patience = aiohttp.ClientWSTimeout(ws_close=60)
+        async with self._session.ws_connect(f"{self.url}/api/chat", headers=headers, timeout=patience) as ws:
             await ws.send_str(request if isinstance(request, str) else json.dumps(request))
             yield ws
 
@@ -277,8 +279,8 @@ async def test_leaving_aborts_upstream(leave: Any, begun: bool) -> None:
         async with browser.asking() as ws:
             await until(ws, "content_delta" if begun else "asked")
             await server.received()
-            await leave(ws)
             async with asyncio.timeout(10):
+                await leave(ws)
                 await server.left_early()
             if leave is word:
                 summary = await until(ws, "summary")
