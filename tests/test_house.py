@@ -76,7 +76,7 @@ ALLOWED = {
         "wire",
     },
     "relay": {"errors", "wire"},
-    "cli": {"__init__", "errors", "testing", "version", "wire"},
+    "cli": {"__init__", "errors", "relay", "testing", "version", "wire"},
     "__main__": {"cli"},
 }
 

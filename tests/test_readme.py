@@ -11,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType
@@ -54,6 +55,7 @@ SETUP = next(block for block in PYTHON if block.code.endswith("]\n") and "\nmode
 LINES = [SHELL[0].code.splitlines()[2].removeprefix(".venv/bin/"), *"".join(b.code for b in SHELL[2:]).splitlines()]
 CHATS = [line for line in dict.fromkeys(LINES) if " chat " in line]
 SERVES = [line for line in dict.fromkeys(LINES) if " serve " in line]
+PLAYS = [line for line in dict.fromkeys(LINES) if " playground " in line]
 
 
 @pytest.fixture
@@ -118,7 +120,7 @@ def test_a_block_of_python_runs_and_prints_what_the_readme_shows(
 
 def test_no_block_is_left_out() -> None:
     """Every block is of a kind that these tests know, and every command is run."""
-    assert {*LINES} == {*CHATS, *SERVES}
+    assert {*LINES} == {*CHATS, *SERVES, *PLAYS}
     fences = re.findall(r"^ *(?:```|~~~)(\S*)", README.read_text(encoding="utf-8"), re.MULTILINE)
     outputs = sum(block.output is not None for block in BLOCKS)
     assert {block.kind for block in BLOCKS} == {"sh", "python"}
@@ -182,11 +184,11 @@ def test_a_command_that_chats_runs(command: str, shell: dict[str, str], server: 
     assert len(server.requests) == (0 if "--demo" in command else 1)
 
 
-@pytest.mark.parametrize("command", SERVES)
+@pytest.mark.parametrize("command", [*SERVES, *PLAYS])
 def test_a_command_that_serves_runs_until_ctrl_c(command: str, shell: dict[str, str]) -> None:
-    """`serve` prints its URL, answers there, and exits with 0 after Ctrl-C."""
-    # Another port than the README's, which may be taken on the machine that runs the tests.
-    arguments = [word if word != "8000" else "0" for word in shlex.split(command)]
+    """It prints its URL, answers there, and exits with 0 after Ctrl-C."""
+    # Another port than the README's or the default, which may be taken on the machine that runs the tests.
+    arguments = [word for word in shlex.split(command) if word != "--port" and not word.isdecimal()] + ["--port", "0"]
     with subprocess.Popen(
         arguments, env=shell, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
     ) as process:
@@ -194,10 +196,19 @@ def test_a_command_that_serves_runs_until_ctrl_c(command: str, shell: dict[str, 
         url = re.search(r"http://\S+", process.stdout.readline())
         assert url is not None
         try:
-            assert "stand-in" in asyncio.run(ask(url.group()))
+            if command in PLAYS:
+                assert "<title>SiliconFlow Playground" in fetch(url.group())
+            else:
+                assert "stand-in" in asyncio.run(ask(url.group()))
         finally:
             process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0
+
+
+def fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=30) as page:
+        text: str = page.read().decode()
+        return text
 
 
 async def ask(base_url: str) -> str:

@@ -1,7 +1,7 @@
 """The command line: `siliconflow-async`, and `python -m siliconflow_async`.
 
 Exit codes:
-0    done; `serve` stopped by Ctrl-C too, since nothing else ends it
+0    done; `serve` and `playground` stopped by Ctrl-C too, since nothing else ends it
 1    the service refused, the connection failed, or the answer broke off; what had arrived was printed
 2    nothing was sent: wrong usage, no key, no prompt, a base URL or a port that can't be used
 130  Ctrl-C

@@ -13,6 +13,7 @@ import click
 
 from siliconflow_async.cli import interrupt
 from siliconflow_async.cli.chat import Chat, chat
+from siliconflow_async.cli.playground import Playing, playground
 from siliconflow_async.cli.screen import CannotWrite, Hangup, Screen
 from siliconflow_async.cli.serve import Serving, serve
 from siliconflow_async.version import __version__
@@ -23,9 +24,7 @@ _EXITS = (
     "Exit codes: 0 done; 1 the service refused or the answer broke off; 2 nothing was sent; 130 Ctrl-C; "
     "141 the reader of the output left."
 )
-_NO_KEY = (
-    'error: no API key. Set SILICONFLOW_API_KEY to yours, or try it without one: siliconflow-async chat --demo "Hello"'
-)
+_NO_KEY = "error: no API key. Set SILICONFLOW_API_KEY to yours, or try it without one: siliconflow-async "
 _NO_PROMPT = 'error: no prompt. Give it as an argument, or pipe it in: echo "Hello" | siliconflow-async chat'
 
 
@@ -41,12 +40,11 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXITS)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def app() -> None:
-    """Chat with SiliconFlow's models, or run a stand-in for the service."""
+    """Chat with SiliconFlow's models, on the terminal or in a browser, or run a stand-in for the service."""
 
 
-@app.command("chat", epilog=_EXITS)
-@click.argument("prompt", required=False)
-@click.option(
+# What commands that ask a model have in common.
+_model = click.option(
     "--model",
     "-m",
     default="Qwen/Qwen3-8B",
@@ -55,14 +53,21 @@ def app() -> None:
     show_envvar=True,
     help="The model's name.",
 )
+_demo = click.option("--demo", is_flag=True, help="Ask a stand-in on this machine; needs no key.")
+_base_url = click.option("--base-url", help="Another service; else SILICONFLOW_BASE_URL, else SiliconFlow.")
+
+
+@app.command("chat", epilog=_EXITS)
+@click.argument("prompt", required=False)
+@_model
 @click.option("--system", "-s", help="A system message.")
 @click.option(
     "--thinking/--no-thinking", default=None, help="Switch a hybrid model's thinking; left out: as the model does."
 )
 @click.option("--max-tokens", type=int, help="The most tokens to generate.")
 @click.option("--json", is_flag=True, help="Print each event as a line of JSON.")
-@click.option("--demo", is_flag=True, help="Ask a stand-in on this machine; needs no key.")
-@click.option("--base-url", help="Another service; else SILICONFLOW_BASE_URL, else SiliconFlow.")
+@_demo
+@_base_url
 def _chat(
     prompt: str | None,
     model: str,
@@ -78,10 +83,7 @@ def _chat(
     PROMPT is what to ask; from stdin if left out or `-`. The key comes from SILICONFLOW_API_KEY.
     """
     screen = Screen()
-    if demo and base_url is not None:
-        _refuse(screen, "error: --demo brings its own service; leave --base-url out")
-    if not demo and not os.environ.get("SILICONFLOW_API_KEY", "").strip():
-        _refuse(screen, _NO_KEY)
+    _check_service(screen, demo, base_url, otherwise='chat --demo "Hello"')
     asked = _read_stdin(asked_for=prompt == "-") if prompt is None or prompt == "-" else prompt
     if not asked.strip():
         _refuse(screen, _NO_PROMPT)
@@ -116,6 +118,37 @@ def _serve(port: int, host: str, tokens_per_second: float | None, api_key: str |
     screen = Screen()
     options = Serving(host, port, tokens_per_second, api_key, models)
     _run(serve(options, screen), screen, interrupted=0)
+
+
+@app.command("playground", epilog=_EXITS)
+@click.option(
+    "--port",
+    "-p",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    show_default=True,
+    help="Where to listen, on loopback; 0 takes a free port.",
+)
+@_model
+@_demo
+@_base_url
+def _playground(port: int, model: str, demo: bool, base_url: str | None) -> None:
+    """Serve a web page to talk to a model. Prints its address; Ctrl-C stops it, with exit code 0.
+
+    The key comes from SILICONFLOW_API_KEY, and stays here: the page never sees it.
+    """
+    screen = Screen()
+    _check_service(screen, demo, base_url, otherwise="playground --demo")
+    options = Playing(port=port, model=_sound(model), demo=demo, base_url=base_url)
+    _run(playground(options, screen), screen, interrupted=0)
+
+
+def _check_service(screen: Screen, demo: bool, base_url: str | None, *, otherwise: str) -> None:
+    """Refuse what can't work. otherwise: the command to try without a key."""
+    if demo and base_url is not None:
+        _refuse(screen, "error: --demo brings its own service; leave --base-url out")
+    if not demo and not os.environ.get("SILICONFLOW_API_KEY", "").strip():
+        _refuse(screen, _NO_KEY + otherwise)
 
 
 def _run(command: Coroutine[Any, Any, int], screen: Screen, *, interrupted: int = 130) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from siliconflow_async.cli.screen import Screen
 from siliconflow_async.testing import FakeSiliconFlow
 
-__all__ = ["Serving", "serve"]
+__all__ = ["Serving", "serve", "why_not_listening"]
 
 # A long run is no test: nobody asks for what it saw.
 _KEEP = 1
@@ -43,7 +43,7 @@ async def serve(options: Serving, screen: Screen) -> int:
     try:
         await server.start()
     except OSError as error:
-        screen.notice(f"error: {_why(error, options)}")
+        screen.notice(f"error: {why_not_listening(error, options.host, options.port)}")
         return 2
     try:
         screen.url(server.base_url)
@@ -55,8 +55,9 @@ async def serve(options: Serving, screen: Screen) -> int:
     return 0
 
 
-def _why(error: OSError, options: Serving) -> str:
-    where = f"{options.host}:{options.port}"
+def why_not_listening(error: OSError, host: str, port: int) -> str:
+    """Return what to tell of an address that can't be listened on."""
+    where = f"{host}:{port}"
     if error.errno == errno.EADDRINUSE:
         return f"{where} is in use; choose another --port (0 takes a free one)"
     return f"can't listen on {where}: {error.strerror or error}"

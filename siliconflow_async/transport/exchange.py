@@ -29,7 +29,7 @@ from ..timeouts import Timeouts
 from ..wire.failures import MAX_ERROR_BODY, status_error
 from .body import Body, BodyBroken
 from .connector import AnswerProtocol, connect_watcher
-from .pool import NO_LIMITS, SessionPool
+from .pool import SessionPool
 
 __all__ = ["Answer", "Request", "Site", "Transport"]
 
@@ -194,6 +194,10 @@ class Transport:
     def __init__(self, site: Site, pool: SessionPool) -> None:
         self.site = site
         self.pool = pool
+        # No more than is needed: each keyword costs aiohttp's long signature a search.
+        self._options: dict[str, Any] = {"allow_redirects": False}
+        if site.proxy is not None:
+            self._options |= {"proxy": site.proxy, "proxy_headers": site.proxy_headers}
 
     async def open(self, request: Request) -> Answer:
         """Send the request and return its answer once the headers have come with a status below 300.
@@ -239,6 +243,11 @@ class Transport:
     async def _send(self, request: Request, attempt: _Attempt) -> Answer:
         session = self.pool.get()
         body = request.body
+        options = self._options
+        if request.query:
+            options = {**options, "params": request.query}
+        if self.pool.borrowed:
+            options = {**options, "timeout": _limits_of_borrowed(request.timeouts.connect)}
         token = connect_watcher.set(weakref.ref(attempt))
         try:
             response = await session.request(
@@ -246,11 +255,7 @@ class Transport:
                 self.site.base_url + request.path,
                 data=io.BytesIO(body) if body is not None and len(body) >= _LARGE_BODY else body,
                 headers=request.headers,
-                params=request.query or None,
-                allow_redirects=False,
-                proxy=self.site.proxy,
-                proxy_headers=self.site.proxy_headers,
-                timeout=_limits_of_borrowed(request.timeouts.connect) if self.pool.borrowed else NO_LIMITS,
+                **options,
             )
         finally:
             connect_watcher.reset(token)

@@ -21,10 +21,8 @@ import anyio
 from ..errors import ClosedError
 from .connector import Connector
 
-__all__ = ["NO_LIMITS", "Abortable", "SessionPool"]
+__all__ = ["Abortable", "SessionPool"]
 
-# The clocks are ours.
-NO_LIMITS = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 # Closing waits for the peer's side of each connection; a peer that never answers must not hold up a shutdown.
 _CLOSE_SECONDS = 1.0
 
@@ -113,7 +111,8 @@ class SessionPool:
         session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=NO_LIMITS,
+            # The clocks are ours.
+            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
             # Proxies are resolved once, in the client: aiohttp would ask a thread for each request.
             trust_env=False,
         )

@@ -1,0 +1,15 @@
+"""`playground`: a web page on this machine to talk to a model.
+
+The page is the three files in `page/`, served as they are. It asks for each answer on a websocket of its own:
+
+    page:    {"model": …, "messages": […], "temperature": …}     the parameters of the request, as text
+    server:  {"type": "asked", "python": …}                      the same request as a program
+             the events of the answer, as `relay` sends them
+             {"type": "summary", "trace_id": …, "tokens": …}     how it ended, always the last one
+    page:    "stop", or anything, or it just leaves              upstream is aborted at once
+"""
+
+from siliconflow_async.cli.playground.command import Playing, playground
+from siliconflow_async.cli.playground.server import Playground
+
+__all__ = ["Playground", "Playing", "playground"]
