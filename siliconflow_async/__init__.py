@@ -30,6 +30,7 @@ from .errors import (
     ToolRoundsError,
     TruncatedStreamError,
 )
+from .limits.limit import Limit, LimitState
 from .request import ChatParams, MessageParam
 from .retry import RetryPolicy
 from .stream import ChatStream, Ended
@@ -99,6 +100,8 @@ __all__ = [
     "GatewayTimeoutError",
     "InsufficientBalanceError",
     "InvalidRequestError",
+    "Limit",
+    "LimitState",
     "MalformedStreamError",
     "MessageParam",
     "NotFoundError",

@@ -27,14 +27,15 @@ from .errors import (
 )
 from .wire.failures import meter_of, status_of_code
 
-__all__ = ["RetryBudget", "RetryPolicy", "with_retries"]
+__all__ = ["MINUTE_METERS", "RetryBudget", "RetryPolicy", "is_rate_limit", "meter_in", "with_retries"]
 
 T = TypeVar("T")
 
 _log = logging.getLogger("siliconflow_async")
 
 _MAX_CREDIT = 10.0
-_MINUTE_METERS = ("rpm", "tpm", "ipm", None)
+# The meters that are worth waiting for; one that isn't named most likely is one of them.
+MINUTE_METERS = ("rpm", "tpm", "ipm", None)
 # A minute's meter takes about a minute to clear, so waits on it grow faster than those on a failing server.
 _RATE_LIMIT_GROWTH = 8
 
@@ -68,7 +69,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         asked = error.retry_after if isinstance(error, APIStatusError) else None
         if asked is not None:
             return asked if asked <= self.cap else None
-        growth = _RATE_LIMIT_GROWTH**attempt if _is_rate_limit(error) else 2 ** (attempt - 1)
+        growth = _RATE_LIMIT_GROWTH**attempt if is_rate_limit(error) else 2 ** (attempt - 1)
         return rng.uniform(0.0, min(self.cap, self.base * growth))
 
 
@@ -79,8 +80,8 @@ def _most_retries(error: SiliconFlowError) -> float:
         return math.inf if error.transient else 0
     if isinstance(error, TruncatedStreamError):
         return math.inf if error.empty else 0
-    if _is_rate_limit(error):
-        return math.inf if _meter(error) in _MINUTE_METERS else 0
+    if is_rate_limit(error):
+        return math.inf if meter_in(error) in MINUTE_METERS else 0
     if isinstance(error, APIStatusError):
         return _most_retries_of(error.status if error.status >= 400 else status_of_code(error.code))
     if isinstance(error, StreamAPIError):
@@ -88,13 +89,15 @@ def _most_retries(error: SiliconFlowError) -> float:
     return 0
 
 
-def _is_rate_limit(error: SiliconFlowError) -> bool:
+def is_rate_limit(error: SiliconFlowError) -> bool:
+    """Whether the service refused because a meter is full, by status or by code."""
     return isinstance(error, RateLimitError) or (
         isinstance(error, StreamAPIError) and status_of_code(error.code) == 429
     )
 
 
-def _meter(error: SiliconFlowError) -> str | None:
+def meter_in(error: SiliconFlowError) -> str | None:
+    """Return the meter that a rate limit's error names, None if it names none."""
     if isinstance(error, RateLimitError):
         return error.meter
     return meter_of(error.code, error.message) if isinstance(error, StreamAPIError) else None

@@ -32,10 +32,11 @@ ALLOWED = {
     "views": {"errors", "wire"},
     "stream": {"errors", "timeouts", "transport", "views", "wire"},
     "retry": {"errors", "timeouts", "wire"},
+    "limits": {"errors", "retry", "wire"},
     "request": {"errors", "settings", "timeouts", "wire"},
     "chat": {"errors", "request", "retry", "settings", "stream", "timeouts", "transport", "views", "wire"},
     "client": {"chat", "errors", "retry", "settings", "timeouts", "transport", "version"},
-    "__init__": {"client", "errors", "request", "retry", "stream", "timeouts", "version", "views", "wire"},
+    "__init__": {"client", "errors", "limits", "request", "retry", "stream", "timeouts", "version", "views", "wire"},
     "cli": {"__init__", "errors", "testing", "version", "wire"},
     "__main__": {"cli"},
 }
