@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, Unpack, overload
 
 from .errors import APIStatusError, StreamError
+from .limits.keeper import GateKeeper, ModelLimits
+from .limits.ticket import Ticket
 from .request import CREATE_NAMES, ChatParams, build_body, check_names, query_of
 from .retry import RetryBudget, RetryPolicy, with_retries
 from .settings import conceal, replace_headers
@@ -31,6 +34,7 @@ class CallSettings(NamedTuple):
     timeouts: Timeouts
     retry: RetryPolicy
     budget: RetryBudget
+    limits: ModelLimits
     max_event_size: int
     max_body_size: int
 
@@ -96,6 +100,7 @@ class Completions:
         conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_names(params, CREATE_NAMES)
         call = _Call(self._settings, params, stream=bool(stream), response_format=response_format)
+        call.keeper = self._settings.limits.given(params["model"])
         if stream:
             return await call.retried(call.open, self._rng)
         return await call.retried(call.fetch, self._rng)
@@ -109,15 +114,19 @@ class Completions:
 
         async def opener() -> ChatStream:
             call = _Call(self._settings, params, stream=True, response_format=response_format)
+            call.keeper = self._settings.limits.given(params["model"])
             return await call.retried(call.open, self._rng)
 
         return ChatStreamManager(opener)
 
 
 class _Call:
-    """One call, over all its attempts."""
+    """One call, over all its attempts; each of them passes `keeper`'s gate, if there is one.
 
-    __slots__ = ("_request", "_settings")
+    `attempts` counts them, `waited` is the seconds they spent at the gate, `ticket` the way through it of the last one.
+    """
+
+    __slots__ = ("_params", "_request", "_settings", "attempts", "keeper", "ticket", "waited")
 
     def __init__(
         self, settings: CallSettings, params: Mapping[str, Any], *, stream: bool, response_format: Any
@@ -128,6 +137,11 @@ class _Call:
         headers = settings.headers
         if (extra := params.get("extra_headers")) is not None:
             headers = replace_headers(headers, extra)
+        self.keeper: GateKeeper | None = None
+        self.ticket: Ticket | None = None
+        self.attempts = 0
+        self.waited = 0.0
+        self._params = params
         self._settings = settings
         self._request = Request(
             body=build_body(params, stream=stream, response_format=response_format),
@@ -139,17 +153,44 @@ class _Call:
             streaming=stream,
         )
 
-    async def retried(self, attempt: Callable[[], Awaitable[T]], rng: random.Random) -> T:
+    async def retried(
+        self, attempt: Callable[[Ticket | None], Awaitable[T]], rng: random.Random, *, gated: bool = False
+    ) -> T:
         settings = self._settings
         return await with_retries(
-            attempt, policy=settings.retry, budget=settings.budget, deadline=self._request.deadline, rng=rng
+            functools.partial(self._attempt, attempt),
+            policy=settings.retry,
+            budget=settings.budget,
+            deadline=self._request.deadline,
+            rng=rng,
+            gated=gated,
         )
 
-    async def open(self) -> ChatStream:
+    async def _attempt(self, attempt: Callable[[Ticket | None], Awaitable[T]]) -> T:
+        self.attempts += 1
+        if self.keeper is None:
+            return await attempt(None)
+        request = self._request
+        clock = asyncio.get_running_loop().time
+        came_at = clock()
+        total = request.timeouts.total_for(streaming=request.streaming)
+        try:
+            ticket = self.ticket = await self.keeper.enter(self._params, request.deadline, total)
+        finally:
+            self.waited += clock() - came_at
+        try:
+            return await attempt(ticket)
+        except BaseException as error:
+            ticket.fail(error)
+            raise
+
+    async def open(self, ticket: Ticket | None) -> ChatStream:
         """Open the stream, up to its first chunk."""
         request = self._request
         transport = self._settings.transport
         answer = await transport.open(request)
+        if ticket is not None:
+            ticket.answered(answer.sent_at)
         stream = ChatStream(
             answer.body,
             answer.body.start_clock(request.timeouts, answer.sent_at, request.deadline),
@@ -157,11 +198,12 @@ class _Call:
             timeouts=request.timeouts,
             started_at=request.started_at,
             max_event_size=self._settings.max_event_size,
+            watcher=ticket,
         )
         transport.pool.track(stream)
         return await first_chunk(stream)
 
-    async def fetch(self) -> ChatCompletion:
+    async def fetch(self, ticket: Ticket | None) -> ChatCompletion:
         """Get the whole answer."""
         request = self._request
         answer, body = await self._settings.transport.fetch(request, self._settings.max_body_size)
@@ -173,6 +215,11 @@ class _Call:
         except StreamError as error:
             error.trace_id = answer.trace_id
             raise
+        if ticket is not None:
+            ticket.answered(answer.sent_at)
+            ticket.first_token(None)
+            ticket.progress(0, completion.usage_json)
+            ticket.end()
         completion.headers = answer.headers
         completion.trace_id = answer.trace_id
         completion.timing = Timing(total=asyncio.get_running_loop().time() - request.started_at)

@@ -12,6 +12,8 @@ import msgspec
 
 from .chat import CallSettings, Chat
 from .errors import ConfigurationError
+from .limits.keeper import ModelLimits
+from .limits.limit import Limits, LimitState, check_limits
 from .retry import RetryBudget, RetryPolicy
 from .settings import (
     Secret,
@@ -50,6 +52,7 @@ class ClientOptions(TypedDict, total=False):
     timeout: float | Timeouts | None  # as the openai package names it: seconds for the whole call
     retry: RetryPolicy
     max_retries: int  # as the openai package names it: RetryPolicy(max_attempts=max_retries + 1)
+    limits: Limits | None  # kept to by every call; one for all models, or a mapping of models to theirs
     max_event_size: int  # bytes of one event of a stream; default 16 MiB
     max_body_size: int  # bytes of a whole answer; default 64 MiB
 
@@ -93,6 +96,7 @@ class AsyncSiliconFlow:
             session=options.get("session"),
         )
         self._budget = RetryBudget()
+        self._limits = ModelLimits(check_limits(options.get("limits")))
         self._apply()
 
     def _apply(self) -> None:
@@ -127,13 +131,17 @@ class AsyncSiliconFlow:
                 timeouts=self._timeouts,
                 retry=self._retry,
                 budget=self._budget,
+                limits=self._limits,
                 max_event_size=_positive(options.get("max_event_size", 16 * _MIB), "max_event_size"),
                 max_body_size=_positive(options.get("max_body_size", 64 * _MIB), "max_body_size"),
             )
         )
 
     def with_options(self, *, api_key: str | None = None, **options: Unpack[ClientOptions]) -> Self:
-        """Return a copy with other options, on the same pool and the same retry budget; closing one closes both."""
+        """Return a copy with other options, on the same pool, retry budget and limits; closing one closes both.
+
+        Limits of its own has a copy with other `limits`, and one with another key or base URL: they go by account.
+        """
         api_key = masked(api_key)
         conceal(options)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_keywords(options, ClientOptions.__annotations__.keys() - _POOL_OPTIONS)
@@ -148,6 +156,9 @@ class AsyncSiliconFlow:
                 client._options.pop(name, None)  # type: ignore[misc]
         client._pool = self._pool
         client._budget = self._budget
+        client._limits = self._limits
+        if api_key is not None or not {"base_url", "limits"}.isdisjoint(options):
+            client._limits = ModelLimits(check_limits(client._options.get("limits")))
         client._apply()
         return client
 
@@ -158,6 +169,11 @@ class AsyncSiliconFlow:
     async def close(self) -> None:
         """`aclose()`, as the openai package names it."""
         await self.aclose()
+
+    @property
+    def limits(self) -> Mapping[str, LimitState]:
+        """How each model fares that has limits, or that `map` has called: `client.limits["org/model"]`."""
+        return self._limits
 
     @property
     def is_closed(self) -> bool:

@@ -38,6 +38,7 @@ _MAX_CREDIT = 10.0
 MINUTE_METERS = ("rpm", "tpm", "ipm", None)
 # A minute's meter takes about a minute to clear, so waits on it grow faster than those on a failing server.
 _RATE_LIMIT_GROWTH = 8
+_MOST_REFUSALS = 10
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +72,13 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
             return asked if asked <= self.cap else None
         growth = _RATE_LIMIT_GROWTH**attempt if is_rate_limit(error) else 2 ** (attempt - 1)
         return rng.uniform(0.0, min(self.cap, self.base * growth))
+
+
+def _is_worth_waiting(error: SiliconFlowError, policy: RetryPolicy) -> bool:
+    if policy.max_attempts == 1 or not is_rate_limit(error) or meter_in(error) not in MINUTE_METERS:
+        return False
+    asked = error.retry_after if isinstance(error, APIStatusError) else None
+    return asked is None or asked <= policy.cap
 
 
 def _most_retries(error: SiliconFlowError) -> float:
@@ -148,17 +156,27 @@ async def with_retries(
     budget: RetryBudget,
     deadline: float | None,
     rng: random.Random,
+    gated: bool = False,
 ) -> T:
-    """Await `call()` until it succeeds or may not be repeated; its last error carries `attempts`."""
+    """Await `call()` until it succeeds or may not be repeated; its last error carries `attempts`.
+
+    With `gated`, `call` itself waits for the model's gate: a rate limit by the minute then needs no delay here, draws
+    nothing from the budget, and is no attempt to the policy, up to ten of them.
+    """
     loop = asyncio.get_running_loop()
     budget.earn(policy.budget)
     attempt = 1
+    refused = 0
     while True:
         try:
             return await call()
         except SiliconFlowError as error:
             error.attempts = attempt
-            delay = policy.delay(attempt, error, rng)
+            if gated and refused < _MOST_REFUSALS and _is_worth_waiting(error, policy):
+                refused += 1
+                attempt += 1
+                continue
+            delay = policy.delay(attempt - refused, error, rng)
             if delay is None or (deadline is not None and loop.time() + delay >= deadline) or not budget.draw():
                 raise
             _log.warning("attempt %d failed (%s), trying again in %.2f s", attempt, _summary(error), delay)

@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from copy import copy
 from operator import length_hint
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Literal, Protocol, Self, TypeAlias
+
+from msgspec import Raw
 
 from .errors import (
     TRACE_ID,
@@ -38,13 +40,22 @@ from .wire.accumulate import Accumulator, has_progress
 from .wire.protocol import ChatProtocol
 from .wire.structs import ChatCompletion, ChatCompletionChunk, Timing
 
-__all__ = ["ChatStream", "Ended", "first_chunk"]
+__all__ = ["ChatStream", "Ended", "StreamWatcher", "first_chunk"]
 
 Ended: TypeAlias = Literal["done", "finish", "truncated", "error", "malformed", "too_large", "timeout", "closed"]
 
 # After `[DONE]` the last bytes of the HTTP body may lag: reading them lets the connection serve again.
 _DRAIN_BYTES = 64 * 1024
 _DRAIN_SECONDS = 0.05
+
+
+class StreamWatcher(Protocol):
+    """Who wants to know how an answer comes along: the ticket of its model's gate."""
+
+    def first_token(self, at: float) -> None: ...
+    def progress(self, chunks: int, usage_json: Raw) -> None: ...
+    def fail(self, error: SiliconFlowError) -> None: ...
+    def end(self) -> None: ...
 
 
 class ChatStream(Uncopyable):
@@ -71,6 +82,7 @@ class ChatStream(Uncopyable):
         "_started_at",
         "_timeouts",
         "_total",
+        "_watcher",
         "ended",
         "headers",
         "loop",
@@ -86,6 +98,7 @@ class ChatStream(Uncopyable):
         timeouts: Timeouts,
         started_at: float,
         max_event_size: int,
+        watcher: StreamWatcher | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.ended: Ended | None = None
@@ -93,6 +106,7 @@ class ChatStream(Uncopyable):
         self.trace_id = headers.get(TRACE_ID)
         self._body = body
         self._clock = clock
+        self._watcher = watcher
         self._timeouts = timeouts
         self._started_at = started_at
         self._first_token_at: float | None = None
@@ -135,6 +149,8 @@ class ChatStream(Uncopyable):
         if body is not None and self.ended is None:
             self._clock.stop()
             body.abandon()
+            if self._watcher is not None:
+                self._watcher.end()
 
     @property
     def partial(self) -> ChatCompletion:
@@ -226,6 +242,8 @@ class ChatStream(Uncopyable):
                         self._clock.wait_ends()
                         self._first_token_at = self._clock.woke_at
                         self._clock.first_token()
+                        if self._watcher is not None:
+                            self._watcher.first_token(self._first_token_at)
                     self._batch = chunks
                     self._ready = iter(chunks)
                     self._folded = 0
@@ -283,6 +301,8 @@ class ChatStream(Uncopyable):
         else:
             failure.partial = self.partial
             failure.trace_id = self.trace_id
+        if self._watcher is not None:
+            self._watcher.fail(failure)
         self._error = copy(failure)
         return failure
 
@@ -299,12 +319,16 @@ class ChatStream(Uncopyable):
         self._total = self.loop.time() - self._started_at
         self._clock.stop()
         self._body.abort()
+        if self._watcher is not None:
+            self._watcher.end()
 
     def _fold(self) -> None:
         """Fold the chunks that were given out since the last time."""
         given = len(self._batch) - length_hint(self._ready)
         if self._folded < given:
             self._accumulator.fold(self._batch[self._folded : given])
+            if self._watcher is not None:
+                self._watcher.progress(given - self._folded, self._accumulator.usage_json)
             self._folded = given
 
 

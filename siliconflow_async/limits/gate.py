@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -127,6 +128,7 @@ class Gate:
         """Return how the model fares."""
         now = self.now()
         self.window.expire(now)
+        left = self.pace.paused_until - now
         return LimitState(
             rpm=self.rpm,
             tpm=self.tpm,
@@ -137,7 +139,7 @@ class Gate:
             in_flight=self.running,
             waiting=self.waiting,
             concurrency=None if self.pace.cap == math.inf else int(self.pace.cap),
-            paused_for=max(0.0, self.pace.paused_until - now),
+            paused_until=None if left <= 0 else time.time() + left,
         )
 
     def _fits(self, ticket: Ticket) -> bool:

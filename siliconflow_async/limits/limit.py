@@ -46,8 +46,8 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
 
     `rpm` and `tpm` are the limits kept to, given or learned from refusals (None: none known). `requests` and `tokens`
     are what the last window holds, with `reserved` tokens for answers under way; `in_flight` and `waiting` count calls.
-    `concurrency` is how many calls the model is given at a time, None where nothing bounds them. `paused_for` is the
-    number of seconds that all calls wait after a refusal, 0.0 where they don't.
+    `concurrency` is how many calls the model is given at a time, None where nothing bounds them. `paused_until` is
+    when calls go on after a refusal, a time of `time.time()`; None where they are not paused.
     """
 
     rpm: int | None
@@ -59,7 +59,7 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     waiting: int
     concurrency: int | None
-    paused_for: float
+    paused_until: float | None
 
 
 def check_limits(limits: Any) -> Limits | None:

@@ -84,13 +84,13 @@ class Pace:
         if generation >= self._counted_from:
             self.in_flight -= 1
 
-    def succeed(self, generation: int, now: float, first_token: float) -> bool:
-        """Note the first token of a call, and the seconds it took; True if concurrency was cut for it."""
+    def succeed(self, generation: int, now: float, first_token: float | None) -> bool:
+        """Note the first token of a call, and the seconds it took if that is known; True if they cut concurrency."""
         if generation >= self._counted_from:
             self._pauses = 0
         if generation != self.generation or self.cap == math.inf:
             return False
-        if self.adaptive and self._is_slow(now, first_token):
+        if self.adaptive and first_token is not None and self._is_slow(now, first_token):
             return self._cut(generation, _SLOW)
         if 2 * self.in_flight >= self.cap:
             self.cap += 1.0 if self.cap < self._threshold else 1.0 / self.cap

@@ -19,6 +19,8 @@ from ..wire.failures import status_of_code
 from ..wire.structs import decode_usage
 
 if TYPE_CHECKING:
+    from asyncio import Future
+
     from msgspec import Raw
 
     from .gate import Gate
@@ -40,8 +42,10 @@ class Ticket:
         "_logged",
         "_prompt",
         "_reached_at",
+        "_sent_at",
         "_size",
         "chunks",
+        "first_token_after",
         "gate",
         "generation",
         "granted",
@@ -57,28 +61,38 @@ class Ticket:
         # What it may still use.
         self.owed = prompt + expected
         self.chunks = 0
-        # For whoever waits for it; the gate only carries it.
-        self.waiter: object = None
+        # Of whoever waits for it; the gate only carries it.
+        self.waiter: Future[None] | None = None
         self._size = size
         # Estimated, until the service has told; None once that is logged.
         self._prompt: int | None = prompt
         self._expected = expected
         self._logged = 0
         self._reached_at: float | None = None
+        self._sent_at: float | None = None
+        self.first_token_after: float | None = None
         self.generation = 0
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of the answer so far, as the service told, or as many as there were chunks."""
+        return self._logged or self.chunks
 
     def answered(self, sent_at: float) -> None:
         """Note that the service has begun to answer what was sent at `sent_at`."""
         if self._reached_at is None and not self.over:
             gate = self.gate
+            self._sent_at = sent_at
             now = gate.now()
             self._reached_at = min(now, sent_at + max(_SLACK, _SLACK_SHARE * gate.window.length))
             gate.note_answer(self.generation, self._reached_at)
 
-    def first_token(self, seconds: float) -> None:
-        """Note the first token, so many seconds after the request was sent."""
+    def first_token(self, at: float | None) -> None:
+        """Note the first token and when it came; None for a whole answer, of which nobody knows."""
         gate = self.gate
         if not self.over:
+            seconds = None if at is None or self._sent_at is None else at - self._sent_at
+            self.first_token_after = seconds
             if gate.pace.succeed(self.generation, gate.now(), seconds):
                 _log.info("%s: slow to answer, concurrency down to %d", gate.model, gate.pace.cap)
             gate.notify()
