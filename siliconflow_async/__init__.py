@@ -30,8 +30,11 @@ from .errors import (
     ToolRoundsError,
     TruncatedStreamError,
 )
+from .fanout import MapResults
 from .limits.limit import Limit, LimitState
-from .request import ChatParams, MessageParam
+from .progress import MapProgress
+from .request import ChatOptions, ChatParams, MessageParam
+from .results import MapItem, MapResult, MapTimes
 from .retry import RetryPolicy
 from .stream import ChatStream, Ended
 from .timeouts import DEFAULT, Timeouts
@@ -76,6 +79,7 @@ __all__ = [
     "BusyError",
     "ChatCompletion",
     "ChatCompletionChunk",
+    "ChatOptions",
     "ChatParams",
     "ChatStream",
     "ChatStreamManager",
@@ -103,6 +107,11 @@ __all__ = [
     "Limit",
     "LimitState",
     "MalformedStreamError",
+    "MapItem",
+    "MapProgress",
+    "MapResult",
+    "MapResults",
+    "MapTimes",
     "MessageParam",
     "NotFoundError",
     "OverloadedError",

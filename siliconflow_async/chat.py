@@ -5,15 +5,26 @@ from __future__ import annotations
 import asyncio
 import functools
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, Unpack, overload
 
-from .errors import APIStatusError, StreamError
+from .errors import APIStatusError, ConfigurationError, InvalidRequestError, SiliconFlowError, StreamError
+from .fanout import MapResults
 from .limits.keeper import GateKeeper, ModelLimits
 from .limits.ticket import Ticket
-from .request import CREATE_NAMES, ChatParams, build_body, check_names, query_of
+from .request import (
+    CREATE_NAMES,
+    STREAM_NAMES,
+    ChatOptions,
+    ChatParams,
+    MessageParam,
+    build_body,
+    check_names,
+    query_of,
+)
+from .results import MapItem, OnEvent, OnProgress, Requests
 from .retry import RetryBudget, RetryPolicy, with_retries
-from .settings import conceal, replace_headers
+from .settings import check_keywords, conceal, replace_headers
 from .stream import ChatStream, first_chunk
 from .timeouts import Timeouts, as_timeouts
 from .transport.exchange import Request, Transport
@@ -118,6 +129,81 @@ class Completions:
             return await call.retried(call.open, self._rng)
 
         return ChatStreamManager(opener)
+
+    def map(
+        self,
+        requests: Requests,
+        *,
+        max_concurrency: int = 64,
+        ordered: bool = False,
+        fail_fast: bool = False,
+        on_event: OnEvent | None = None,
+        on_progress: OnProgress | None = None,
+        model: str | None = None,
+        messages: Iterable[MessageParam] | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        **defaults: Unpack[ChatOptions],
+    ) -> MapResults:
+        """Ask many: `async with … .map(requests) as results: async for result in results: …`.
+
+        `requests` gives mappings of the parameters of `create`, each with a `custom_id` if you like, and is read as
+        there is room: at most `2 * max_concurrency` requests are held. The other keywords are defaults. Results come
+        as they complete, or with `ordered` in the order of the requests; one that failed has its `error`, also where
+        the request itself is none. With `fail_fast` the first error ends the run instead, and is raised.
+
+        Every request is streamed, and passes its model's gate: the limits that the client was given, or else those
+        that are found out. `on_event(item, event)` is called, and awaited, with each typed event; `on_progress` with a
+        MapProgress, a few times a second. An exception from either, or from `requests`, ends the run and is raised
+        after the results that there are.
+        """
+        if isinstance(requests, str | bytes | Mapping) or not isinstance(requests, Iterable | AsyncIterable):
+            raise TypeError(f"requests must be an iterable of mappings, not a value of type {type(requests).__name__}")
+        if isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int) or max_concurrency < 1:
+            raise ConfigurationError(f"max_concurrency must be an integer >= 1, not {max_concurrency!r}")
+        conceal(defaults)  # type: ignore[arg-type]  # a TypedDict is a dict
+        check_keywords(defaults, STREAM_NAMES)
+        given = {"model": model, "messages": messages, "response_format": response_format, **defaults}
+        given = {name: value for name, value in given.items() if value is not None}
+
+        def start(call: _Call) -> Awaitable[ChatStream]:
+            return call.retried(call.open, self._rng, gated=True)
+
+        return MapResults(
+            requests,
+            functools.partial(_begin, self._settings, given),
+            start,
+            max_concurrency=max_concurrency,
+            ordered=ordered,
+            fail_fast=fail_fast,
+            on_event=on_event,
+            on_progress=on_progress,
+        )
+
+
+def _begin(settings: CallSettings, defaults: Mapping[str, Any], item: MapItem) -> _Call:
+    """Make one request of many ready; raise InvalidRequestError for one that is none."""
+    if not isinstance(item.request, Mapping):
+        kind = type(item.request).__name__
+        raise InvalidRequestError(f"a request must be a mapping of parameters, not a value of type {kind}")
+    try:
+        params = {**defaults, **item.request}
+        conceal(params)
+        custom_id = params.pop("custom_id", None)
+        if custom_id is not None and not isinstance(custom_id, str):
+            raise InvalidRequestError(f"custom_id must be text, not {custom_id!r}", param="custom_id")
+        params.pop("stream", None)  # all are streamed
+        for name in params:
+            if not isinstance(name, str):
+                raise InvalidRequestError(f"the names of parameters are text, not {name!r}")
+        check_names(params)
+        response_format = params.pop("response_format", None)
+        call = _Call(settings, params, stream=True, response_format=response_format)
+    except SiliconFlowError:
+        raise
+    except Exception as error:  # a mapping and its messages may be the user's own, with errors of their own
+        raise InvalidRequestError(str(error) or repr(error)) from error
+    call.keeper = settings.limits.always(params["model"])
+    return call
 
 
 class _Call:

@@ -18,17 +18,22 @@ from .settings import check_keywords
 from .timeouts import Timeouts
 from .wire.structs import AssistantMessage
 
-__all__ = ["CREATE_NAMES", "STREAM_NAMES", "ChatParams", "MessageParam", "build_body", "check_names", "query_of"]
+__all__ = [
+    "CREATE_NAMES",
+    "STREAM_NAMES",
+    "ChatOptions",
+    "ChatParams",
+    "MessageParam",
+    "build_body",
+    "check_names",
+    "query_of",
+]
 
 MessageParam: TypeAlias = Mapping[str, Any] | AssistantMessage
 
 
-class ChatParams(TypedDict, total=False):
-    """Keywords of `create`, `stream` and their kin, with the ranges that SiliconFlow's chat page gave in 2026-11."""
-
-    # What to answer, and with what
-    model: Required[str]  # "org/name"; "Pro/…" is the paid copy of a free model
-    messages: Required[Iterable[MessageParam]]  # role system, user, assistant or tool; the answers' own messages too
+class ChatOptions(TypedDict, total=False):
+    """What may be asked for beside model and messages, with the ranges of SiliconFlow's chat page in 2026-11."""
 
     # How much
     max_tokens: int | None  # at least 1; the ceiling is the model's
@@ -68,6 +73,14 @@ class ChatParams(TypedDict, total=False):
     extra_headers: Mapping[str, str | None] | None
     extra_query: Mapping[str, str | int | float | bool] | None
     extra_body: Mapping[str, Any] | None  # merged into the body last: for what this list doesn't know
+
+
+class ChatParams(ChatOptions, total=False):
+    """Keywords of `create`, `stream` and their kin."""
+
+    # What to answer, and with what
+    model: Required[str]  # "org/name"; "Pro/…" is the paid copy of a free model
+    messages: Required[Iterable[MessageParam]]  # role system, user, assistant or tool; the answers' own messages too
 
 
 # What may be given to `stream` and, beside `stream=`, to `create`.

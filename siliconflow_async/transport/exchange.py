@@ -137,7 +137,12 @@ class Transport:
         """
         attempt = _Attempt(request)
         async with _Mapped(attempt, self.pool, request):
-            return await self._open(request, attempt)
+            answer = await self._open(request, attempt)
+            if self.pool.closed:
+                # The headers came just before: the body would only seem to break off.
+                answer.body.abort()
+                raise ClosedError("the client was closed during the call")
+            return answer
 
     async def fetch(self, request: Request, max_body_size: int) -> tuple[Answer, bytes]:
         """Send the request and return its answer with the whole body.
