@@ -261,7 +261,9 @@ class _Call:
         came_at = clock()
         total = request.timeouts.total_for(streaming=request.streaming)
         try:
-            ticket = self.ticket = await self.keeper.enter(self._params, request.deadline, total)
+            ticket = self.ticket = await self.keeper.enter(
+                self._params, request.deadline, total, again=self.attempts > 1
+            )
         finally:
             self.waited += clock() - came_at
         try:

@@ -67,13 +67,21 @@ class Gate:
         self._step = _STEP
         self._held = False
 
-    def join(self, size: int, extra: int, max_tokens: int | None, *, prompt: int | None = None) -> Ticket:
-        """Enter the queue with a request of `size` bytes of text and `extra` tokens, or of `prompt` tokens."""
+    def join(
+        self, size: int, extra: int, max_tokens: int | None, *, prompt: int | None = None, again: bool = False
+    ) -> Ticket:
+        """Enter the queue with a request of `size` bytes of text and `extra` tokens, or of `prompt` tokens.
+
+        One that comes `again`, having failed, goes first: else a few would meet every refusal, and give up.
+        """
         tokens = self.estimate.prompt(size) + extra if prompt is None else prompt
         expected = self.estimate.answer() if max_tokens is None else max_tokens
         # What holds pictures says nothing of how many tokens text has.
         ticket = Ticket(self, 0 if extra else size, tokens, expected)
-        self._queue.append(ticket)
+        if again:
+            self._queue.appendleft(ticket)
+        else:
+            self._queue.append(ticket)
         return ticket
 
     def poll(self) -> list[Ticket]:

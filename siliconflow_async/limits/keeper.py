@@ -31,8 +31,12 @@ class GateKeeper:
         self._handle: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
 
-    async def enter(self, params: Mapping[str, Any], deadline: float | None, total: float | None) -> Ticket:
-        """Wait until a call may begin; give its ticket `end`, `fail` or `give_back` when it is over.
+    async def enter(
+        self, params: Mapping[str, Any], deadline: float | None, total: float | None, *, again: bool
+    ) -> Ticket:
+        """Wait until a call may begin, before others if it comes `again`.
+
+        Give its ticket `end`, `fail` or `give_back` when the call is over.
 
         Raises APITimeoutError ("total", `total` seconds) at `deadline`, a time of the loop; InvalidRequestError where
         the user's `count_tokens` fails.
@@ -43,9 +47,9 @@ class GateKeeper:
             max_tokens *= _whole(params.get("n")) or 1
         hook = gate.limit.count_tokens
         if hook is None:
-            ticket = gate.join(*weigh(params), max_tokens)
+            ticket = gate.join(*weigh(params), max_tokens, again=again)
         else:
-            ticket = gate.join(0, 0, max_tokens, prompt=count_by_hook(hook, params))
+            ticket = gate.join(0, 0, max_tokens, prompt=count_by_hook(hook, params), again=again)
         if not ticket.granted:
             self._open()
         if not ticket.granted:

@@ -280,3 +280,13 @@ def test_a_limit_that_is_none_is_refused(bad: dict[str, Any]) -> None:
     """The error names what is wrong."""
     with pytest.raises(ConfigurationError, match=next(iter(bad))):
         Limit(**bad)
+
+
+def test_one_that_comes_again_goes_first() -> None:
+    """A call that was refused keeps its place before those that came after it."""
+    scene = Scene(rpm=1000)
+    scene.enter().fail(refusal("rpm"))
+    scene.join()
+    again = scene.gate.join(0, 0, 1, prompt=1, again=True)
+    scene.clock.advance(1)
+    assert scene.gate.poll() == [again]
