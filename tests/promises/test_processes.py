@@ -22,7 +22,7 @@ import trustme
 from client_kit import ASK, DONE, NO_WAIT, chunk, served
 
 import siliconflow_async
-from siliconflow_async import AsyncSiliconFlow, ClosedError, ErrorEvent, RetryPolicy, SiliconFlowError, Timeouts
+from siliconflow_async import AsyncSiliconFlow, ClosedError, ErrorEvent, Limit, RetryPolicy, SiliconFlowError, Timeouts
 from siliconflow_async.testing import FakeSiliconFlow, Gate, Stall, Until
 
 if TYPE_CHECKING:
@@ -286,6 +286,12 @@ async def test_every_public_object_survives(again: Callable[[Any], Any]) -> None
             met(await stream.completion(), seen)
         async with client.chat.completions.stream(**ASK) as stream:
             met([event async for event in stream.events()], seen)
+        watched: list[Any] = []
+        async with client.chat.completions.map(
+            [ASK], on_event=lambda item, event: watched.append(item), on_progress=watched.append
+        ) as results:
+            met([result async for result in results], seen)
+        met([*watched, client.limits[ASK["model"]], Limit(rpm=5)], seen)
     met([RetryPolicy(base=1.0), Timeouts(idle=3), ErrorEvent(index=0, error="StreamError", message="no")], seen)
     structs = {value for value in PUBLIC.values() if inspect.isclass(value) and issubclass(value, msgspec.Struct)}
     assert structs - seen.keys() == set()
