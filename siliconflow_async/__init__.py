@@ -31,7 +31,11 @@ from .errors import (
     ToolRoundsError,
     TruncatedStreamError,
 )
-from .request import ChatParams, MessageParam
+from .fanout import MapResults
+from .limits.limit import Limit, LimitState
+from .progress import MapProgress
+from .request import ChatOptions, ChatParams, MessageParam
+from .results import MapItem, MapResult, MapTimes
 from .retry import RetryPolicy
 from .stream import ChatStream, Ended
 from .structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager
@@ -82,6 +86,7 @@ __all__ = [
     "BusyError",
     "ChatCompletion",
     "ChatCompletionChunk",
+    "ChatOptions",
     "ChatParams",
     "ChatStream",
     "ChatStreamManager",
@@ -106,7 +111,14 @@ __all__ = [
     "GatewayTimeoutError",
     "InsufficientBalanceError",
     "InvalidRequestError",
+    "Limit",
+    "LimitState",
     "MalformedStreamError",
+    "MapItem",
+    "MapProgress",
+    "MapResult",
+    "MapResults",
+    "MapTimes",
     "MediaPart",
     "MessageParam",
     "Model",

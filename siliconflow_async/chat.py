@@ -1,50 +1,37 @@
-"""`client.chat.completions`: ask for an answer, whole or as a stream."""
+"""`client.chat.completions`: ask for an answer, whole or as a stream, with tools that run, or for many at once."""
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import random
-from collections.abc import Awaitable, Callable, Mapping
-from copy import copy
-from typing import Any, Literal, NamedTuple, TypeVar, Unpack, overload
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from typing import Any, Literal, TypeVar, Unpack, overload
 
-import msgspec
-
+from .call import Call, CallSettings
 from .content import prepared
-from .errors import APIStatusError, InvalidRequestError, StreamError
-from .request import CREATE_NAMES, STREAM_NAMES, ChatParams, build_body, check_names, listed_messages, query_of
-from .resume import Break, ResumingStream, continued_body, resume_attempts
-from .retry import RetryBudget, RetryPolicy, wait_to_resume, with_retries
-from .schema import Form, form_of
-from .settings import conceal, replace_headers
-from .stream import ChatStream, first_chunk
+from .errors import ConfigurationError, InvalidRequestError, SiliconFlowError
+from .fanout import MapResults
+from .request import (
+    CREATE_NAMES,
+    STREAM_NAMES,
+    ChatOptions,
+    ChatParams,
+    MessageParam,
+    check_names,
+    listed_messages,
+)
+from .results import MapItem, OnEvent, OnProgress, Requests
+from .schema import form_of
+from .settings import check_keywords, conceal
+from .stream import ChatStream
 from .structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager, is_type, parsed
-from .timeouts import Timeouts, as_timeouts
 from .toolrun import OnToolError, RunLimits, ToolRun, runnable
-from .tools import choice_param, tool_params
-from .transport.exchange import Request, Transport
 from .views import ChatStreamManager
-from .wire.protocol import decode_completion
-from .wire.structs import ChatCompletion, Timing
-from .wire.think import split_completion
+from .wire.structs import ChatCompletion
 
 P = TypeVar("P")
-T = TypeVar("T", ChatCompletion, ChatStream)
 
-__all__ = ["CallSettings", "Chat", "Completions"]
-
-
-class CallSettings(NamedTuple):
-    """What a client gives to its calls."""
-
-    transport: Transport
-    headers: Mapping[str, str]
-    timeouts: Timeouts
-    retry: RetryPolicy
-    budget: RetryBudget
-    max_event_size: int
-    max_body_size: int
+__all__ = ["Chat", "Completions"]
 
 
 class Chat:
@@ -118,7 +105,7 @@ class Completions:
         conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_names(params, CREATE_NAMES)
         params["messages"] = await prepared(params["messages"])
-        call = _Call(self._settings, params, stream=bool(stream), response_format=response_format)
+        call = Call(self._settings, params, stream=bool(stream), response_format=response_format)
         if stream:
             return await call.begin(self._rng)
         return await call.retried(call.fetch, self._rng)
@@ -141,7 +128,7 @@ class Completions:
 
         async def opener() -> ChatStream:
             params["messages"] = await prepared(params["messages"])
-            call = _Call(self._settings, params, stream=True, response_format=response_format)
+            call = Call(self._settings, params, stream=True, response_format=response_format)
             return await call.begin(self._rng)
 
         return ParsedChatStreamManager(opener) if is_type(response_format) else ChatStreamManager(opener)
@@ -201,118 +188,118 @@ class Completions:
 
         async def ask(messages: list[Any], is_first: bool) -> ChatStream:
             asked = {**(first if is_first else later), "messages": await prepared(messages)}
-            call = _Call(self._settings, asked, stream=True, response_format=response_format)
+            call = Call(self._settings, asked, stream=True, response_format=response_format)
             return await call.retried(call.open, self._rng)
 
         finish = functools.partial(parsed, form_of(response_format)) if is_type(response_format) else _as_it_is
         return ToolRun(ask, finish, listed_messages(params["messages"]), tools, limits)
+
+    @overload
+    def map(
+        self,
+        requests: Requests,
+        *,
+        max_concurrency: int = ...,
+        ordered: bool = ...,
+        fail_fast: bool = ...,
+        on_event: OnEvent | None = ...,
+        on_progress: OnProgress | None = ...,
+        model: str | None = ...,
+        messages: Iterable[MessageParam] | None = ...,
+        response_format: Mapping[str, Any] | None = None,
+        **defaults: Unpack[ChatOptions],
+    ) -> MapResults[ChatCompletion]: ...
+
+    @overload
+    def map(
+        self,
+        requests: Requests,
+        *,
+        max_concurrency: int = ...,
+        ordered: bool = ...,
+        fail_fast: bool = ...,
+        on_event: OnEvent | None = ...,
+        on_progress: OnProgress | None = ...,
+        model: str | None = ...,
+        messages: Iterable[MessageParam] | None = ...,
+        response_format: type[P],
+        **defaults: Unpack[ChatOptions],
+    ) -> MapResults[ParsedChatCompletion[P]]: ...
+
+    def map(
+        self,
+        requests: Requests,
+        *,
+        max_concurrency: int = 64,
+        ordered: bool = False,
+        fail_fast: bool = False,
+        on_event: OnEvent | None = None,
+        on_progress: OnProgress | None = None,
+        model: str | None = None,
+        messages: Iterable[MessageParam] | None = None,
+        response_format: Any = None,
+        **defaults: Unpack[ChatOptions],
+    ) -> MapResults[Any]:
+        """Ask many: `async with … .map(requests) as results: async for result in results: …`.
+
+        `requests` gives mappings of the parameters of `create`, each with a `custom_id` if you like, and is read as
+        there is room: at most `2 * max_concurrency` requests are held. The other keywords are defaults. Results come
+        as they complete, or with `ordered` in the order of the requests; one that failed has its `error`, also where
+        the request itself is none. Where `response_format` is a type, the `completion` has `parsed`. With `fail_fast`
+        the first error ends the run instead, and is raised.
+
+        Every request is streamed, and passes its model's gate: the limits that the client was given, or else those
+        that are found out. `on_event(item, event)` is called, and awaited, with each typed event; `on_progress` with a
+        MapProgress, a few times a second. An exception from either, or from `requests`, ends the run and is raised
+        after the results that there are.
+        """
+        if isinstance(requests, str | bytes | Mapping) or not isinstance(requests, Iterable | AsyncIterable):
+            raise TypeError(f"requests must be an iterable of mappings, not a value of type {type(requests).__name__}")
+        if isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int) or max_concurrency < 1:
+            raise ConfigurationError(f"max_concurrency must be an integer >= 1, not {max_concurrency!r}")
+        conceal(defaults)  # type: ignore[arg-type]  # a TypedDict is a dict
+        check_keywords(defaults, STREAM_NAMES)
+        given: dict[str, Any] = {"model": model, "messages": messages, "response_format": response_format, **defaults}
+        given = {name: value for name, value in given.items() if value is not None}
+        for name in ("messages", "tools", "stop"):
+            if isinstance(given.get(name), Iterator):  # read once, for all requests
+                given[name] = list(given[name])
+        return MapResults(
+            requests,
+            functools.partial(_begin, self._settings, given),
+            self._rng,
+            max_concurrency=max_concurrency,
+            ordered=ordered,
+            fail_fast=fail_fast,
+            on_event=on_event,
+            on_progress=on_progress,
+        )
 
 
 def _as_it_is(completion: ChatCompletion) -> ChatCompletion:
     return completion
 
 
-class _Call:
-    """One call, over all its attempts."""
-
-    __slots__ = ("_form", "_request", "_resume", "_settings", "_split_think")
-
-    def __init__(
-        self, settings: CallSettings, params: Mapping[str, Any], *, stream: bool, response_format: Any
-    ) -> None:
-        self._form: Form[Any] | None = None
-        if is_type(response_format):
-            self._form = form_of(response_format)
-            response_format = self._form.response_format
-        # A generator is read once, and a retry sends the same body, so tools are described here.
-        if params.get("tools") is not None:
-            params = {**params, "tools": tool_params(params["tools"])}
-        if params.get("tool_choice") is not None:
-            params = {**params, "tool_choice": choice_param(params["tool_choice"])}
-        timeouts = as_timeouts(params["timeout"], settings.timeouts) if "timeout" in params else settings.timeouts
-        started_at = asyncio.get_running_loop().time()
-        total = timeouts.total_for(streaming=stream)
-        headers = settings.headers
-        if (extra := params.get("extra_headers")) is not None:
-            headers = replace_headers(headers, extra)
-        self._settings = settings
-        self._split_think = bool(params.get("split_think"))
-        body = build_body(params, stream=stream, response_format=response_format)
-        self._resume = resume_attempts(params.get("resume"), body, streaming=stream, split_think=self._split_think)
-        self._request = Request(
-            body=body,
-            headers=headers,
-            query=query_of(params.get("extra_query")),
-            timeouts=timeouts,
-            started_at=started_at,
-            deadline=None if total is None else started_at + total,
-            streaming=stream,
-        )
-
-    async def begin(self, rng: random.Random) -> ChatStream:
-        """Open the stream, over all its attempts, and see to its continuation if that was asked for."""
-        stream = await self.retried(self.open, rng)
-        if self._resume:
-            stream = ResumingStream(stream, functools.partial(self.go_on, rng), self._resume)
-            self._settings.transport.pool.track(stream)
-        return stream
-
-    async def go_on(self, rng: random.Random, broken: Break) -> ChatStream | None:
-        """Open the continuation of a stream that broke off; None where none may be asked for."""
-        settings = self._settings
-        request = self._request
-        body = None if request.body is None else continued_body(request.body, broken)
-        if body is None or not await wait_to_resume(
-            broken.attempt,
-            broken.error,
-            policy=settings.retry,
-            budget=settings.budget,
-            deadline=request.deadline,
-            rng=rng,
-        ):
-            return None
-        call = copy(self)
-        call._request = msgspec.structs.replace(request, body=body)
-        return await call.retried(call.open, rng)
-
-    def retried(self, attempt: Callable[[], Awaitable[T]], rng: random.Random) -> Awaitable[T]:
-        settings = self._settings
-        return with_retries(
-            attempt, policy=settings.retry, budget=settings.budget, deadline=self._request.deadline, rng=rng
-        )
-
-    async def open(self) -> ChatStream:
-        """Open the stream, up to its first chunk."""
-        request = self._request
-        transport = self._settings.transport
-        answer = await transport.open(request)
-        form = self._form
-        stream = (ChatStream if form is None else functools.partial(ParsedChatStream, form))(
-            answer,
-            answer.body.start_clock(request.timeouts, answer.sent_at, request.deadline),
-            timeouts=request.timeouts,
-            started_at=request.started_at,
-            max_event_size=self._settings.max_event_size,
-            split_think=self._split_think,
-        )
-        transport.pool.track(stream)
-        return await first_chunk(stream)
-
-    async def fetch(self) -> ChatCompletion:
-        """Get the whole answer."""
-        request = self._request
-        answer, body = await self._settings.transport.fetch(request, self._settings.max_body_size)
-        try:
-            completion = decode_completion(body)
-        except APIStatusError as error:
-            error.headers = answer.headers
-            raise
-        except StreamError as error:
-            error.trace_id = answer.trace_id
-            raise
-        if self._split_think:
-            split_completion(completion)
-        completion.headers = answer.headers
-        completion.trace_id = answer.trace_id
-        completion.timing = Timing(total=asyncio.get_running_loop().time() - request.started_at)
-        return completion if self._form is None else parsed(self._form, completion)
+async def _begin(settings: CallSettings, defaults: Mapping[str, Any], item: MapItem) -> Call:
+    """Make one request of many ready; raise InvalidRequestError for one that is none."""
+    if not isinstance(item.request, Mapping):
+        kind = type(item.request).__name__
+        raise InvalidRequestError(f"a request must be a mapping of parameters, not a value of type {kind}")
+    try:
+        params = {**defaults, **item.request}
+        conceal(params)
+        custom_id = params.pop("custom_id", None)
+        if custom_id is not None and not isinstance(custom_id, str):
+            raise InvalidRequestError(f"custom_id must be text, not {custom_id!r}", param="custom_id")
+        params.pop("stream", None)  # all are streamed
+        for name in params:
+            if not isinstance(name, str):
+                raise InvalidRequestError(f"the names of parameters are text, not {name!r}")
+        check_names(params)
+        response_format = params.pop("response_format", None)
+        params["messages"] = await prepared(params["messages"])
+        return Call(settings, params, stream=True, response_format=response_format, gated=True)
+    except SiliconFlowError:
+        raise
+    except Exception as error:  # a mapping and its messages may be the user's own, with errors of their own
+        raise InvalidRequestError(str(error) or repr(error)) from error

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import msgspec
 
-from .chat import CallSettings, Chat
+from .call import CallSettings
+from .chat import Chat
 from .errors import ConfigurationError
+from .limits.keeper import ModelLimits
+from .limits.limit import Limits, LimitState, check_limits
 from .models import Models
 from .retry import RetryBudget, RetryPolicy
 from .settings import (
@@ -51,6 +54,7 @@ class ClientOptions(TypedDict, total=False):
     timeout: float | Timeouts | None  # as the openai package names it: seconds for the whole call
     retry: RetryPolicy
     max_retries: int  # as the openai package names it: RetryPolicy(max_attempts=max_retries + 1)
+    limits: Limits | None  # kept to by every call; one for all models, or a mapping of models to theirs
     max_event_size: int  # bytes of one event of a stream; default 16 MiB
     max_body_size: int  # bytes of a whole answer; default 64 MiB
 
@@ -94,6 +98,7 @@ class AsyncSiliconFlow:
             session=options.get("session"),
         )
         self._budget = RetryBudget()
+        self._limits = ModelLimits(check_limits(options.get("limits")))
         self._apply()
 
     def _apply(self) -> None:
@@ -127,6 +132,7 @@ class AsyncSiliconFlow:
             timeouts=self._timeouts,
             retry=self._retry,
             budget=self._budget,
+            limits=self._limits,
             max_event_size=_positive(options.get("max_event_size", 16 * _MIB), "max_event_size"),
             max_body_size=_positive(options.get("max_body_size", 64 * _MIB), "max_body_size"),
         )
@@ -134,7 +140,10 @@ class AsyncSiliconFlow:
         self.models = Models(settings)
 
     def with_options(self, *, api_key: str | None = None, **options: Unpack[ClientOptions]) -> Self:
-        """Return a copy with other options, on the same pool and the same retry budget; closing one closes both."""
+        """Return a copy with other options, on the same pool, retry budget and limits; closing one closes both.
+
+        Limits of its own has a copy with other `limits`, and one with another key or base URL: they go by account.
+        """
         api_key = masked(api_key)
         conceal(options)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_keywords(options, ClientOptions.__annotations__.keys() - _POOL_OPTIONS)
@@ -149,6 +158,9 @@ class AsyncSiliconFlow:
                 client._options.pop(name, None)  # type: ignore[misc]
         client._pool = self._pool
         client._budget = self._budget
+        client._limits = self._limits
+        if api_key is not None or not {"base_url", "limits"}.isdisjoint(options):
+            client._limits = ModelLimits(check_limits(client._options.get("limits")))
         client._apply()
         return client
 
@@ -159,6 +171,11 @@ class AsyncSiliconFlow:
     async def close(self) -> None:
         """`aclose()`, as the openai package names it."""
         await self.aclose()
+
+    @property
+    def limits(self) -> Mapping[str, LimitState]:
+        """How each model fares that has limits, or that `map` has called: `client.limits["org/model"]`."""
+        return self._limits
 
     @property
     def is_closed(self) -> bool:

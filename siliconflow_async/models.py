@@ -16,7 +16,7 @@ from .transport.exchange import Request
 from .wire.models import ModelList, decode_models
 
 if TYPE_CHECKING:
-    from .chat import CallSettings
+    from .call import CallSettings
 
 __all__ = ["ListParams", "Models"]
 

@@ -21,6 +21,7 @@ from .wire.structs import AssistantMessage
 __all__ = [
     "CREATE_NAMES",
     "STREAM_NAMES",
+    "ChatOptions",
     "ChatParams",
     "MessageParam",
     "build_body",
@@ -32,16 +33,12 @@ __all__ = [
 MessageParam: TypeAlias = Mapping[str, Any] | AssistantMessage
 
 
-class ChatParams(TypedDict, total=False):
-    """Keywords of `create`, `stream` and their kin.
+class ChatOptions(TypedDict, total=False):
+    """What may be asked for beside model and messages.
 
     Ranges, defaults and model families are those that SiliconFlow's chat page gave in 2026-11; where no default stands
     here, the page names none and the model has its own. What is not set is not sent.
     """
-
-    # What to answer, and with what
-    model: Required[str]  # "org/name"; "Pro/…" is the paid copy of a free model
-    messages: Required[Iterable[MessageParam]]  # role system, user, assistant or tool; the answers' own messages too
 
     # How much
     max_tokens: int | None  # at least 1; the ceiling is the model's; reasoning is not counted
@@ -85,6 +82,14 @@ class ChatParams(TypedDict, total=False):
     extra_headers: Mapping[str, str | None] | None
     extra_query: Mapping[str, str | int | float | bool] | None
     extra_body: Mapping[str, Any] | None  # merged into the body last: for what this list doesn't know
+
+
+class ChatParams(ChatOptions, total=False):
+    """Keywords of `create`, `stream` and their kin."""
+
+    # What to answer, and with what
+    model: Required[str]  # "org/name"; "Pro/…" is the paid copy of a free model
+    messages: Required[Iterable[MessageParam]]  # role system, user, assistant or tool; the answers' own messages too
 
 
 # What may be given to `stream` and, beside `stream=`, to `create`.

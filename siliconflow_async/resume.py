@@ -74,6 +74,7 @@ class ResumingStream(ChatStream):
         self.trace_id = stream.trace_id
         self._body = stream._body
         self._clock = stream._clock
+        self._watcher = stream._watcher
         self._protocol = stream._protocol
         self._batch = stream._batch
         self._ready = stream._ready

@@ -27,16 +27,26 @@ from .errors import (
 )
 from .wire.failures import meter_of, status_of_code
 
-__all__ = ["RetryBudget", "RetryPolicy", "wait_to_resume", "with_retries"]
+__all__ = [
+    "MINUTE_METERS",
+    "RetryBudget",
+    "RetryPolicy",
+    "is_rate_limit",
+    "meter_in",
+    "wait_to_resume",
+    "with_retries",
+]
 
 T = TypeVar("T")
 
 _log = logging.getLogger("siliconflow_async")
 
 _MAX_CREDIT = 10.0
-_MINUTE_METERS = ("rpm", "tpm", "ipm", None)
+# The meters that are worth waiting for; one that isn't named most likely is one of them.
+MINUTE_METERS = ("rpm", "tpm", "ipm", None)
 # A minute's meter takes about a minute to clear, so waits on it grow faster than those on a failing server.
 _RATE_LIMIT_GROWTH = 8
+_MOST_REFUSALS = 10
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +78,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         asked = error.retry_after if isinstance(error, APIStatusError) else None
         if asked is not None:
             return asked if asked <= self.cap else None
-        growth = _RATE_LIMIT_GROWTH**attempt if _is_rate_limit(error) else 2 ** (attempt - 1)
+        growth = _RATE_LIMIT_GROWTH**attempt if is_rate_limit(error) else 2 ** (attempt - 1)
         return rng.uniform(0.0, min(self.cap, self.base * growth))
 
     def resume_delay(self, attempt: int, error: SiliconFlowError, rng: random.Random) -> float | None:
@@ -81,6 +91,13 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         return rng.uniform(0.0, min(self.cap, self.base * 2 ** (attempt - 1)))
 
 
+def _is_worth_waiting(error: SiliconFlowError, policy: RetryPolicy) -> bool:
+    if policy.max_attempts == 1 or not is_rate_limit(error) or meter_in(error) not in MINUTE_METERS:
+        return False
+    asked = error.retry_after if isinstance(error, APIStatusError) else None
+    return asked is None or asked <= policy.cap
+
+
 def _most_retries(error: SiliconFlowError) -> float:
     if isinstance(error, APITimeoutError):
         return math.inf if error.clock in ("connect", "first_token") else 0
@@ -88,8 +105,8 @@ def _most_retries(error: SiliconFlowError) -> float:
         return math.inf if error.transient else 0
     if isinstance(error, TruncatedStreamError):
         return math.inf if error.empty else 0
-    if _is_rate_limit(error):
-        return math.inf if _meter(error) in _MINUTE_METERS else 0
+    if is_rate_limit(error):
+        return math.inf if meter_in(error) in MINUTE_METERS else 0
     if isinstance(error, APIStatusError):
         return _most_retries_of(error.status if error.status >= 400 else status_of_code(error.code))
     if isinstance(error, StreamAPIError):
@@ -97,13 +114,15 @@ def _most_retries(error: SiliconFlowError) -> float:
     return 0
 
 
-def _is_rate_limit(error: SiliconFlowError) -> bool:
+def is_rate_limit(error: SiliconFlowError) -> bool:
+    """Whether the service refused because a meter is full, by status or by code."""
     return isinstance(error, RateLimitError) or (
         isinstance(error, StreamAPIError) and status_of_code(error.code) == 429
     )
 
 
-def _meter(error: SiliconFlowError) -> str | None:
+def meter_in(error: SiliconFlowError) -> str | None:
+    """Return the meter that a rate limit's error names, None if it names none."""
     if isinstance(error, RateLimitError):
         return error.meter
     return meter_of(error.code, error.message) if isinstance(error, StreamAPIError) else None
@@ -154,17 +173,27 @@ async def with_retries(
     budget: RetryBudget,
     deadline: float | None,
     rng: random.Random,
+    gated: bool = False,
 ) -> T:
-    """Await `call()` until it succeeds or may not be repeated; its last error carries `attempts`."""
+    """Await `call()` until it succeeds or may not be repeated; its last error carries `attempts`.
+
+    With `gated`, `call` itself waits for the model's gate: a rate limit by the minute then needs no delay here, draws
+    nothing from the budget, and is no attempt to the policy, up to ten of them.
+    """
     loop = asyncio.get_running_loop()
     budget.earn(policy.budget)
     attempt = 1
+    refused = 0
     while True:
         try:
             return await call()
         except SiliconFlowError as error:
             error.attempts = attempt
-            delay = policy.delay(attempt, error, rng)
+            if gated and refused < _MOST_REFUSALS and _is_worth_waiting(error, policy):
+                refused += 1
+                attempt += 1
+                continue
+            delay = policy.delay(attempt - refused, error, rng)
             if delay is None or (deadline is not None and loop.time() + delay >= deadline) or not budget.draw():
                 raise
             _log.warning("attempt %d failed (%s), trying again in %.2f s", attempt, _summary(error), delay)

@@ -33,7 +33,7 @@ from .timeouts import Timeouts
 from .transport.body import BodyBroken
 from .transport.clock import ClockExpired, StreamClock
 from .transport.exchange import Answer
-from .views import EventIterator, TextIterator, Uncopyable
+from .views import EventIterator, StreamWatcher, TextIterator, Uncopyable
 from .wire.accumulate import Accumulator, has_progress
 from .wire.protocol import ChatProtocol
 from .wire.structs import ChatCompletion, ChatCompletionChunk, Timing
@@ -73,6 +73,7 @@ class ChatStream(Uncopyable):
         "_started_at",
         "_timeouts",
         "_total",
+        "_watcher",
         "ended",
         "loop",
         "trace_id",
@@ -87,6 +88,7 @@ class ChatStream(Uncopyable):
         started_at: float,
         max_event_size: int,
         split_think: bool = False,
+        watcher: StreamWatcher | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.ended: Ended | None = None
@@ -94,6 +96,7 @@ class ChatStream(Uncopyable):
         self._answer = answer
         self._body = answer.body
         self._clock = clock
+        self._watcher = watcher
         self._timeouts = timeouts
         self._started_at = started_at
         self._first_token_at: float | None = None
@@ -136,6 +139,8 @@ class ChatStream(Uncopyable):
         if body is not None and self.ended is None:
             self._clock.stop()
             body.abandon()
+            if self._watcher is not None:
+                self._watcher.end()
 
     @property
     def headers(self) -> dict[str, str]:
@@ -236,6 +241,8 @@ class ChatStream(Uncopyable):
                         self._clock.wait_ends()
                         self._first_token_at = self._clock.woke_at
                         self._clock.first_token()
+                        if self._watcher is not None:
+                            self._watcher.first_token(self._first_token_at)
                     self._batch = chunks
                     self._ready = iter(chunks)
                     self._folded = 0
@@ -298,6 +305,8 @@ class ChatStream(Uncopyable):
         else:
             failure.partial = self.partial
             failure.trace_id = self.trace_id
+        if self._watcher is not None:
+            self._watcher.fail(failure)
         self._error = copy(failure)
         return failure
 
@@ -314,12 +323,16 @@ class ChatStream(Uncopyable):
         self._total = self.loop.time() - self._started_at
         self._clock.stop()
         self._body.abort()
+        if self._watcher is not None:
+            self._watcher.end()
 
     def _fold(self) -> None:
         """Fold the chunks that were given out since the last time."""
         given = len(self._batch) - length_hint(self._ready)
         if self._folded < given:
             self._accumulator.fold(self._batch[self._folded : given])
+            if self._watcher is not None:
+                self._watcher.progress(given - self._folded, self._accumulator.usage_json)
             self._folded = given
 
 

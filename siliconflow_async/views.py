@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Self, SupportsIndex
+from typing import TYPE_CHECKING, NoReturn, Protocol, Self, SupportsIndex
 
-from .errors import BusyError
+from msgspec import Raw
+
+from .errors import BusyError, SiliconFlowError
 from .wire.events import Event, EventBuilder
 
 if TYPE_CHECKING:
     from .stream import ChatStream
 
-__all__ = ["ChatStreamManager", "EventIterator", "TextIterator", "Uncopyable"]
+__all__ = ["ChatStreamManager", "EventIterator", "StreamWatcher", "TextIterator", "Uncopyable"]
 
 
 class Uncopyable:
@@ -26,6 +28,15 @@ class Uncopyable:
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise TypeError(f"a {type(self).__name__} can't be copied or pickled; the stream's `partial` can")
+
+
+class StreamWatcher(Protocol):
+    """Who wants to know how an answer comes along: the ticket of its model's gate."""
+
+    def first_token(self, at: float) -> None: ...
+    def progress(self, chunks: int, usage_json: Raw) -> None: ...
+    def fail(self, error: SiliconFlowError) -> None: ...
+    def end(self) -> None: ...
 
 
 class TextIterator(Uncopyable):

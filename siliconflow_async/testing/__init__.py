@@ -1,6 +1,7 @@
 """A stand-in for SiliconFlow on loopback, for tests and demos."""
 
 from siliconflow_async.testing.answers import UsageOn, sse, stream_events
+from siliconflow_async.testing.limits import Meter
 from siliconflow_async.testing.record import Connections, RecordedRequest
 from siliconflow_async.testing.scripted import Failure, Framing, Headers, Raw, Reply, Scripted
 from siliconflow_async.testing.server import FakeSiliconFlow
@@ -15,6 +16,7 @@ __all__ = [
     "Framing",
     "Gate",
     "Headers",
+    "Meter",
     "Pause",
     "Raw",
     "RecordedRequest",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from siliconflow_async.testing.answers import Answer
+    from siliconflow_async.testing.limits import Meter
     from siliconflow_async.testing.record import RecordedRequest
     from siliconflow_async.testing.scripted import Framing, Headers
     from siliconflow_async.testing.steps import Step
@@ -76,6 +77,7 @@ class Exchange:
         tokens_per_second: float | None,
     ) -> None:
         self.record = record
+        self.meter: Meter | None = None
         self._request = request
         self._transport = transport
         self._pace = tokens_per_second
@@ -120,14 +122,15 @@ class Exchange:
         if not stream:
             if pause:
                 await asyncio.sleep(pause * answer.tokens)
+            self._charge(answer.tokens)
             await self.whole(200, answer.body(), headers)
             return
         self._begin(200, {**_EVENT_STREAM, **lower(headers)}, "chunked")
         events = answer.events()
         if pause:
-            await self._send_paced(events, pause)
+            await self._send_paced(events, pause, answer.tokens)
         else:
-            await self._send_fast(events)
+            await self._send_fast(events, answer.tokens)
         self._end()
         await self._drain()
 
@@ -229,18 +232,23 @@ class Exchange:
         self._transport.set_write_buffer_limits(high=0 if plain else 1)
         await self._drain()
 
-    async def _send_fast(self, events: Sequence[bytes]) -> None:
+    def _charge(self, tokens: int) -> None:
+        if self.meter is not None:
+            self.meter.sent(tokens)
+
+    async def _send_fast(self, events: Sequence[bytes], tokens: int) -> None:
         chunked = self._chunked
         for start in range(0, len(events), _GROUP):
             group = events[start : start + _GROUP]
             if chunked:
                 group = [b"%x\r\n%b\r\n" % (len(event), event) for event in group]
+            self._charge(_tokens_until(start + len(group), tokens) - _tokens_until(start, tokens))
             self._write(b"".join(group))
             await self._drain()
             # Without this turn a client in the same loop would read nothing until the buffer fills.
             await asyncio.sleep(0)
 
-    async def _send_paced(self, events: Sequence[bytes], pause: float) -> None:
+    async def _send_paced(self, events: Sequence[bytes], pause: float, tokens: int) -> None:
         # Against the clock, so that a late turn of the loop doesn't slow the whole answer down.
         now = asyncio.get_running_loop().time
         due = now()
@@ -249,8 +257,14 @@ class Exchange:
                 due += pause
             if (wait := due - now()) > 0:
                 await asyncio.sleep(wait)
+            self._charge(_tokens_until(index + 1, tokens) - _tokens_until(index, tokens))
             self._send(event)
             await self._drain()
+
+
+def _tokens_until(count: int, tokens: int) -> int:
+    """Return how many of an answer's tokens its first `count` events hold: the first has none, the next one each."""
+    return min(max(count - 1, 0), tokens)
 
 
 def reset(transport: asyncio.Transport) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from siliconflow_async.testing.exchange import BadBody, Cut, Exchange
+from siliconflow_async.testing.limits import Meter, make_meters
 from siliconflow_async.testing.record import Connections, Journal, RecordedRequest
 from siliconflow_async.testing.rules import Rejected
 from siliconflow_async.testing.script import Script
@@ -20,7 +21,7 @@ from siliconflow_async.testing.waiting import Watch
 
 if TYPE_CHECKING:
     import ssl as ssl_module
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from concurrent.futures import Future
     from contextlib import AbstractContextManager
     from types import TracebackType
@@ -76,6 +77,8 @@ class FakeSiliconFlow(Script):
         `GET /models` lists a few.
     api_key: the key that is valid (any other is 401); None: every key.
     tokens_per_second: the pace of chat answers, for demos; None: as fast as the client reads.
+    limits: for each model that has some, its requests and tokens in a `window` of seconds, (rpm, tpm);
+        beyond them it answers 429. Scripted answers stand outside.
     ssl: a server-side context: the stand-in then speaks https.
     keep: how many requests the record keeps, the latest ones.
     max_body_size: bytes of a request beyond which the answer is 413/20043, as documented.
@@ -89,6 +92,8 @@ class FakeSiliconFlow(Script):
         models: Iterable[str] | None = None,
         api_key: str | None = None,
         tokens_per_second: float | None = None,
+        limits: Mapping[str, tuple[int | None, int | None]] | None = None,
+        window: float = 60.0,
         ssl: ssl_module.SSLContext | None = None,
         keep: int = 10_000,
         max_body_size: int = 500 * 1024 * 1024,
@@ -101,7 +106,8 @@ class FakeSiliconFlow(Script):
         self._ssl = ssl
         self._pace = tokens_per_second
         self._max_body_size = max_body_size
-        self._service = Service(models, api_key)
+        self._meters = make_meters(limits, window)
+        self._service = Service(models, api_key, self._meters)
         self._watch = Watch()
         self._keep = keep
         self._journal = Journal(keep)
@@ -181,6 +187,11 @@ class FakeSiliconFlow(Script):
         """How many connections were accepted, and how many are open."""
         with self._watch.lock:
             return Connections(self._journal.accepted, len(self._open))
+
+    @property
+    def meters(self) -> Mapping[str, Meter]:
+        """What the limited models have used, and the most that any window held."""
+        return self._meters
 
     def reset(self) -> None:
         """Forget the script and the record. Open connections and answers under way go on."""
@@ -299,4 +310,5 @@ class FakeSiliconFlow(Script):
             if isinstance(answer, bytes):
                 await exchange.whole(200, answer, {})
             else:
+                exchange.meter = answer.meter
                 await exchange.answer(answer.answer, stream=answer.stream, pause=None, headers={})

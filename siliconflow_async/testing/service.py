@@ -14,6 +14,7 @@ from siliconflow_async.testing.rules import Rejected, check_messages, check_para
 from siliconflow_async.testing.samples import sample
 
 if TYPE_CHECKING:
+    from siliconflow_async.testing.limits import Meter
     from siliconflow_async.testing.models import Capabilities
     from siliconflow_async.testing.record import RecordedRequest
 
@@ -25,10 +26,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Chat(NamedTuple):
-    """A valid request's answer, and whether it was asked for as a stream."""
+    """A valid request's answer, whether it was asked for as a stream, and the meter that counts its tokens."""
 
     answer: Answer
     stream: bool
+    meter: Meter | None
 
 
 class Service:
@@ -36,12 +38,14 @@ class Service:
 
     models: the names that exist; None: every `org/name`, of which the list of models has a few.
     api_key: the key that is valid; None: any.
+    meters: the limits of those models that have some.
     """
 
-    def __init__(self, models: Iterable[str] | None, api_key: str | None) -> None:
+    def __init__(self, models: Iterable[str] | None, api_key: str | None, meters: Mapping[str, Meter]) -> None:
         # In the order given, each once: the list of models keeps to it.
         self._models = None if models is None else dict.fromkeys(models)
         self._api_key = api_key
+        self._meters = meters
 
     def answer(self, record: RecordedRequest) -> Chat | bytes:
         """Return the answer to a request: a chat, or a whole body. Raises `Rejected` with the error it gets instead."""
@@ -61,17 +65,22 @@ class Service:
             refuse("model: Must be a string")
         if not is_model(name, self._models):
             refuse("Model does not exist. Please check it carefully.", code=20012)
+        meter = self._meters.get(name)
+        if meter is not None:
+            meter.arrive()
         model = capabilities(name)
         messages = check_messages(request.get("messages"), model)
         check_parameters(request, model)
         prompt_tokens = sum(_tokens(message) for message in messages) + len(deltas(request.get("prefix") or ""))
         if prompt_tokens > model.context:
             refuse(f"length of prompt_tokens ({prompt_tokens}) must be less than max_seq_len ({model.context}).")
+        if meter is not None:
+            meter.admit(prompt_tokens)
         count = int(request.get("n") or 1)
         choices = [_choice(request, messages, model, index) for index in range(count)]
         stream = request.get("stream") is True
         answer = Answer(choices, name, prompt_tokens=prompt_tokens, logprobs=wanted_logprobs(request))
-        return Chat(answer, stream)
+        return Chat(answer, stream, meter)
 
     def _list(self, query: Mapping[str, str]) -> bytes:
         # All that the stand-in has is models of text, to chat with.

@@ -205,7 +205,12 @@ class Transport:
         Raises APIStatusError, APIConnectionError, APITimeoutError ("connect", "first_token" or "total"), ClosedError.
         """
         with _Attempt(request, self.pool) as attempt:
-            return await self._open(request, attempt)
+            answer = await self._open(request, attempt)
+            if self.pool.closed:
+                # The headers came just before: the body would only seem to break off.
+                answer.body.abort()
+                raise ClosedError("the client was closed during the call")
+            return answer
 
     async def fetch(self, request: Request, max_body_size: int) -> tuple[Answer, bytes]:
         """Send the request and return its answer with the whole body.

@@ -64,6 +64,11 @@ class Accumulator:
         """Whether any choice has appeared."""
         return bool(self._choices)
 
+    @property
+    def usage_json(self) -> Raw:
+        """The last usage, as it came; empty if there was none."""
+        return self._usage
+
     def fold(self, chunks: list[ChatCompletionChunk]) -> None:
         """Add chunks, in the order of the stream."""
         if not self._model:

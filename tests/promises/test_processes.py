@@ -26,6 +26,7 @@ from siliconflow_async import (
     AsyncSiliconFlow,
     ClosedError,
     ErrorEvent,
+    Limit,
     RetryPolicy,
     Seam,
     SiliconFlowError,
@@ -299,6 +300,12 @@ async def test_every_public_object_survives(again: Callable[[Any], Any]) -> None
         server.reply('{"max_attempts": 2}')
         met(await client.chat.completions.create(**ASK, response_format=RetryPolicy), seen)
         met(await client.models.list(), seen)
+        watched: list[Any] = []
+        async with client.chat.completions.map(
+            [ASK], on_event=lambda item, event: watched.append(item), on_progress=watched.append
+        ) as results:
+            met([result async for result in results], seen)
+        met([*watched, client.limits[ASK["model"]], Limit(rpm=5)], seen)
     seam = Seam(index=0, attempt=1, error="TruncatedStreamError", message="no", at=5)
     made = [RetryPolicy(base=1.0), Timeouts(idle=3), ErrorEvent(index=0, error="StreamError", message="no"), seam]
     met([*made, ToolResult(0, 0, "1", "f", "no", is_error=True), image("cat.jpg", detail="low")], seen)

@@ -41,12 +41,19 @@ async def types(client: AsyncSiliconFlow) -> None:
     assert_type(await chat.create(model="m", messages=MESSAGES), ChatCompletion)
     assert_type(await chat.create(model="m", messages=MESSAGES, response_format={"type": "text"}), ChatCompletion)
     assert_type(await chat.create(model="m", messages=MESSAGES, stream=True), ChatStream)
+    async with chat.map([], model="m", response_format=Trip) as parsed_results:
+        async for parsed_result in parsed_results:
+            assert_type(parsed_result.completion, ParsedChatCompletion[Trip] | None)
+    async with chat.map([], model="m") as results:
+        async for result in results:
+            assert_type(result.completion, ChatCompletion | None)
 
 
 async def errors(client: AsyncSiliconFlow) -> None:
     chat = client.chat.completions
     await chat.create(model="m", messages=MESSAGES, temprature=1)  # type: ignore[call-overload]
     await chat.create(model="m", messages=MESSAGES, response_format=5)  # type: ignore[call-overload]
+    chat.map([], model="m", temprature=1)  # type: ignore[call-overload]
     chat.stream(model="m", messages=MESSAGES, temperature="hot")  # type: ignore[call-overload]
     chat.stream(model="m", messages=MESSAGES, response_formt=Person)  # type: ignore[call-overload]
     print((await chat.create(model="m", messages=MESSAGES)).parsed)  # type: ignore[attr-defined]

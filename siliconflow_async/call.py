@@ -1,0 +1,230 @@
+"""One call over all its attempts: made ready once, let through its model's gate, sent, sent again, continued."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from .errors import APIStatusError, StreamError
+from .limits.keeper import GateKeeper, ModelLimits
+from .limits.ticket import Ticket
+from .request import build_body, query_of
+from .resume import Break, ResumingStream, continued_body, resume_attempts
+from .retry import RetryBudget, RetryPolicy, wait_to_resume, with_retries
+from .schema import Form, form_of
+from .settings import replace_headers
+from .stream import ChatStream, first_chunk
+from .structured import ParsedChatStream, is_type, parsed
+from .timeouts import Timeouts, as_timeouts
+from .tools import choice_param, tool_params
+from .transport.exchange import Request, Transport
+from .wire.protocol import decode_completion
+from .wire.structs import ChatCompletion, Timing
+from .wire.think import split_completion
+
+T = TypeVar("T", ChatCompletion, ChatStream)
+
+__all__ = ["Call", "CallSettings"]
+
+
+class CallSettings(NamedTuple):
+    """What a client gives to its calls."""
+
+    transport: Transport
+    headers: Mapping[str, str]
+    timeouts: Timeouts
+    retry: RetryPolicy
+    budget: RetryBudget
+    limits: ModelLimits
+    max_event_size: int
+    max_body_size: int
+
+
+class Call:
+    """One call, over all its attempts; each of them passes `keeper`'s gate, if there is one.
+
+    The gate is that of the limits given for the model; with `gated`, every model has one. With a gate, `attempts` is
+    how often the call was sent, continuations included, and `waited` the seconds it spent waiting.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_body",
+        "_first_token",
+        "_form",
+        "_gated",
+        "_params",
+        "_request",
+        "_resume",
+        "_settings",
+        "_split_think",
+        "_ticket",
+        "_tokens",
+        "attempts",
+        "keeper",
+        "waited",
+    )
+
+    def __init__(
+        self,
+        settings: CallSettings,
+        params: Mapping[str, Any],
+        *,
+        stream: bool,
+        response_format: Any,
+        gated: bool = False,
+    ) -> None:
+        self._form: Form[Any] | None = None
+        if is_type(response_format):
+            self._form = form_of(response_format)
+            response_format = self._form.response_format
+        # A generator is read once, and a retry sends the same body, so tools are described here.
+        if params.get("tools") is not None:
+            params = {**params, "tools": tool_params(params["tools"])}
+        if params.get("tool_choice") is not None:
+            params = {**params, "tool_choice": choice_param(params["tool_choice"])}
+        timeouts = as_timeouts(params["timeout"], settings.timeouts) if "timeout" in params else settings.timeouts
+        started_at = asyncio.get_running_loop().time()
+        total = timeouts.total_for(streaming=stream)
+        headers = settings.headers
+        if (extra := params.get("extra_headers")) is not None:
+            headers = replace_headers(headers, extra)
+        self._settings = settings
+        self._asked = self._params = params
+        self._split_think = bool(params.get("split_think"))
+        body = self._body = build_body(params, stream=stream, response_format=response_format)
+        self._resume = resume_attempts(params.get("resume"), body, streaming=stream, split_think=self._split_think)
+        self._request = Request(
+            body=body,
+            headers=headers,
+            query=query_of(params.get("extra_query")),
+            timeouts=timeouts,
+            started_at=started_at,
+            deadline=None if total is None else started_at + total,
+            streaming=stream,
+        )
+        limits = settings.limits
+        self.keeper: GateKeeper | None = (limits.always if gated else limits.given)(params["model"])
+        self.attempts = 0
+        self.waited = 0.0
+        self._gated = gated
+        self._ticket: Ticket | None = None
+        # Of the attempts before the one of the ticket.
+        self._tokens = 0
+        self._first_token: float | None = None
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of the answer so far; counted at the gate."""
+        return self._tokens + (self._ticket.tokens if self._ticket is not None else 0)
+
+    @property
+    def first_token(self) -> float | None:
+        """Seconds from sending to the first token, None if none has come; measured at the gate."""
+        if self._first_token is None and self._ticket is not None:
+            return self._ticket.first_token_after
+        return self._first_token
+
+    async def begin(self, rng: random.Random) -> ChatStream:
+        """Open the stream, over all its attempts, and see to its continuation if that was asked for."""
+        stream = await self.retried(self.open, rng)
+        if self._resume:
+            stream = ResumingStream(stream, functools.partial(self.go_on, rng), self._resume)
+            self._settings.transport.pool.track(stream)
+        return stream
+
+    async def go_on(self, rng: random.Random, broken: Break) -> ChatStream | None:
+        """Open the continuation of a stream that broke off; None where none may be asked for."""
+        settings = self._settings
+        body = continued_body(self._body, broken)
+        if body is None or not await wait_to_resume(
+            broken.attempt,
+            broken.error,
+            policy=settings.retry,
+            budget=settings.budget,
+            deadline=self._request.deadline,
+            rng=rng,
+        ):
+            return None
+        self._request = msgspec.structs.replace(self._request, body=body)
+        # What its prompt weighs at the gate.
+        self._params = {**self._asked, "prefix": f"{self._asked.get('prefix') or ''}{broken.text}"}
+        return await self.retried(self.open, rng)
+
+    def retried(self, attempt: Callable[[], Awaitable[T]], rng: random.Random) -> Awaitable[T]:
+        settings = self._settings
+        return with_retries(
+            attempt if self.keeper is None else functools.partial(self._let_through, self.keeper, attempt),
+            policy=settings.retry,
+            budget=settings.budget,
+            deadline=self._request.deadline,
+            rng=rng,
+            gated=self._gated,
+        )
+
+    async def _let_through(self, keeper: GateKeeper, attempt: Callable[[], Awaitable[T]]) -> T:
+        self._tokens, self._first_token, self._ticket = self.tokens, self.first_token, None
+        self.attempts += 1
+        request = self._request
+        clock = asyncio.get_running_loop().time
+        came_at = clock()
+        total = request.timeouts.total_for(streaming=request.streaming)
+        try:
+            ticket = self._ticket = await keeper.enter(self._params, request.deadline, total, again=self.attempts > 1)
+        finally:
+            self.waited += clock() - came_at
+        try:
+            return await attempt()
+        except BaseException as error:
+            ticket.fail(error)
+            raise
+
+    async def open(self) -> ChatStream:
+        """Open the stream, up to its first chunk."""
+        request = self._request
+        transport = self._settings.transport
+        answer = await transport.open(request)
+        ticket = self._ticket
+        if ticket is not None:
+            ticket.answered(answer.sent_at)
+        form = self._form
+        stream = (ChatStream if form is None else functools.partial(ParsedChatStream, form))(
+            answer,
+            answer.body.start_clock(request.timeouts, answer.sent_at, request.deadline),
+            timeouts=request.timeouts,
+            started_at=request.started_at,
+            max_event_size=self._settings.max_event_size,
+            split_think=self._split_think,
+            watcher=ticket,
+        )
+        transport.pool.track(stream)
+        return await first_chunk(stream)
+
+    async def fetch(self) -> ChatCompletion:
+        """Get the whole answer."""
+        request = self._request
+        answer, body = await self._settings.transport.fetch(request, self._settings.max_body_size)
+        try:
+            completion = decode_completion(body)
+        except APIStatusError as error:
+            error.headers = answer.headers
+            raise
+        except StreamError as error:
+            error.trace_id = answer.trace_id
+            raise
+        if self._split_think:
+            split_completion(completion)
+        if self._ticket is not None:
+            self._ticket.answered(answer.sent_at)
+            self._ticket.first_token(None)
+            self._ticket.progress(0, completion.usage_json)
+            self._ticket.end()
+        completion.headers = answer.headers
+        completion.trace_id = answer.trace_id
+        completion.timing = Timing(total=asyncio.get_running_loop().time() - request.started_at)
+        return completion if self._form is None else parsed(self._form, completion)

@@ -1,0 +1,99 @@
+"""How many tokens a request will use, guessed before it is sent and learned from what others used."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..errors import InvalidRequestError
+from ..wire.structs import AssistantMessage
+
+__all__ = ["Estimate", "count_by_hook", "weigh"]
+
+# Tokens in a byte of text, and in an answer, before the first usage was seen.
+_RATIO = 0.4
+_ANSWER = 1024.0
+# How fast an estimate comes down to what is really used; it goes up at once.
+_FORGET = 0.1
+# What a picture, sound or clip may cost where nothing says more, in tokens.
+_MEDIA_TOKENS = 1024
+# Role and frame of a message, in bytes of text.
+_FRAME = 12
+
+
+class Estimate:
+    """What one model's prompts and answers come to; rather too much than too little."""
+
+    __slots__ = ("_answer", "_ratio")
+
+    def __init__(self) -> None:
+        self._ratio = _RATIO
+        self._answer = _ANSWER
+
+    def prompt(self, size: int) -> int:
+        """Return the tokens of a prompt of `size` bytes."""
+        return math.ceil(size * self._ratio)
+
+    def answer(self) -> int:
+        """Return the tokens of an answer whose length nothing bounds."""
+        return math.ceil(self._answer)
+
+    def learn_prompt(self, size: int, tokens: int) -> None:
+        """Note what a prompt of `size` bytes came to; 0 bytes say nothing."""
+        if size:
+            ratio = tokens / size
+            self._ratio = max(ratio, self._ratio + _FORGET * (ratio - self._ratio))
+
+    def learn_answer(self, tokens: int) -> None:
+        """Note what an answer came to."""
+        self._answer = max(float(tokens), self._answer + _FORGET * (tokens - self._answer))
+
+
+def count_by_hook(hook: Callable[[Mapping[str, Any]], int], params: Mapping[str, Any]) -> int:
+    """Return the tokens of a prompt; raise InvalidRequestError where the user's own function can't tell."""
+    try:
+        tokens = hook(params)
+    except Exception as error:  # the user's code may raise anything
+        raise InvalidRequestError(f"count_tokens failed: {error!r}", param="messages") from error
+    if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 0:
+        raise InvalidRequestError(f"count_tokens must return an integer >= 0, not {tokens!r}", param="messages")
+    return tokens
+
+
+def weigh(params: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the bytes of text in a prompt, and the tokens of what is no text.
+
+    Bytes of UTF-8 rather than characters: a token of Chinese has about as many as one of English.
+    """
+    size = tokens = 0
+    messages = params.get("messages")
+    if not isinstance(messages, list | tuple):
+        return 0, 0
+    for message in messages:
+        size += _FRAME
+        content = message.content if isinstance(message, AssistantMessage) else _get(message, "content")
+        if isinstance(content, str):
+            size += _size(content)
+        elif isinstance(content, list | tuple):
+            for part in content:
+                text = _get(part, "text")
+                if isinstance(text, str):
+                    size += _size(text)
+                else:
+                    tokens += _MEDIA_TOKENS
+    prefix = params.get("prefix")
+    if isinstance(prefix, str):
+        size += _size(prefix)
+    tools = params.get("tools")
+    if tools:
+        size += len(str(tools))
+    return size, tokens
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
+def _get(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, Mapping) else None

@@ -1,0 +1,245 @@
+"""One model's gate, as a state machine: calls join a queue, `poll` lets out those that may begin. It awaits nothing.
+
+A call is let out when a request and its tokens fit into the sliding window beside what that holds and what answers
+under way may still use. The queue is first come, first served: a large request holds up those behind it until it fits,
+and one above the limit runs alone in an empty window.
+
+What a call may use is an estimate, prompt and answer. As its answer comes, tokens pass from the estimate to the log of
+the window, under the time at which they came, and the estimate of the rest is corrected; at the end what is left of it
+is given back. A request counts from the moment it was let out until a window after the service has answered it, so that
+neither a slow network nor a slow service can make two requests fall into one window of theirs.
+
+A limit that nobody gave is learned: a refusal says which meter is full, and the log how much that meter took. It is
+then raised step by step, as long as nothing is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+
+from ..errors import APIStatusError, SiliconFlowError
+from ..retry import MINUTE_METERS, meter_in
+from .estimate import Estimate
+from .limit import Limit, LimitState
+from .pace import Pace
+from .ticket import Ticket
+from .window import Window
+
+__all__ = ["Gate"]
+
+_log = logging.getLogger("siliconflow_async")
+
+# By what share a learned limit is raised first; each further window without a refusal doubles it.
+_STEP = 0.02
+# Fewer requests than these teach nothing: it was another's use that filled the meter.
+_LEAST_TAKEN = 5
+# While answers under way hold all there is, what the passing window frees is looked for so often in a window.
+_LOOKS = 8
+
+
+class Gate:
+    """The gate of `model` under `limit`; `now` is its clock, `changed` what it calls when `poll` may let out more."""
+
+    def __init__(self, model: str, limit: Limit, now: Callable[[], float]) -> None:
+        self.model = model
+        self.limit = limit
+        self.now = now
+        self.changed: Callable[[], None] = _nothing
+        self.window = Window(limit.window)
+        self.pace = Pace(limit.window)
+        # Requests that the service has not answered, calls under way, and the tokens that these may still use.
+        self.unanswered = 0
+        self.running = 0
+        self.reserved = 0
+        self.rpm: int | None = limit.rpm
+        self.tpm: int | None = limit.tpm
+        self._queue: deque[Ticket] = deque()
+        self._gone = 0
+        self.estimate = Estimate()
+        # What was refused in the last window; the window itself holds that too.
+        self._refusals = Window(limit.window)
+        self._learned_in: int | None = None
+        self._grow_at = math.inf
+        self._step = _STEP
+        self._held = False
+
+    def join(
+        self, size: int, extra: int, max_tokens: int | None, *, prompt: int | None = None, again: bool = False
+    ) -> Ticket:
+        """Enter the queue with a request of `size` bytes of text and `extra` tokens, or of `prompt` tokens.
+
+        One that comes `again`, having failed, goes first: else a few would meet every refusal, and give up.
+        """
+        tokens = self.estimate.prompt(size) + extra if prompt is None else prompt
+        expected = self.estimate.answer() if max_tokens is None else max_tokens
+        # What holds pictures says nothing of how many tokens text has.
+        ticket = Ticket(self, 0 if extra else size, tokens, expected)
+        if again:
+            self._queue.appendleft(ticket)
+        else:
+            self._queue.append(ticket)
+        return ticket
+
+    def poll(self) -> list[Ticket]:
+        """Let out the calls at the head of the queue that may begin now, and return them."""
+        now = self.now()
+        self.window.expire(now)
+        self._refusals.expire(now)
+        if now >= self._grow_at:
+            self._grow(now)
+        granted: list[Ticket] = []
+        while self._queue:
+            ticket = self._queue[0]
+            if ticket.over:
+                self._queue.popleft()
+                self._gone -= 1
+                continue
+            if not self.pace.ready(now) or not self._fits(ticket):
+                break
+            self._queue.popleft()
+            ticket.granted = True
+            ticket.generation = self.pace.begin()
+            self.unanswered += 1
+            self.running += 1
+            self.reserved += ticket.owed
+            granted.append(ticket)
+        return granted
+
+    def next_at(self) -> float | None:
+        """Return when to poll again though nothing has happened by then; None if only an event can change anything."""
+        if not self.waiting:
+            return None
+        now = self.now()
+        if now < self.pace.paused_until:
+            return self.pace.paused_until
+        if self.pace.in_flight >= self.pace.cap:
+            return None
+        ticket = self._queue[0]
+        requests = 0 if self.rpm is None else self.window.requests + self.unanswered + 1 - self.rpm
+        tokens = 0
+        if self.tpm is not None:
+            # An answer under way can only give back by ending, the window by passing.
+            tokens = min(self.window.tokens, self.window.tokens + self.reserved + ticket.owed - self.tpm)
+        leaves_at = self.window.leaves_at(requests, tokens)
+        return now + self.window.length / _LOOKS if leaves_at is None else leaves_at
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait."""
+        return len(self._queue) - self._gone
+
+    def state(self) -> LimitState:
+        """Return how the model fares."""
+        now = self.now()
+        self.window.expire(now)
+        left = self.pace.paused_until - now
+        return LimitState(
+            rpm=self.rpm,
+            tpm=self.tpm,
+            learned=self._learned_in is not None,
+            requests=self.window.requests + self.unanswered,
+            tokens=self.window.tokens,
+            reserved=self.reserved,
+            in_flight=self.running,
+            waiting=self.waiting,
+            concurrency=None if self.pace.cap == math.inf else int(self.pace.cap),
+            paused_until=None if left <= 0 else time.time() + left,
+        )
+
+    def _fits(self, ticket: Ticket) -> bool:
+        if self.rpm is not None and self.window.requests + self.unanswered + 1 > self.rpm:
+            self._held = True
+            return False
+        if self.tpm is not None:
+            held = self.window.tokens + self.reserved
+            if held + ticket.owed > self.tpm and (held > 0 or self.running):
+                self._held = True
+                return False
+        return True
+
+    # What tickets tell
+
+    def note_answer(self, generation: int, at: float) -> None:
+        """The service has begun to answer a request that reached it at that time."""
+        self.log_request(at)
+        if generation == self._learned_in and self.limit.rpm is None and self.rpm is not None:
+            # Sent before the refusal that taught the limit, and taken all the same.
+            self.rpm += 1
+        self.notify()
+
+    def log_request(self, at: float) -> None:
+        """A request counts in the window from now on."""
+        self.unanswered -= 1
+        self.window.add(at, 1, 0)
+
+    def note_debt(self, ticket: Ticket, tokens: int) -> None:
+        """A call may still use so many tokens."""
+        self.reserved += tokens - ticket.owed
+        ticket.owed = tokens
+
+    def note_end(self, ticket: Ticket) -> None:
+        """A call that was let out has ended."""
+        self.note_debt(ticket, 0)
+        self.running -= 1
+        self.pace.end(ticket.generation)
+        self.notify()
+
+    def note_left(self) -> None:
+        """A call has left the queue."""
+        self._gone += 1
+        self.notify()
+
+    def notify(self) -> None:
+        """Say that `poll` may let out more, or that `next_at` may have changed."""
+        if self._queue:
+            self.changed()
+
+    def note_refusal(self, generation: int, error: SiliconFlowError) -> None:
+        """The service has refused a call because a meter is full."""
+        meter = meter_in(error)
+        if meter not in MINUTE_METERS:
+            return  # an hour or a day is nothing to wait for
+        now = self.now()
+        pause = self.pace.refuse(generation, now, error.retry_after if isinstance(error, APIStatusError) else None)
+        self.window.expire(now)
+        self._refusals.expire(now)
+        if pause is not None:
+            _log.warning("%s: rate limit (%s) reached, all calls wait %.2f s", self.model, meter or "?", pause)
+            self._learn_limit(meter, generation, now)
+        self._refusals.add(now, 1, 0)
+
+    def _learn_limit(self, meter: str | None, generation: int, now: float) -> None:
+        taken = self.window.requests - self._refusals.requests
+        if taken < _LEAST_TAKEN:
+            return
+        if meter == "rpm" and self.limit.rpm is None:
+            self.rpm = taken
+        elif meter == "tpm" and self.limit.tpm is None and self.window.tokens:
+            self.tpm = self.window.tokens
+        else:
+            return
+        self._learned_in = generation
+        self._grow_at = now + self.window.length
+        self._step = _STEP
+        self._held = False
+        _log.info("%s: learned a limit of %s by the window, rpm=%s tpm=%s", self.model, meter, self.rpm, self.tpm)
+
+    def _grow(self, now: float) -> None:
+        """Raise what was learned, if it held calls up: it may have been another's use that filled the meter."""
+        self._grow_at = now + self.window.length
+        if not self._held:
+            return
+        self._held = False
+        if self.limit.rpm is None and self.rpm is not None:
+            self.rpm = math.ceil(self.rpm * (1 + self._step))
+        if self.limit.tpm is None and self.tpm is not None:
+            self.tpm = math.ceil(self.tpm * (1 + self._step))
+        self._step = min(1.0, 2 * self._step)
+
+
+def _nothing() -> None:
+    pass

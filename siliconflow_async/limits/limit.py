@@ -1,0 +1,74 @@
+"""What a user says about limits, and what they can read back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from ..errors import ConfigurationError
+
+__all__ = ["Limit", "LimitState", "Limits", "check_limits"]
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of a model: requests (`rpm`) and tokens (`tpm`) in a sliding window of `window` seconds.
+
+    None is no limit. `count_tokens`, if given, is called with the request's parameters and returns the tokens of its
+    prompt; otherwise they are estimated from the length of the text, the better the more answers have come.
+    """
+
+    rpm: int | None = None
+    tpm: int | None = None
+    window: float = 60.0
+    count_tokens: Callable[[Mapping[str, Any]], int] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("rpm", "tpm"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ConfigurationError(f"Limit: {name} must be an integer >= 1 or None, not {value!r}")
+        window = self.window
+        if isinstance(window, bool) or not isinstance(window, int | float) or not 0 < window < math.inf:
+            raise ConfigurationError(f"Limit: window must be a positive number of seconds, not {window!r}")
+        if self.count_tokens is not None and not callable(self.count_tokens):
+            raise ConfigurationError(f"Limit: count_tokens must be a function or None, not {self.count_tokens!r}")
+
+
+# One for every model, or one for each.
+Limits: TypeAlias = Limit | Mapping[str, Limit]
+
+
+class LimitState(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model fares, at the moment of asking.
+
+    `rpm` and `tpm` are the limits kept to, given or learned from refusals (None: none known). `requests` and `tokens`
+    are what the last window holds, with `reserved` tokens for answers under way; `in_flight` and `waiting` count calls.
+    `concurrency` is how many calls the model is given at a time, None where nothing bounds them. `paused_until` is
+    when calls go on after a refusal, a time of `time.time()`; None where they are not paused.
+    """
+
+    rpm: int | None
+    tpm: int | None
+    learned: bool
+    requests: int
+    tokens: int
+    reserved: int
+    in_flight: int
+    waiting: int
+    concurrency: int | None
+    paused_until: float | None
+
+
+def check_limits(limits: Any) -> Limits | None:
+    """Return the limits as given; raise ConfigurationError if they are none."""
+    if limits is None or isinstance(limits, Limit):
+        return limits
+    if isinstance(limits, Mapping):
+        for model, limit in limits.items():
+            if not isinstance(model, str) or not isinstance(limit, Limit):
+                raise ConfigurationError(f"limits must map names of models to Limits, not {model!r} to {limit!r}")
+        return dict(limits)
+    raise ConfigurationError(f"limits must be a Limit, or a mapping of models to Limits, not {limits!r}")

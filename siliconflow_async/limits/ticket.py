@@ -1,0 +1,188 @@
+"""One call's way through its model's gate: what it may use, what it has used, and how it ended."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ..errors import (
+    APIStatusError,
+    APITimeoutError,
+    ClosedError,
+    ConfigurationError,
+    InvalidRequestError,
+    SiliconFlowError,
+    StreamAPIError,
+)
+from ..retry import is_rate_limit
+from ..wire.failures import status_of_code
+from ..wire.structs import decode_usage
+
+if TYPE_CHECKING:
+    from asyncio import Future
+
+    from msgspec import Raw
+
+    from .gate import Gate
+
+__all__ = ["Ticket"]
+
+_log = logging.getLogger("siliconflow_async")
+
+# A request is taken to have reached the service's meter this long after it was sent, in seconds and in windows.
+_SLACK = 1.0
+_SLACK_SHARE = 0.05
+
+
+class Ticket:
+    """One call's way through a gate: `granted` once it may begin, `over` when it has ended."""
+
+    __slots__ = (
+        "_expected",
+        "_logged",
+        "_prompt",
+        "_reached_at",
+        "_sent_at",
+        "_size",
+        "chunks",
+        "first_token_after",
+        "gate",
+        "generation",
+        "granted",
+        "over",
+        "owed",
+        "waiter",
+    )
+
+    def __init__(self, gate: Gate, size: int, prompt: int, expected: int) -> None:
+        self.gate = gate
+        self.granted = False
+        self.over = False
+        # What it may still use.
+        self.owed = prompt + expected
+        self.chunks = 0
+        # Of whoever waits for it; the gate only carries it.
+        self.waiter: Future[None] | None = None
+        self._size = size
+        # Estimated, until the service has told; None once that is logged.
+        self._prompt: int | None = prompt
+        self._expected = expected
+        self._logged = 0
+        self._reached_at: float | None = None
+        self._sent_at: float | None = None
+        self.first_token_after: float | None = None
+        self.generation = 0
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of the answer so far, as the service told, or as many as there were chunks."""
+        return self._logged or self.chunks
+
+    def answered(self, sent_at: float) -> None:
+        """Note that the service has begun to answer what was sent at `sent_at`."""
+        if self._reached_at is None and not self.over:
+            gate = self.gate
+            self._sent_at = sent_at
+            now = gate.now()
+            self._reached_at = min(now, sent_at + max(_SLACK, _SLACK_SHARE * gate.window.length))
+            gate.note_answer(self.generation, self._reached_at)
+
+    def first_token(self, at: float | None) -> None:
+        """Note the first token and when it came; None for a whole answer, of which nobody knows."""
+        gate = self.gate
+        if not self.over:
+            seconds = None if at is None or self._sent_at is None else at - self._sent_at
+            self.first_token_after = seconds
+            if gate.pace.succeed(self.generation, gate.now(), seconds):
+                _log.info("%s: slow to answer, concurrency down to %d", gate.model, gate.pace.cap)
+            gate.notify()
+
+    def progress(self, chunks: int, usage_json: Raw) -> None:
+        """Note chunks of the answer, and the usage so far, which may be empty."""
+        if self.over:
+            return
+        self.chunks += chunks
+        usage = decode_usage(usage_json) if len(usage_json) > 4 else None
+        if usage is None:
+            self._owe(self.chunks)
+            return
+        gate = self.gate
+        told = self._prompt is not None and usage.prompt_tokens > 0
+        if told:
+            gate.estimate.learn_prompt(self._size, usage.prompt_tokens)
+            self._log_prompt(usage.prompt_tokens)
+        if usage.completion_tokens > self._logged:
+            gate.window.add(gate.now(), 0, usage.completion_tokens - self._logged)
+            self._logged = usage.completion_tokens
+        self._owe(self._logged)
+        if told:
+            gate.notify()
+
+    def end(self) -> None:
+        """The call has ended, in whatever way: what it did not use is given back."""
+        if self.over:
+            return
+        self.over = True
+        gate = self.gate
+        if not self.granted:
+            # It may be in the middle of the queue, where it costs nothing until its turn comes.
+            gate.note_left()
+            return
+        now = gate.now()
+        if self._reached_at is None:
+            self._reached_at = now
+            gate.log_request(now)
+        if self._prompt is not None:
+            self._log_prompt(self._prompt)
+        if self._logged:
+            gate.estimate.learn_answer(self._logged)
+        elif self.chunks:
+            # The service told nothing; a chunk is about a token.
+            gate.window.add(now, 0, self.chunks)
+        gate.note_end(self)
+
+    def give_back(self) -> None:
+        """The call has ended before anything was sent."""
+        if self.granted and not self.over and self._reached_at is None:
+            self.over = True
+            self.gate.unanswered -= 1
+            self.gate.note_end(self)
+        else:
+            self.end()
+
+    def fail(self, error: BaseException) -> None:
+        """The call has ended with an error; a refusal slows all calls down."""
+        gate = self.gate
+        if isinstance(error, SiliconFlowError):
+            if is_rate_limit(error):
+                gate.note_refusal(self.generation, error)
+            elif _status(error) == 503 and gate.pace.overload(self.generation):
+                _log.info("%s: overloaded, concurrency down to %d", gate.model, gate.pace.cap)
+        if _is_unsent(error):
+            self.give_back()
+            return
+        if isinstance(error, APIStatusError) and not self.over:
+            self._prompt = None  # what is refused costs a request, but no tokens
+        self.end()
+
+    def _log_prompt(self, tokens: int) -> None:
+        self._prompt = None
+        if self._reached_at is not None:
+            self.gate.window.add(self._reached_at, 0, tokens)
+
+    def _owe(self, used: int) -> None:
+        if used > self._expected:
+            self._expected = 2 * used
+        self.gate.note_debt(self, (self._prompt or 0) + self._expected - self._logged)
+
+
+def _status(error: SiliconFlowError) -> int | None:
+    if isinstance(error, APIStatusError):
+        return error.status
+    return status_of_code(error.code) if isinstance(error, StreamAPIError) else None
+
+
+def _is_unsent(error: BaseException) -> bool:
+    if isinstance(error, APITimeoutError):
+        return error.clock == "connect"
+    return isinstance(error, ClosedError | ConfigurationError | InvalidRequestError)

@@ -1,0 +1,61 @@
+"""What `map` takes and gives: requests, items, results, and the callbacks that may watch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from .errors import SiliconFlowError
+from .progress import MapProgress
+from .wire.structs import ChatCompletion
+
+if TYPE_CHECKING:
+    from .wire.events import Event
+
+__all__ = ["MapItem", "MapResult", "MapTimes", "OnEvent", "OnProgress", "Requests"]
+
+C = TypeVar("C", bound=ChatCompletion)
+
+Requests: TypeAlias = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
+
+
+class MapItem(msgspec.Struct, kw_only=True):
+    """One request of a run: its place from 0, its `custom_id` if it has one, and the mapping as it was given."""
+
+    index: int
+    custom_id: str | None
+    request: Any
+
+    def __repr__(self) -> str:
+        # The request may hold headers, and so keys.
+        return f"<{type(self).__name__} {self.index} custom_id={self.custom_id!r}>"
+
+
+class MapTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds: `waited` for the limits, `first_token` from sending to the first token (None if none came), `total`."""
+
+    waited: float
+    first_token: float | None
+    total: float
+
+
+class MapResult(MapItem, Generic[C], kw_only=True):
+    """How one request went: its `completion`, or else its `error`, which holds in `partial` what had arrived.
+
+    `attempts` is how often it was sent.
+    """
+
+    completion: C | None
+    error: SiliconFlowError | None
+    attempts: int
+    times: MapTimes
+
+    def __repr__(self) -> str:
+        end = "done" if self.error is None else type(self.error).__name__
+        return f"<MapResult {self.index} custom_id={self.custom_id!r} {end}>"
+
+
+OnEvent: TypeAlias = "Callable[[MapItem, Event], Awaitable[None] | None]"
+OnProgress: TypeAlias = Callable[[MapProgress], None]

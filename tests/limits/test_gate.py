@@ -1,0 +1,292 @@
+"""A gate's single decisions: what counts from when, what is given back, what a refusal teaches."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from limits.clock import FakeClock, usage
+from msgspec import Raw
+
+from siliconflow_async import ConfigurationError, Limit, RateLimitError, StreamAPIError, TruncatedStreamError
+from siliconflow_async.limits.gate import Gate
+
+if TYPE_CHECKING:
+    from siliconflow_async.limits.ticket import Ticket
+
+WINDOW = 60.0
+
+
+class Scene:
+    """A gate, its clock, and calls of 10 tokens in and 10 out."""
+
+    def __init__(self, **limit: Any) -> None:
+        self.clock = FakeClock()
+        self.gate = Gate("org/model", Limit(**limit), self.clock)
+
+    def join(self, prompt: int = 10, most: int | None = 10) -> Ticket:
+        return self.gate.join(0, 0, most, prompt=prompt)
+
+    def enter(self, prompt: int = 10, most: int | None = 10) -> Ticket:
+        ticket = self.join(prompt, most)
+        self.gate.poll()
+        assert ticket.granted
+        return ticket
+
+    def pause(self) -> float:
+        return max(0.0, self.gate.pace.paused_until - self.clock.time)
+
+    def serve(self, count: int) -> None:
+        for _ in range(count):
+            ticket = self.enter()
+            ticket.answered(self.clock.time)
+            ticket.first_token(None)
+            ticket.end()
+
+    def granted(self, ticket: Ticket) -> bool:
+        self.gate.poll()
+        return ticket.granted
+
+
+def refusal(meter: str | None, asked: float | None = None) -> RateLimitError:
+    error = RateLimitError(status=429, retry_after=asked)
+    error.meter = meter
+    return error
+
+
+def test_a_request_counts_from_when_it_may_have_reached_the_service() -> None:
+    """Sent long before it was answered, it leaves the window three seconds after one that was answered at once."""
+    scene = Scene(rpm=1)
+    ticket = scene.enter()
+    sent_at = scene.clock.time
+    scene.clock.advance(30)
+    ticket.answered(sent_at)
+    ticket.end()
+    waits = scene.join()
+    assert not scene.granted(waits)
+    assert scene.gate.next_at() == sent_at + 3 + WINDOW
+    scene.clock.time = sent_at + 3 + WINDOW
+    assert scene.granted(waits)
+
+
+def test_a_request_that_nobody_has_answered_counts_however_long_ago_it_was_sent() -> None:
+    """An unanswered request may reach the service at any time."""
+    scene = Scene(rpm=1)
+    ticket = scene.enter()
+    waits = scene.join()
+    scene.clock.advance(10 * WINDOW)
+    assert not scene.granted(waits)
+    ticket.give_back()
+    assert scene.granted(waits)
+
+
+def test_one_above_the_limit_waits_until_nothing_runs() -> None:
+    """An empty window is not enough as long as an answer is under way."""
+    scene = Scene(tpm=100)
+    runs = scene.enter(prompt=0, most=0)
+    runs.answered(scene.clock.time)
+    large = scene.join(prompt=500)
+    small = scene.join()
+    assert not scene.granted(large)
+    runs.end()
+    assert scene.granted(large)
+    assert not scene.granted(small)
+
+
+def test_without_usage_a_chunk_is_a_token() -> None:
+    """An answer without usage is charged by its chunks, and its prompt as estimated."""
+    scene = Scene(tpm=1000)
+    ticket = scene.enter(prompt=100, most=500)
+    ticket.answered(scene.clock.time)
+    ticket.progress(30, Raw())
+    ticket.progress(12, Raw())
+    ticket.end()
+    assert scene.gate.window.tokens == 142
+    assert scene.gate.state().reserved == 0
+
+
+def test_usage_corrects_the_estimate_while_the_answer_comes() -> None:
+    """Tokens pass from the estimate to the window; a prompt that was over-estimated makes room at once."""
+    scene = Scene(tpm=1000)
+    ticket = scene.enter(prompt=700, most=200)
+    waits = scene.join(prompt=100, most=100)
+    assert not scene.granted(waits)
+    ticket.answered(scene.clock.time)
+    ticket.progress(1, usage(500, 10))
+    assert (scene.gate.window.tokens, scene.gate.reserved) == (510, 190)
+    assert scene.granted(waits)
+
+
+def test_an_answer_that_is_longer_than_estimated_is_expected_to_go_on() -> None:
+    """What is owed never comes to nothing while the answer comes."""
+    scene = Scene(tpm=10_000)
+    ticket = scene.enter(prompt=10, most=None)
+    ticket.answered(scene.clock.time)
+    ticket.progress(2000, usage(10, 2000))
+    assert ticket.owed == 2000
+
+
+def test_the_tokens_of_a_long_answer_leave_one_by_one() -> None:
+    """What came 50 seconds into an answer is in the window for 50 seconds longer than its prompt."""
+    scene = Scene(tpm=1000)
+    ticket = scene.enter(prompt=100, most=800)
+    ticket.answered(scene.clock.time)
+    ticket.progress(1, usage(100, 1))
+    scene.clock.advance(50)
+    ticket.progress(1, usage(100, 800))
+    ticket.end()
+    scene.clock.advance(15)
+    scene.gate.poll()
+    assert scene.gate.window.tokens == 799
+
+
+def test_estimates_learn_from_usage() -> None:
+    """Ratio and length of answers go up at once and come down slowly."""
+    gate = Gate("m", Limit(tpm=10**9), FakeClock())
+    first = gate.join(1000, 0, None)
+    assert first.owed == 400 + 1024
+    gate.poll()
+    first.answered(0.0)
+    first.progress(1, usage(800, 5000))
+    first.end()
+    second = gate.join(1000, 0, None)
+    assert second.owed == 800 + 5000
+    gate.poll()
+    second.answered(0.0)
+    second.progress(1, usage(100, 0))
+    assert gate.join(1000, 0, 0).owed == 730
+
+
+@pytest.mark.parametrize(
+    ("error", "requests", "tokens"),
+    [(refusal("rpm"), 1, 0), (TruncatedStreamError(), 1, 10)],
+    ids=["refused", "broken off"],
+)
+def test_what_fails_costs_a_request(error: Any, requests: int, tokens: int) -> None:
+    """A refused request costs no tokens; one that breaks off costs its prompt."""
+    scene = Scene(rpm=10, tpm=1000)
+    scene.enter().fail(error)
+    assert (scene.gate.window.requests, scene.gate.window.tokens, scene.gate.reserved) == (requests, tokens, 0)
+
+
+def test_a_refusal_stops_all_then_one_goes_first_then_more_and_more(caplog: pytest.LogCaptureFixture) -> None:
+    """After the pause there is one probe; each first token then lets out two."""
+    scene = Scene(rpm=1000)
+    scene.enter().fail(refusal("tpm"))
+    assert "rate limit (tpm) reached, all calls wait 1.00 s" in caplog.text
+    waiting = [scene.join() for _ in range(10)]
+    assert scene.gate.poll() == []
+    assert scene.pause() == 1.0
+    scene.clock.advance(1)
+    assert scene.gate.poll() == waiting[:1]
+    waiting[0].first_token(None)
+    assert scene.gate.poll() == waiting[1:2]
+    waiting[0].end()
+    waiting[1].first_token(None)
+    assert scene.gate.poll() == waiting[2:4]
+
+
+def test_pauses_grow_until_a_call_succeeds() -> None:
+    """A probe that is refused doubles the pause; one that succeeds starts anew."""
+    scene = Scene(rpm=1000)
+    pauses = []
+    for _ in range(3):
+        scene.enter().fail(refusal("rpm"))
+        pauses.append(scene.pause())
+        scene.clock.advance(pauses[-1])
+    ticket = scene.enter()
+    ticket.first_token(None)
+    ticket.fail(refusal("rpm"))
+    assert [*pauses, scene.pause()] == [1.0, 2.0, 4.0, 1.0]
+
+
+def test_refusals_of_calls_that_were_under_way_don_t_lengthen_the_pause() -> None:
+    """A burst of refusals is one; but the service's own word counts from any of them."""
+    scene = Scene(rpm=1000)
+    tickets = [scene.enter() for _ in range(5)]
+    for ticket in tickets[:4]:
+        ticket.fail(refusal("rpm"))
+    assert scene.pause() == 1.0
+    tickets[4].fail(refusal("rpm", 30.0))
+    assert scene.pause() == 30.0
+
+
+def test_a_meter_by_the_day_stops_nobody() -> None:
+    """What takes a day to clear is not waited for."""
+    scene = Scene(rpm=1000)
+    scene.enter().fail(refusal("rpd"))
+    assert scene.pause() == 0.0
+
+
+def test_a_refusal_inside_a_stream_counts_too() -> None:
+    """The code tells, where the status was 200."""
+    scene = Scene(rpm=1000)
+    scene.enter().fail(StreamAPIError("TPM limit reached", code=50602))
+    assert scene.pause() == 1.0
+
+
+def test_a_limit_that_nobody_gave_is_learned(caplog: pytest.LogCaptureFixture) -> None:
+    """The refusal says which meter it is, the log how much it took; what succeeds meanwhile is added."""
+    caplog.set_level(logging.INFO, "siliconflow_async")
+    scene = Scene()
+    scene.gate.pace.adapt()
+    scene.serve(50)
+    late, refused = scene.enter(), scene.enter()
+    refused.fail(refusal("rpm"))
+    late.answered(scene.clock.time)
+    late.end()
+    state = scene.gate.state()
+    assert (state.rpm, state.tpm, state.learned) == (51, None, True)
+    assert "learned a limit" in caplog.text
+    waits = scene.join()
+    scene.clock.advance(1)
+    assert not scene.granted(waits)
+    scene.clock.advance(WINDOW)
+    assert scene.granted(waits)
+
+
+def test_a_learned_limit_is_raised_while_it_holds_calls_up() -> None:
+    """It may have been another's use that filled the meter: each good window raises it by a larger step."""
+    scene = Scene()
+    scene.serve(100)
+    scene.enter().fail(refusal("rpm"))
+    scene.clock.advance(WINDOW + 1)
+    limits = [scene.gate.rpm]
+    for _ in range(3):
+        scene.serve(limits[-1] or 0)
+        assert not scene.granted(scene.join())
+        scene.clock.advance(WINDOW + 1)
+        for ticket in scene.gate.poll():
+            ticket.answered(0.0)
+            ticket.first_token(None)
+            ticket.end()
+        limits.append(scene.gate.rpm)
+    assert limits == [100, 102, 107, 116]
+
+
+def test_a_given_limit_is_never_changed() -> None:
+    """A refusal pauses, but the user's word stands."""
+    scene = Scene(rpm=50, tpm=5000)
+    scene.serve(3)
+    scene.enter().fail(refusal("rpm"))
+    assert (scene.gate.state().rpm, scene.gate.state().learned) == (50, False)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"rpm": 0}, {"tpm": True}, {"rpm": 1.5}, {"window": 0}, {"window": float("inf")}, {"count_tokens": 5}]
+)
+def test_a_limit_that_is_none_is_refused(bad: dict[str, Any]) -> None:
+    """The error names what is wrong."""
+    with pytest.raises(ConfigurationError, match=next(iter(bad))):
+        Limit(**bad)
+
+
+def test_one_that_comes_again_goes_first() -> None:
+    """A call that was refused keeps its place before those that came after it."""
+    scene = Scene(rpm=1000)
+    scene.enter().fail(refusal("rpm"))
+    scene.join()
+    again = scene.gate.join(0, 0, 1, prompt=1, again=True)
+    scene.clock.advance(1)
+    assert scene.gate.poll() == [again]

@@ -1,0 +1,254 @@
+"""Limits against a service that keeps them: not one refusal where they are known, few where they are found out."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from client_kit import ASK, NO_WAIT, chunk, served
+
+from siliconflow_async import (
+    APITimeoutError,
+    AsyncSiliconFlow,
+    ConfigurationError,
+    InvalidRequestError,
+    Limit,
+    RateLimitError,
+    RetryPolicy,
+)
+from siliconflow_async.testing import FakeSiliconFlow, Stall
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+pytestmark = pytest.mark.anyio
+
+MODEL = "org/plain"
+WINDOW = 0.5
+
+
+def asks(count: int, **more: Any) -> Iterator[dict[str, Any]]:
+    return ({"messages": [{"role": "user", "content": f"q {n}"}], "model": MODEL, **more} for n in range(count))
+
+
+@asynccontextmanager
+async def limited(
+    rpm: int | None, tpm: int | None, limits: Any, pace: float | None = None, **options: Any
+) -> AsyncIterator[tuple[FakeSiliconFlow, AsyncSiliconFlow]]:
+    async with (
+        FakeSiliconFlow(limits={MODEL: (rpm, tpm)}, window=WINDOW, tokens_per_second=pace) as server,
+        AsyncSiliconFlow("k", base_url=server.base_url, limits=limits, **options) as client,
+    ):
+        yield server, client
+
+
+async def run(client: AsyncSiliconFlow, requests: Iterator[dict[str, Any]], **options: Any) -> list[Any]:
+    async with client.chat.completions.map(requests, **options) as results:
+        return [result async for result in results]
+
+
+class TestGivenLimits:
+    """Where limits are given, the service never has to refuse."""
+
+    @pytest.mark.parametrize("pace", [None, 200])
+    @pytest.mark.parametrize(("rpm", "tpm"), [(40, None), (None, 900), (50, 900)])
+    async def test_no_window_of_the_services_holds_more(
+        self, rpm: int | None, tpm: int | None, pace: float | None
+    ) -> None:
+        """Fast and paced answers, requests and tokens: the stand-in's own meter is the judge."""
+        async with limited(rpm, tpm, Limit(rpm=rpm, tpm=tpm, window=WINDOW), pace) as (server, client):
+            results = await run(client, asks(100, max_tokens=12))
+            assert [result.error for result in results] == [None] * 100
+            assert {result.attempts for result in results} == {1}
+            meter = server.meters[MODEL]
+            assert meter.refused == 0
+            assert meter.peak_requests <= (rpm or 100)
+            assert meter.peak_tokens <= (tpm or 10**6)
+
+    async def test_a_request_above_the_limit_gets_through(self) -> None:
+        """It runs alone in an empty window, between others that it does not starve and that don't starve it."""
+        limit = Limit(tpm=300, window=WINDOW)
+        async with limited(None, 300, {MODEL: limit}) as (server, client):
+            requests = [*asks(10, max_tokens=5), {**ASK, "model": MODEL, "max_tokens": 1000}, *asks(10, max_tokens=5)]
+            results = await run(client, iter(requests))
+            assert [result.error for result in results] == [None] * 21
+            assert server.meters[MODEL].refused == 0
+
+    async def test_create_and_stream_pass_the_gate(self) -> None:
+        """Whole answers, streams and copies of the client share one gate; another model has its own."""
+        async with limited(5, None, Limit(rpm=5, window=WINDOW)) as (server, client):
+            copy = client.with_options(timeout=30)
+            calls = [
+                (copy if number % 2 else client).chat.completions.create(
+                    **(ASK | {"model": MODEL}), stream=number % 3 == 0
+                )
+                for number in range(15)
+            ]
+            for answer in await asyncio.gather(*calls):
+                if not hasattr(answer, "choices"):
+                    await answer.completion()
+            assert server.meters[MODEL].refused == 0
+            await client.chat.completions.create(**ASK)
+            assert list(client.limits) == [MODEL, ASK["model"]]
+            assert (client.limits[ASK["model"]].requests, client.limits[ASK["model"]].in_flight) == (1, 0)
+
+    async def test_without_limits_a_call_passes_no_gate(self) -> None:
+        """create is as it was, and there is nothing to look at; nor where the model has none of its own."""
+        async with served() as (_, client):
+            await client.chat.completions.create(**ASK)
+            other = client.with_options(limits={"org/other": Limit(rpm=1)})
+            for _ in range(3):
+                await other.chat.completions.create(**ASK)
+            assert (len(client.limits), len(other.limits)) == (0, 0)
+
+    async def test_another_account_has_other_gates(self) -> None:
+        """A copy with a key, a base URL or limits of its own."""
+        async with served(limits=Limit(rpm=1)) as (_, client):
+            await client.chat.completions.create(**ASK)
+            for options in ({"api_key": "other"}, {"limits": Limit(rpm=2)}, {"base_url": client.base_url}):
+                await client.with_options(**options).chat.completions.create(**ASK)  # type: ignore[arg-type]
+
+    async def test_waiting_counts_in_total(self) -> None:
+        """A call that does not get its turn in time is a timeout of the total clock, and leaves the queue."""
+        async with served(limits=Limit(rpm=1)) as (server, client):
+            await client.chat.completions.create(**ASK)
+            with pytest.raises(APITimeoutError) as caught:
+                await client.chat.completions.create(**ASK, timeout=0.05)
+            assert (caught.value.clock, caught.value.seconds) == ("total", 0.05)
+            assert client.limits[ASK["model"]].waiting == 0
+            assert len(server.requests) == 1
+
+    async def test_cancellation_gives_back_what_was_reserved(self) -> None:
+        """At the gate, and in the middle of an answer."""
+        async with served(limits=Limit(tpm=100)) as (server, client):
+            server.raw([chunk("a"), Stall()])
+            stream = await client.chat.completions.create(**ASK, max_tokens=5000, stream=True)
+            waits = asyncio.ensure_future(client.chat.completions.create(**ASK, max_tokens=10))
+            await asyncio.sleep(0)
+            state = client.limits[ASK["model"]]
+            assert (state.in_flight, state.waiting) == (1, 1)
+            assert state.reserved > 5000
+            await stream.aclose()
+            assert (await waits).content
+            last = asyncio.ensure_future(client.chat.completions.create(**ASK, max_tokens=10**6))
+            await asyncio.sleep(0)
+            last.cancel()
+            await asyncio.wait([last])
+            state = client.limits[ASK["model"]]
+            assert (state.in_flight, state.waiting, state.reserved) == (0, 0, 0)
+
+    async def test_a_forgotten_stream_gives_back_too(self) -> None:
+        """Its ticket ends with it."""
+        async with served(limits=Limit(rpm=10)) as (server, client):
+            server.raw([chunk("a"), Stall()])
+            stream = await client.chat.completions.create(**ASK, stream=True)
+            assert client.limits[ASK["model"]].in_flight == 1
+            del stream
+            assert client.limits[ASK["model"]].in_flight == 0
+
+    async def test_tokens_may_be_counted_by_the_user(self) -> None:
+        """The hook gets the request's parameters; where it fails, that is an error that says so."""
+        seen = []
+
+        def count(params: Any) -> int:
+            seen.append(params["messages"])
+            return 7 if params["max_tokens"] < 5 else -1
+
+        async with served(limits=Limit(tpm=1000, count_tokens=count)) as (server, client):
+            await client.chat.completions.create(**ASK, max_tokens=4)
+            assert seen == [ASK["messages"]]
+            with pytest.raises(InvalidRequestError, match="count_tokens must return an integer"):
+                await client.chat.completions.create(**ASK, max_tokens=5)
+            failing = client.with_options(limits=Limit(tpm=1, count_tokens=lambda params: 1 // 0))
+            (result,) = await run(failing, iter([ASK]))
+            assert isinstance(result.error, InvalidRequestError)
+            assert len(server.requests) == 1
+
+    def test_a_gate_outlives_its_loop(self) -> None:
+        """One client in two loops: the second waits for what the first has used."""
+        with FakeSiliconFlow(limits={MODEL: (3, None)}, window=WINDOW).threaded() as server:
+            client = AsyncSiliconFlow("k", base_url=server.base_url, limits=Limit(rpm=3, window=WINDOW))
+            for _ in range(2):
+                assert len(asyncio.run(run(client, asks(4, max_tokens=1)))) == 4
+            assert server.meters[MODEL].refused == 0
+
+    @pytest.mark.parametrize("limits", [5, {"m": 5}, {5: Limit()}, [Limit()]])
+    def test_limits_that_are_none_are_refused(self, limits: Any) -> None:
+        """At construction, by name."""
+        with pytest.raises(ConfigurationError, match="limits must"):
+            AsyncSiliconFlow("k", limits=limits)
+
+
+class TestRefusals:
+    """What a 429 does to the calls of a model."""
+
+    async def test_map_waits_and_draws_nothing_from_the_budget(self) -> None:
+        """More refusals than the budget has credit, and every request is answered."""
+        async with served(limits=Limit(window=0.05)) as (server, client):
+            for _ in range(30):
+                server.fail(429)
+                server.reply("a")
+            results = await run(client, asks(30), max_concurrency=4)
+            assert [result.error for result in results] == [None] * 30
+            assert client._budget._credit == 10
+
+    async def test_a_request_that_is_always_refused_fails_in_the_end(self) -> None:
+        """After ten refusals that cost no attempt, the policy's attempts are used up."""
+        async with served(limits=Limit(window=0.01)) as (server, client):
+            server.fail(429, times=None)
+            (result,) = await run(client, asks(1))
+            assert isinstance(result.error, RateLimitError)
+            assert result.attempts == result.error.attempts == 14
+
+    async def test_without_retries_a_refusal_is_final(self) -> None:
+        """max_retries=0 means what it says."""
+        async with served(retry=RetryPolicy(max_attempts=1)) as (server, client):
+            server.fail(429)
+            (result,) = await run(client, asks(1))
+            assert (type(result.error), result.attempts) == (RateLimitError, 1)
+
+    async def test_a_meter_by_the_day_is_final(self) -> None:
+        """It is not waited for, by nobody."""
+        async with served() as (server, client):
+            server.fail(429, {"code": 50608, "message": "RPD limit reached.", "data": None})
+            failed, good = await run(client, asks(2), max_concurrency=1)
+            assert isinstance(failed.error, RateLimitError)
+            assert good.error is None
+            assert client.limits[MODEL].paused_until is None
+
+    async def test_all_callers_of_the_model_wait(self) -> None:
+        """One refusal, and nobody asks before the pause is over; Retry-After says how long it is."""
+        async with served(limits=Limit(rpm=100), retry=NO_WAIT) as (server, client):
+            server.fail(429, headers={"Retry-After": "0.2"})
+            await asyncio.gather(*(client.chat.completions.create(**ASK) for _ in range(1)))
+            first, second = server.requests
+            assert second.received_at - first.received_at >= 0.2
+
+
+class TestUnknownLimits:
+    """Where no limits are given, they are found out."""
+
+    @pytest.mark.parametrize(("rpm", "tpm"), [(60, None), (None, 1500)])
+    async def test_a_run_finds_its_limit(self, rpm: int | None, tpm: int | None) -> None:
+        """Every request is answered, and after the first window hardly one is refused."""
+        async with limited(rpm, tpm, Limit(window=WINDOW)) as (server, client):
+            results = await run(client, asks(200, max_tokens=12), max_concurrency=32)
+            assert [result.error for result in results] == [None] * 200
+            meter = server.meters[MODEL]
+            assert 0 < meter.refused < 80
+            state = client.limits[MODEL]
+            assert state.learned
+            assert state.concurrency is not None
+
+    async def test_concurrency_begins_small_and_grows(self) -> None:
+        """A run of 200 at a time begins with eight."""
+        async with served() as (server, client):
+            server.raw([chunk("a"), Stall()], times=None)
+            async with client.chat.completions.map(asks(500), max_concurrency=200):
+                await server.received(8)
+                state = client.limits[MODEL]
+                assert state.concurrency is not None
+                assert 8 <= state.concurrency <= 16
+            assert client.limits[MODEL].in_flight == client.limits[MODEL].waiting == 0
