@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+from itertools import pairwise
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from siliconflow_async.wire.accumulate import Accumulator
+from siliconflow_async.wire.events import EventBuilder, ToolCallDone
+from siliconflow_async.wire.protocol import ChatProtocol
 from siliconflow_async.wire.structs import ChoiceDeltaToolCall, ChoiceDeltaToolCallFunction
 from siliconflow_async.wire.toolcalls import ToolCallAssembler
+
+from .build import DONE, data, small
 
 Fragment = tuple[int | None, str | None, str | None, str | None]
 
@@ -75,3 +84,43 @@ def test_a_fragment_without_a_function_counts() -> None:
 def test_nothing_gives_no_calls() -> None:
     """Without a fragment there is no call."""
     assert ToolCallAssembler().build() == []
+
+
+@st.composite
+def split_calls(draw: st.DrawFn) -> tuple[list[tuple[str, str, str]], bytes]:
+    """Draw calls, and a stream that brings their arguments in pieces of any size, the calls' pieces interleaved."""
+    calls = draw(st.lists(st.tuples(st.just("f"), st.text(max_size=30)), min_size=1, max_size=4))
+    pieces: list[list[dict[str, object]]] = []
+    for index, (name, arguments) in enumerate(calls):
+        places = sorted(draw(st.lists(st.integers(0, len(arguments)), max_size=6)))
+        edges = [0, *places, len(arguments)]
+        parts = [arguments[start:end] for start, end in pairwise(edges)]
+        head = {"index": index, "id": f"call_{index}", "type": "function", "function": {"name": name, "arguments": ""}}
+        pieces.append([head, *({"index": index, "function": {"arguments": part}} for part in parts)])
+    events = []
+    while any(pieces):
+        own = draw(st.sampled_from([left for left in pieces if left]))
+        together = draw(st.integers(1, len(own)))
+        events.append(data(small({"tool_calls": own[:together]})))
+        del own[:together]
+    stream = b"".join([*events, data(small({}, "tool_calls")), DONE])
+    return [(f"call_{index}", *call) for index, call in enumerate(calls)], stream
+
+
+@given(split_calls(), st.integers(1, 200))
+def test_however_arguments_are_split_the_calls_are_whole(
+    drawn: tuple[list[tuple[str, str, str]], bytes], size: int
+) -> None:
+    """Any split of any calls' fragments, in reads of any size, folds to the calls, and each is told once."""
+    calls, stream = drawn
+    protocol, fold, builder = ChatProtocol(1 << 20), Accumulator(), EventBuilder()
+    events = []
+    for at in range(0, len(stream), size):
+        chunks = protocol.feed(stream[at : at + size])
+        fold.fold(chunks)
+        events += [event for chunk in chunks for event in builder.feed(chunk)]
+    assert protocol.done
+    folded = fold.completion().tool_calls or []
+    assert [(call.id, call.function.name, call.function.arguments) for call in folded] == calls
+    told = [event for event in events if isinstance(event, ToolCallDone)]
+    assert [(event.id, event.name, event.arguments) for event in told] == calls
