@@ -67,7 +67,8 @@ ALLOWED = {
         "views",
         "wire",
     },
-    "cli": {"__init__", "errors", "testing", "version", "wire"},
+    "batch": {"client", "errors", "progress", "request", "results", "wire"},
+    "cli": {"__init__", "batch", "errors", "testing", "version", "wire"},
     "__main__": {"cli"},
 }
 
