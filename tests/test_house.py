@@ -68,7 +68,7 @@ ALLOWED = {
         "wire",
     },
     "batch": {"client", "errors", "progress", "request", "results", "wire"},
-    "cli": {"__init__", "batch", "errors", "testing", "version", "wire"},
+    "cli": {"__init__", "batch", "client", "errors", "testing", "version", "wire"},
     "__main__": {"cli"},
 }
 
@@ -87,6 +87,7 @@ THIRD_PARTY = {
     "click": {"cli"},
     "msgspec": ALLOWED.keys(),
     "pytest": {"testing"},
+    "tqdm": {"cli"},
 }
 
 IO = {
