@@ -98,7 +98,8 @@ ALLOWED = {
         "wire",
     },
     "relay": {"errors", "wire"},
-    "cli": {"__init__", "errors", "relay", "testing", "version", "wire"},
+    "batch": {"client", "errors", "progress", "request", "results", "wire"},
+    "cli": {"__init__", "batch", "client", "errors", "relay", "testing", "version", "wire"},
     "__main__": {"cli"},
 }
 
@@ -119,6 +120,7 @@ THIRD_PARTY = {
     "jiter": {"structured"},
     "msgspec": ALLOWED.keys(),
     "pytest": {"testing"},
+    "tqdm": {"cli"},
 }
 
 IO = {

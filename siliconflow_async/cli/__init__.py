@@ -2,8 +2,10 @@
 
 Exit codes:
 0    done; `serve` and `playground` stopped by Ctrl-C too, since nothing else ends it
-1    the service refused, the connection failed, or the answer broke off; what had arrived was printed
-2    nothing was sent: wrong usage, no key, no prompt, a base URL or a port that can't be used
+1    the service refused, the connection failed, or the answer broke off; what had arrived was printed. Of a batch:
+     some lines failed or were skipped
+2    nothing was sent: wrong usage, no key, no prompt, a base URL or a port that can't be used, a bad file. From stdin
+     `batch` has sent what came before a bad line
 130  Ctrl-C
 141  whoever read the output has left, as in `| head`
 """
@@ -23,7 +25,7 @@ def main() -> None:
 
         app(prog_name="siliconflow-async")
     except ModuleNotFoundError as error:
-        if error.name != "click":
+        if error.name not in ("click", "tqdm"):
             raise
         print(_NO_CLICK, file=sys.stderr)
         sys.exit(2)

@@ -7,11 +7,13 @@ import os
 import sys
 import warnings
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from siliconflow_async.cli import interrupt
+from siliconflow_async.cli.batch import Batch, batch
 from siliconflow_async.cli.chat import Chat, chat
 from siliconflow_async.cli.playground import Playing, playground
 from siliconflow_async.cli.screen import CannotWrite, Hangup, Screen
@@ -25,6 +27,11 @@ _EXITS = (
     "141 the reader of the output left."
 )
 _NO_KEY = "error: no API key. Set SILICONFLOW_API_KEY to yours, or try it without one: siliconflow-async "
+_BATCH_EXITS = (
+    "Exit codes: 0 all done; 1 some lines failed or were skipped; 2 bad input; 130 Ctrl-C; 141 the reader of the "
+    "output left."
+)
+_AT_LEAST_1 = click.IntRange(1)
 _NO_PROMPT = 'error: no prompt. Give it as an argument, or pipe it in: echo "Hello" | siliconflow-async chat'
 
 
@@ -40,7 +47,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXITS)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def app() -> None:
-    """Chat with SiliconFlow's models, on the terminal or in a browser, or run a stand-in for the service."""
+    """Chat with SiliconFlow's models on the terminal or in a browser, run a file of requests, or a stand-in service."""
 
 
 # What commands that ask a model have in common.
@@ -98,6 +105,64 @@ def _chat(
         base_url=base_url,
     )
     _run(chat(options, screen), screen)
+
+
+@app.command("batch", epilog=_BATCH_EXITS)
+@click.argument("requests")
+@click.option("--output", "-o", help="The file of results; needed unless REQUESTS is `-`. `-` is stdout.")
+@click.option("--errors", "-e", help="The file of errors; left out: beside the results, as results.errors.jsonl.")
+@click.option("--model", "-m", help="The model to ask, in place of each line's own.")
+@click.option("--concurrency", "-c", type=_AT_LEAST_1, default=64, show_default=True, help="Requests at a time.")
+@click.option("--rpm", type=_AT_LEAST_1, help="Requests a minute; left out: found out.")
+@click.option("--tpm", type=_AT_LEAST_1, help="Tokens a minute; left out: found out.")
+@click.option("--max-retries", type=click.IntRange(0), help="Retries of one request; 3 if left out.")
+@click.option("--ordered", is_flag=True, help="Write the results in the order of the requests.")
+@click.option("--retry-failed", is_flag=True, help="Ask again for lines that failed in an earlier run.")
+@click.option("--skip-bad", is_flag=True, help="Skip lines that can't be sent, rather than refuse them all.")
+@click.option("--base-url", help="Another service; else SILICONFLOW_BASE_URL, else SiliconFlow.")
+def _batch(
+    requests: str,
+    output: str | None,
+    errors: str | None,
+    model: str | None,
+    concurrency: int,
+    rpm: int | None,
+    tpm: int | None,
+    max_retries: int | None,
+    ordered: bool,
+    retry_failed: bool,
+    skip_bad: bool,
+    base_url: str | None,
+) -> None:
+    """Run a file of requests.
+
+    REQUESTS has one on each line, as in OpenAI's batch files or a bare body; `-` is stdin. A run that was stopped in
+    any way goes on when the same command is given again. The key comes from SILICONFLOW_API_KEY.
+    """
+    screen = Screen()
+    if not os.environ.get("SILICONFLOW_API_KEY", "").strip():
+        _refuse(screen, "error: no API key. Set SILICONFLOW_API_KEY to yours")
+    if requests == "-" and sys.stdin is None:
+        _refuse(screen, "error: stdin is closed")
+    if output is None and requests != "-":
+        _refuse(screen, "error: no file for the results. Name one: -o results.jsonl")
+    if retry_failed and (requests == "-" or output == "-"):
+        _refuse(screen, "error: --retry-failed goes on with an earlier run, which needs files on both sides")
+    options = Batch(
+        requests=None if requests == "-" else Path(requests),
+        output=None if output in (None, "-") else Path(output),
+        errors=None if errors is None else Path(errors),
+        model=None if model is None else _sound(model),
+        concurrency=concurrency,
+        rpm=rpm,
+        tpm=tpm,
+        max_retries=max_retries,
+        ordered=ordered,
+        retry_failed=retry_failed,
+        skip_bad=skip_bad,
+        base_url=base_url,
+    )
+    _run(batch(options, screen), screen)
 
 
 @app.command("serve", epilog=_EXITS)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO
 
 __all__ = ["CannotWrite", "Hangup", "Screen", "one_line"]
@@ -80,6 +82,8 @@ class Screen:
         self._err = _Channel(sys.stderr)
         self._thoughts = self._out if self._out.tty else self._err
         self._thinking = False
+        # Takes a progress bar away while a notice is printed.
+        self.lifted: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def content(self, text: str) -> None:
         """Print more of the answer."""
@@ -118,7 +122,8 @@ class Screen:
     def notice(self, text: str) -> None:
         """Print one line on stderr, whatever the text holds."""
         self.end_line()
-        self._err.write(one_line(text) + "\n")
+        with self.lifted():
+            self._err.write(one_line(text) + "\n")
 
 
 def one_line(text: str) -> str:

@@ -1,0 +1,118 @@
+"""`batch`: a file of requests in, a file of results out, and a bar in between."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from siliconflow_async import AsyncSiliconFlow, ConfigurationError, InvalidRequestError, Limit, SiliconFlowError
+from siliconflow_async.batch import BatchReport, run_batch
+from siliconflow_async.cli.bar import ProgressBar
+from siliconflow_async.cli.screen import CannotWrite, Screen
+from siliconflow_async.cli.stdin import stdin_lines
+from siliconflow_async.client import ClientOptions
+
+__all__ = ["Batch", "batch"]
+
+_BAD_LINES_SHOWN = 20
+
+
+class Batch(NamedTuple):
+    """What to run, and how; the names are those of the options. A path of None is stdin or stdout."""
+
+    requests: Path | None
+    output: Path | None
+    errors: Path | None
+    model: str | None
+    concurrency: int
+    rpm: int | None
+    tpm: int | None
+    max_retries: int | None
+    ordered: bool
+    retry_failed: bool
+    skip_bad: bool
+    base_url: str | None
+
+
+async def batch(options: Batch, screen: Screen) -> int:
+    """Run a batch; return the exit code."""
+    try:
+        report = await _run(options, screen)
+    except SiliconFlowError as error:
+        screen.notice(f"error: {error}")
+        return 2 if isinstance(error, ConfigurationError | InvalidRequestError) else 1
+    except OSError as error:
+        raise CannotWrite(error.strerror) from error
+    except asyncio.CancelledError:
+        if options.requests is not None and options.output is not None:
+            screen.notice("stopped; the same command goes on from here")
+        raise
+    screen.notice(closing_line(report))
+    return 1 if report.failed or report.bad else 0
+
+
+async def _run(options: Batch, screen: Screen) -> BatchReport:
+    bad = 0
+
+    def show_bad(why: str) -> None:
+        nonlocal bad
+        bad += 1
+        if bad <= _BAD_LINES_SHOWN:
+            screen.notice(why)
+        elif bad == _BAD_LINES_SHOWN + 1:
+            screen.notice("and more bad lines")
+
+    def begin(finished: int, total: int) -> None:
+        if finished:
+            screen.notice(f"going on: {finished} of {total} lines are finished")
+
+    def show_line(line: bytes) -> None:
+        screen.line(line.decode())
+
+    with ExitStack() as closing:
+        client = AsyncSiliconFlow(**_client_options(options))
+        bar = None
+        # Lines on the terminal show by themselves how far it is.
+        if sys.stderr is not None and not (options.output is None and sys.stdout is not None and sys.stdout.isatty()):
+            bar = closing.enter_context(ProgressBar())
+            screen.lifted = bar.lifted
+        async with client:
+            return await run_batch(
+                client,
+                stdin_lines() if options.requests is None else options.requests,
+                show_line if options.output is None else options.output,
+                errors=options.errors,
+                model=options.model,
+                max_concurrency=options.concurrency,
+                ordered=options.ordered,
+                retry_failed=options.retry_failed,
+                skip_bad=options.skip_bad,
+                on_bad=show_bad,
+                on_begin=begin,
+                on_progress=bar,
+            )
+
+
+def _client_options(options: Batch) -> ClientOptions:
+    chosen: ClientOptions = {
+        "base_url": options.base_url,
+        "max_connections": max(1000, options.concurrency),
+    }
+    if options.rpm is not None or options.tpm is not None:
+        chosen["limits"] = Limit(rpm=options.rpm, tpm=options.tpm)
+    if options.max_retries is not None:
+        chosen["max_retries"] = options.max_retries
+    return chosen
+
+
+def closing_line(report: BatchReport) -> str:
+    """Return how the batch stands."""
+    parts = [f"{report.done} done"]
+    if report.failed:
+        parts.append(f"{report.failed} failed")
+    if report.bad:
+        parts.append(f"{report.bad} bad lines skipped")
+    return ", ".join(parts)
