@@ -52,7 +52,9 @@ SHELL = [block for block in BLOCKS if block.kind == "sh"]
 PYTHON = [block for block in BLOCKS if block.kind == "python"]
 # The lines that the README tells its reader to put before the others.
 SETUP = next(block for block in PYTHON if block.code.endswith("]\n") and "\nmodel = " in block.code)
-LINES = [SHELL[0].code.splitlines()[2].removeprefix(".venv/bin/"), *"".join(b.code for b in SHELL[2:]).splitlines()]
+(BATCH,) = (block for block in SHELL if " batch " in block.code)
+ALONE = [block for block in SHELL[2:] if block is not BATCH]
+LINES = [SHELL[0].code.splitlines()[2].removeprefix(".venv/bin/"), *"".join(block.code for block in ALONE).splitlines()]
 CHATS = [line for line in dict.fromkeys(LINES) if " chat " in line]
 SERVES = [line for line in dict.fromkeys(LINES) if " serve " in line]
 PLAYS = [line for line in dict.fromkeys(LINES) if " playground " in line]
@@ -182,6 +184,17 @@ def test_a_command_that_chats_runs(command: str, shell: dict[str, str], server: 
         assert "You said: “Why is the sky blue?" in done.stdout
     assert "trace id ti_" in done.stderr.splitlines()[-1]
     assert len(server.requests) == (0 if "--demo" in command else 1)
+
+
+def test_the_batch_runs(shell: dict[str, str], server: FakeSiliconFlow, tmp_path: Path) -> None:
+    """Its two requests are answered from the file into a file, and from stdin to stdout."""
+    command = ["sh", "-e", "-c", BATCH.code]
+    done = subprocess.run(command, cwd=tmp_path, env=shell, capture_output=True, encoding="utf-8", timeout=60)
+    assert (done.returncode, done.stderr) == (0, "2 done\n2 done\n")
+    for name in ("results.jsonl", "answers.jsonl"):
+        lines = [json.loads(line) for line in (tmp_path / name).read_text(encoding="utf-8").splitlines()]
+        assert {line["custom_id"] for line in lines} == {"sky", "line-2"}
+        assert list(lines[0]) == ["id", "custom_id", "response", "error"]
 
 
 @pytest.mark.parametrize("command", [*SERVES, *PLAYS])

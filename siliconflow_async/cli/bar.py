@@ -13,8 +13,8 @@ from siliconflow_async import ConfigurationError, MapProgress
 
 __all__ = ["ProgressBar"]
 
-_COUNTED = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {postfix}"
-_UNCOUNTED = "{n_fmt}, {postfix}"
+_COUNTED = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+_UNCOUNTED = "{n_fmt}{postfix}"
 
 
 class ProgressBar:

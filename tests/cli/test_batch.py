@@ -4,11 +4,12 @@ import json
 import os
 import random
 import signal
+import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from siliconflow_async.testing import Stall
+from siliconflow_async.testing import Gate, Stall, Until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -217,3 +218,33 @@ def test_kill_9_at_random_points_loses_no_line_and_repeats_none(
     assert done.returncode == 0, done.stderr
     assert ids(results) == names
     assert (tmp_path / "results.errors.jsonl").read_bytes() == b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+def test_a_terminal_gets_a_bar_that_notices_do_not_break(
+    command: Command, server: FakeSiliconFlow, requests: Path, tmp_path: Path
+) -> None:
+    """The bar counts lines, and a warning stands on a line of its own."""
+    server.fail(503, times=1)
+    gate = Gate()
+    server.reply("late", before=[Until(gate)], times=1)
+    fcntl = pytest.importorskip("fcntl")
+    termios = pytest.importorskip("termios")
+    reader, writer = os.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    shown = b""
+    with command.start("batch", str(requests), "-o", str(tmp_path / "r.jsonl"), "-c", "1", stderr=writer) as process:
+        os.close(writer)
+        while b"0/5" not in shown:
+            shown += os.read(reader, 4096)
+        gate.set()
+        try:
+            while piece := os.read(reader, 4096):
+                shown += piece
+        except OSError:  # how Linux says that the other side has closed
+            pass
+        assert process.wait() == 0
+    os.close(reader)
+    assert b"5/5" in shown
+    assert shown.replace(b"\r\n", b"\n").endswith(b"\n5 done\n")
+    assert b"\x1b[?25l" not in shown

@@ -49,6 +49,7 @@ def test_help_names_the_commands_their_options_and_the_exit_codes(call: Call) ->
     assert "chat" in text
     assert "serve" in text
     assert "playground" in text
+    assert "batch" in text
     code, text, _ = call("chat", "--help")
     assert code == 0
     for name in ("PROMPT", "--model", "--system", "--no-thinking", "--max-tokens", "--json", "--demo", "--base-url"):
