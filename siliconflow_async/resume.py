@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from copy import copy
+from operator import length_hint
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -119,6 +120,8 @@ class ResumingStream(ChatStream):
                     raise
                 # It holds frames that hold this stream, and itself: forgotten, the stream must go at once.
                 error.__traceback__ = None
+                if length_hint(self._ready):
+                    return True
 
     async def _go_on(self, error: TruncatedStreamError | StreamAPIError | APITimeoutError) -> bool:
         """Take over the continuation; False if there is none, and the error stands."""

@@ -173,6 +173,7 @@ class ChatStream(Uncopyable):
 
     async def completion(self) -> ChatCompletion:
         """Read what is left and return the whole answer; raise as iterating would."""
+        self._ready = iter(())
         while await self._fill():
             self._ready = iter(())
         return self.partial
@@ -197,9 +198,7 @@ class ChatStream(Uncopyable):
         self._conclude("finish" if complete else "closed")
 
     async def _fill(self) -> bool:
-        """Wait until a chunk is there; False at a good end, raise at any other."""
-        if length_hint(self._ready):
-            return True
+        """Wait for more chunks, once all that were ready are given out; False at a good end, raise at any other."""
         if self.ended is not None:
             return self._ended_before()
         if self._reading:
@@ -220,9 +219,6 @@ class ChatStream(Uncopyable):
                 if self._end is not None:
                     self._judge_end(self._end)
                     return False
-                if self._accumulator.progressed:
-                    self._accumulator.progressed = False
-                    self._clock.progress()
                 try:
                     data = await self._body.read()
                 except (BodyBroken, ClockExpired) as end:
@@ -245,7 +241,6 @@ class ChatStream(Uncopyable):
                             self._watcher.first_token(self._first_token_at)
                     self._batch = chunks
                     self._ready = iter(chunks)
-                    self._folded = 0
                     return True
         except asyncio.CancelledError:
             self._reading = False
@@ -328,11 +323,13 @@ class ChatStream(Uncopyable):
 
     def _fold(self) -> None:
         """Fold the chunks that were given out since the last time."""
-        given = len(self._batch) - length_hint(self._ready)
-        if self._folded < given:
-            self._accumulator.fold(self._batch[self._folded : given])
+        batch, folded = self._batch, self._folded
+        given = len(batch) - length_hint(self._ready)
+        if folded < given:
+            if self._accumulator.fold(batch[folded:given] if given - folded < len(batch) else batch):
+                self._clock.progress()
             if self._watcher is not None:
-                self._watcher.progress(given - self._folded, self._accumulator.usage_json)
+                self._watcher.progress(given - folded, self._accumulator.usage_json)
             self._folded = given
 
 

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Body", "BodyBroken"]
 
-# Bytes taken at a time: what is made of more of them outgrows the processor's caches, which costs half as much again.
-_PIECE = 64 * 1024
-
 
 class BodyBroken(Exception):
     """The body ended early; the cause says why. Only for use inside this package."""
@@ -45,7 +42,7 @@ class Body:
         return self._clock
 
     async def read(self) -> bytes:
-        """Wait for bytes and return what there is, in handy pieces; b"" at the end.
+        """Wait for bytes and return all there are; b"" at the end.
 
         Raises `BodyBroken` or `ClockExpired`, but only once all that had arrived has been given out.
         """
@@ -56,7 +53,7 @@ class Body:
             if clock is not None:
                 clock.wait_begins()
             try:
-                return await self._content.read(_PIECE)
+                return await self._content.readany()
             except Exception as error:  # whatever aiohttp stored: its own errors, OSError, our ClockExpired
                 # Its traceback holds this frame, and so this body.
                 self._trouble = error.with_traceback(None)

@@ -42,6 +42,7 @@ class StreamClock:
         "_handle",
         "_idle",
         "_loop",
+        "_now",
         "_overdue_at",
         "_received",
         "_step",
@@ -54,6 +55,7 @@ class StreamClock:
 
     def __init__(self, content: StreamReader, timeouts: Timeouts, sent_at: float, deadline: float | None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self._content = content
         self._idle = timeouts.idle
         # A timer that finds nobody waiting comes back no sooner than this, which bounds how late it can be.
@@ -76,12 +78,12 @@ class StreamClock:
     def wait_begins(self) -> None:
         """Note that the reader waits for bytes, or for more of them."""
         if self._waiting_since is None:
-            self._waiting_since = self._loop.time()
+            self._waiting_since = self._now()
         self._received = self._content.total_bytes
 
     def woke(self) -> None:
         """Note that bytes came."""
-        self.woke_at = self._loop.time()
+        self.woke_at = self._now()
 
     def wait_ends(self) -> None:
         """Note that the reader has what it waited for: chunks, or the end. Whether they count, `progress` says."""
@@ -95,7 +97,7 @@ class StreamClock:
         self._waited = 0.0
         self._overdue_at = None
         self.stop()
-        self._arm(self._loop.time())
+        self._arm(self._now())
 
     def progress(self) -> None:
         """Note an event that counts."""
@@ -137,7 +139,7 @@ class StreamClock:
 
     def _fire(self) -> None:
         self._handle = None
-        now = self._loop.time()
+        now = self._now()
         waiting = self._waiting_since is not None
         due = self._due(now)
         overdue = waiting and due is not None and now >= due[0]

@@ -1,7 +1,8 @@
 """aiohttp's connector, with what it keeps to itself: how a request gets its connection, and whether an answer began.
 
 Private names of aiohttp and asyncio stand here alone: `_factory` and `_create_connection` of the connector, `_payload`
-of its protocol, `max_size` of a socket's transport. `tests/transport/test_connector.py` fails when one of them goes.
+and `_reading_paused` of its protocol, `max_size` of a socket's transport. `tests/transport/test_connector.py` fails
+when one of them goes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from aiohttp.tracing import Trace
 
 __all__ = ["AnswerProtocol", "ConnectWatcher", "Connector", "connect_watcher"]
 
-# asyncio's own 256 KiB are mapped and unmapped by malloc for each receive, which costs a third of a paced token.
+# asyncio's own 256 KiB are mapped and unmapped by malloc for each receive, which costs a third of a paced token; and
+# what is made of more bytes at once outgrows the processor's caches.
 _RECEIVE_SIZE = 64 * 1024
 
 
@@ -44,20 +46,29 @@ def _watcher() -> ConnectWatcher | None:
     return None if reference is None else reference()
 
 
+# For each read of each stream: `super()` would cost as much again.
+_receive = ResponseHandler.data_received
+
+
 class AnswerProtocol(ResponseHandler):
     """Knows whether a byte of the present answer came (`answered`), and leaves no reader of a body behind."""
 
     answered = False
 
     def data_received(self, data: bytes) -> None:
-        if data and not self.answered:
+        if not self.answered and data:
             self.answered = True
             # The headers apart: if the framing of chunks is broken, aiohttp's parser drops what it read with it.
             end = data.find(b"\r\n\r\n") + 4
             if 4 <= end < len(data) and data.find(b"hunked", 0, end) > 0:
-                super().data_received(data[:end])
+                _receive(self, data[:end])
                 data = data[end:]
-        super().data_received(data)
+        _receive(self, data)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        # aiohttp's reader says so after every read; only a pause leaves bytes behind for the parser.
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         # After an error of its parser aiohttp forgets the body, without a word to who waits for it.

@@ -38,15 +38,11 @@ def has_progress(chunks: Iterable[ChatCompletionChunk]) -> bool:
 
 
 class Accumulator:
-    """Fold the chunks of one stream.
+    """Fold the chunks of one stream."""
 
-    `progressed` is set by a chunk with text, reasoning, a tool call or a finish reason; whoever watches it clears it.
-    """
-
-    __slots__ = ("_choices", "_created", "_fingerprint", "_id", "_model", "_usage", "progressed")
+    __slots__ = ("_choices", "_created", "_fingerprint", "_id", "_model", "_usage")
 
     def __init__(self) -> None:
-        self.progressed = False
         self._choices: dict[int, _ChoiceParts] = {}
         self._id = ""
         self._model = ""
@@ -69,14 +65,15 @@ class Accumulator:
         """The last usage, as it came; empty if there was none."""
         return self._usage
 
-    def fold(self, chunks: list[ChatCompletionChunk]) -> None:
-        """Add chunks, in the order of the stream."""
+    def fold(self, chunks: list[ChatCompletionChunk]) -> bool:
+        """Add chunks, in the order of the stream; return whether one brings what `has_progress` looks for."""
         if not self._model:
             self._take_head(chunks)
         for chunk in reversed(chunks):
+            usage = chunk.usage_json
             # `"usage": null` after the chunk that carries it does not unsay it.
-            if len(chunk.usage_json) > 4:
-                self._usage = chunk.usage_json
+            if len(usage) > 4:
+                self._usage = usage
                 break
         choices = self._choices
         progressed = False
@@ -104,8 +101,7 @@ class Accumulator:
                     self._take_rare(parts, choice)
                 if choice._logprobs is not ABSENT and len(choice._logprobs) > 4:
                     parts.logprobs.append(choice._logprobs)
-        if progressed:
-            self.progressed = True
+        return progressed
 
     def completion(self) -> ChatCompletion:
         """Return the answer so far."""

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from client_kit import ASK, chunk, served
+from client_kit import ASK, DONE, chunk, served
 
 from siliconflow_async import AsyncSiliconFlow
 from siliconflow_async.testing import Stall
@@ -33,6 +33,22 @@ async def test_connections_have_our_protocol_and_small_receives() -> None:
             # The attribute is asyncio's: it must be there before we set it.
             assert type(protocol.transport).max_size == 256 * 1024
             assert protocol.transport.max_size == 64 * 1024
+
+
+async def test_reading_goes_on_after_a_pause() -> None:
+    """`_reading_paused` says that bytes wait, in aiohttp's parser or in the kernel; none of them is forgotten."""
+    texts = [f"{number} " + "x" * 1000 for number in range(2_000)]
+    async with served() as (server, client):
+        server.raw([chunk(text) for text in texts] + [DONE])
+        async with client.chat.completions.stream(**ASK) as stream:
+            protocol = await protocol_of(client)
+            # It is paused before the server has sent all, or the buffer would have no bound.
+            first = await anext(stream.text())
+            async with asyncio.timeout(10):
+                while not protocol._reading_paused:  # noqa: ASYNC110  # aiohttp has no event for it
+                    await asyncio.sleep(0)
+            assert [first] + [text async for text in stream.text()] == texts
+        assert not protocol._reading_paused
 
 
 async def test_a_connection_that_is_used_again_has_answered_nothing_yet() -> None:

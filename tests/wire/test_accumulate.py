@@ -57,7 +57,6 @@ def test_nothing_folds_to_an_answer_without_choices() -> None:
         "id": "", "object": "chat.completion", "created": 0, "model": "", "choices": []
     }  # fmt: skip
     assert not accumulator.finished
-    assert not accumulator.progressed
 
 
 @pytest.mark.parametrize(
@@ -163,13 +162,10 @@ def test_an_empty_finish_reason_beside_a_call_takes_none_back() -> None:
     ],
 )
 def test_progress_is_text_reasoning_a_call_or_a_finish(payload: Json, progress: bool) -> None:
-    """`progressed` tells what a model said from what a server says to keep a connection open."""
+    """Folding tells what a model said from what a server says to keep a connection open."""
     accumulator = Accumulator()
-    accumulator.fold(chunks(payload))
-    assert accumulator.progressed is progress
-    accumulator.progressed = False
-    accumulator.fold(chunks(text(""), chunk()))
-    assert not accumulator.progressed
+    assert accumulator.fold(chunks(payload)) is progress
+    assert not accumulator.fold(chunks(text(""), chunk()))
 
 
 def test_log_probabilities_are_joined_by_key_and_choice() -> None:
