@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from .errors import APIStatusError, StreamError
 from .limits.keeper import GateKeeper, ModelLimits
 from .limits.ticket import Ticket
 from .request import build_body, query_of
@@ -80,7 +79,7 @@ class Call:
         gated: bool = False,
     ) -> None:
         self._form: Form[Any] | None = None
-        if is_type(response_format):
+        if response_format is not None and is_type(response_format):
             self._form = form_of(response_format)
             response_format = self._form.response_format
         # A generator is read once, and a retry sends the same body, so tools are described here.
@@ -209,14 +208,7 @@ class Call:
         """Get the whole answer."""
         request = self._request
         answer, body = await self._settings.transport.fetch(request, self._settings.max_body_size)
-        try:
-            completion = decode_completion(body)
-        except APIStatusError as error:
-            error.headers = answer.headers
-            raise
-        except StreamError as error:
-            error.trace_id = answer.trace_id
-            raise
+        completion = answer.decoded(decode_completion, body)
         if self._split_think:
             split_completion(completion)
         if self._ticket is not None:
@@ -224,7 +216,5 @@ class Call:
             self._ticket.first_token(None)
             self._ticket.progress(0, completion.usage_json)
             self._ticket.end()
-        completion.headers = answer.headers
-        completion.trace_id = answer.trace_id
-        completion.timing = Timing(total=asyncio.get_running_loop().time() - request.started_at)
+        completion.timing = Timing(total=answer.loop.time() - request.started_at)
         return completion if self._form is None else parsed(self._form, completion)

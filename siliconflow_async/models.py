@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from .errors import APIStatusError, InvalidRequestError, StreamError
+from .errors import InvalidRequestError
 from .request import query_of
 from .retry import with_retries
 from .settings import check_keywords, conceal, replace_headers
@@ -70,17 +70,7 @@ class Models:
 
         async def fetch() -> ModelList:
             answer, body = await settings.transport.fetch(request, settings.max_body_size)
-            try:
-                models = decode_models(body)
-            except APIStatusError as error:
-                error.headers = answer.headers
-                raise
-            except StreamError as error:
-                error.trace_id = answer.trace_id
-                raise
-            models.headers = answer.headers
-            models.trace_id = answer.trace_id
-            return models
+            return answer.decoded(decode_models, body)
 
         return await with_retries(
             fetch, policy=settings.retry, budget=settings.budget, deadline=request.deadline, rng=self._rng

@@ -95,14 +95,16 @@ class ChatParams(ChatOptions, total=False):
 # What may be given to `stream` and, beside `stream=`, to `create`.
 STREAM_NAMES = frozenset({*ChatParams.__annotations__, "response_format"})
 CREATE_NAMES = STREAM_NAMES | {"stream"}
+_REQUIRED = ("model", "messages")
 _AS_THEY_ARE = frozenset({str, int, bool, type(None)})
+_TEXT = frozenset({str})
 _NOT_IN_BODY = frozenset({"resume", "split_think", "timeout", "extra_headers", "extra_query", "extra_body"})
 
 
 def check_names(params: Mapping[str, Any], known: frozenset[str] = STREAM_NAMES) -> None:
     """Raise TypeError for a keyword that is no parameter, naming the nearest one, or for a required one left out."""
     check_keywords(params, known)
-    for name in ("model", "messages"):
+    for name in _REQUIRED:
         if name not in params:
             raise TypeError(f"missing required keyword argument: {name!r}")
 
@@ -111,11 +113,9 @@ def build_body(params: Mapping[str, Any], *, stream: bool, response_format: Any 
     """Return the JSON body; raise InvalidRequestError that names a parameter which can't be sent."""
     body: dict[str, Any] = {}
     for name, value in params.items():
-        if name in _NOT_IN_BODY or value is None:
-            continue
-        body[name] = _messages(value) if name == "messages" else _plain(value, name)
-    for name in ("model", "messages"):
-        if name not in body:
+        if value is not None and name not in _NOT_IN_BODY:
+            body[name] = _messages(value) if name == "messages" else _plain(value, name)
+        elif name in _REQUIRED:
             raise InvalidRequestError(f"{name} must not be None", param=name)
     if response_format is not None:
         body["response_format"] = _plain(response_format, "response_format")
@@ -159,7 +159,13 @@ def listed_messages(value: Any) -> list[Any]:
 
 
 def _messages(value: Any) -> list[Any]:
-    return [_message(item, f"messages[{at}]") for at, item in enumerate(listed_messages(value))]
+    return [
+        # Most go as they are.
+        item
+        if type(item) is dict and _is_flat(item) and item.get("content") is not None
+        else _message(item, f"messages[{at}]")
+        for at, item in enumerate(listed_messages(value))
+    ]
 
 
 def _message(value: Any, path: str) -> dict[str, Any]:
@@ -174,13 +180,13 @@ def _message(value: Any, path: str) -> dict[str, Any]:
             raise InvalidRequestError(f"{path}: a message must be a mapping, not {_kind(value)}", param="messages")
     if message.get("content") is None and message.get("role") == "assistant":
         # Some models refuse null, or no content at all, on a turn that calls tools.
-        message["content"] = ""
+        message = {**message, "content": ""}
     return message
 
 
 def _plain(value: Any, path: str) -> Any:
     """Return the value as JSON will hold it; raise InvalidRequestError that says where it can't."""
-    if type(value) in _AS_THEY_ARE:
+    if type(value) in _AS_THEY_ARE or (type(value) is dict and _is_flat(value)):
         return value
     if isinstance(value, enum.Enum):
         return _plain(value.value, path)
@@ -215,6 +221,11 @@ def _plain(value: Any, path: str) -> Any:
     except RecursionError as error:
         raise InvalidRequestError(f"{_param(path)} is nested too deep", param=_param(path)) from error
     raise InvalidRequestError(f"{path}: {_kind(value)} can't be sent as JSON", param=_param(path))
+
+
+def _is_flat(value: dict[Any, Any]) -> bool:
+    """Whether it holds text and plain values alone, and can be sent as it is."""
+    return _AS_THEY_ARE.issuperset(map(type, value.values())) and _TEXT.issuperset(map(type, value))
 
 
 def _key(key: Any, path: str) -> str:

@@ -180,7 +180,6 @@ async def with_retries(
     With `gated`, `call` itself waits for the model's gate: a rate limit by the minute then needs no delay here, draws
     nothing from the budget, and is no attempt to the policy, up to ten of them.
     """
-    loop = asyncio.get_running_loop()
     budget.earn(policy.budget)
     attempt = 1
     refused = 0
@@ -194,7 +193,8 @@ async def with_retries(
                 attempt += 1
                 continue
             delay = policy.delay(attempt - refused, error, rng)
-            if delay is None or (deadline is not None and loop.time() + delay >= deadline) or not budget.draw():
+            now = asyncio.get_running_loop().time()
+            if delay is None or (deadline is not None and now + delay >= deadline) or not budget.draw():
                 raise
             _log.warning("attempt %d failed (%s), trying again in %.2f s", attempt, _summary(error), delay)
         await asyncio.sleep(delay)

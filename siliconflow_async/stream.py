@@ -90,7 +90,7 @@ class ChatStream(Uncopyable):
         split_think: bool = False,
         watcher: StreamWatcher | None = None,
     ) -> None:
-        self.loop = asyncio.get_running_loop()
+        self.loop = answer.loop
         self.ended: Ended | None = None
         self.trace_id = answer.trace_id
         self._answer = answer

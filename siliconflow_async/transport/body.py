@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from typing import TYPE_CHECKING
 
 from .clock import ClockExpired, StreamClock
+from .connector import process_id
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -26,9 +26,9 @@ class Body:
 
     __slots__ = ("_clock", "_content", "_late", "_loop", "_pid", "_response", "_trouble")
 
-    def __init__(self, response: ClientResponse) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._pid = os.getpid()
+    def __init__(self, response: ClientResponse, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._pid = process_id()
         self._response = response
         self._content = response.content
         self._clock: StreamClock | None = None
@@ -38,7 +38,7 @@ class Body:
 
     def start_clock(self, timeouts: Timeouts, sent_at: float, deadline: float | None) -> StreamClock:
         """Put the body under the clocks of a stream."""
-        self._clock = StreamClock(self._content, timeouts, sent_at, deadline)
+        self._clock = StreamClock(self._loop, self._content, timeouts, sent_at, deadline)
         return self._clock
 
     async def read(self) -> bytes:
@@ -69,6 +69,10 @@ class Body:
             raise self._trouble
         # aiohttp's own words speak of a 400 that nobody sent; they are in the cause.
         raise BodyBroken(type(self._trouble).__name__) from self._trouble
+
+    def at_end(self) -> bool:
+        """Whether the end has come and all was read, so that there is no need to wait for it."""
+        return self._content.at_eof()
 
     async def _take_late(self) -> bytes:
         """Return what waited in the kernel when a clock ran out, because a slow reader had paused the transport."""
@@ -112,7 +116,7 @@ class Body:
     def abort(self) -> None:
         """Close the connection at once, TLS or not, unless the body has ended and given it back."""
         connection = self._response.connection
-        if connection is None or self._loop.is_closed() or os.getpid() != self._pid:
+        if connection is None or self._loop.is_closed() or process_id() != self._pid:
             return
         transport = connection.transport
         if transport is not None:

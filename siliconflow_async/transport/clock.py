@@ -53,9 +53,16 @@ class StreamClock:
         "woke_at",
     )
 
-    def __init__(self, content: StreamReader, timeouts: Timeouts, sent_at: float, deadline: float | None) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._now = self._loop.time
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        content: StreamReader,
+        timeouts: Timeouts,
+        sent_at: float,
+        deadline: float | None,
+    ) -> None:
+        self._loop = loop
+        self._now = loop.time
         self._content = content
         self._idle = timeouts.idle
         # A timer that finds nobody waiting comes back no sooner than this, which bounds how late it can be.

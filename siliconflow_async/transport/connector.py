@@ -20,7 +20,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
-__all__ = ["AnswerProtocol", "ConnectWatcher", "Connector", "connect_watcher"]
+__all__ = ["AnswerProtocol", "ConnectWatcher", "Connector", "connect_watcher", "process_id"]
 
 # asyncio's own 256 KiB are mapped and unmapped by malloc for each receive, which costs a third of a paced token; and
 # what is made of more bytes at once outgrows the processor's caches.
@@ -114,6 +114,12 @@ class Connector(aiohttp.TCPConnector):
 
 # Of every connection of this process, for a forked child to cut.
 _transports: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
+_process_id = os.getpid()
+
+
+def process_id() -> int:
+    """Return what `os.getpid()` does, without asking the kernel, as each request would several times."""
+    return _process_id
 
 
 def _cut_inherited() -> None:
@@ -128,6 +134,8 @@ def _cut_inherited() -> None:
             if inherited is not None and inherited.fileno() != -1:
                 os.dup2(dead.fileno(), inherited.fileno(), inheritable=False)
     _transports.clear()
+    global _process_id
+    _process_id = os.getpid()
 
 
 if hasattr(os, "register_at_fork"):

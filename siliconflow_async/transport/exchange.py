@@ -9,8 +9,8 @@ import asyncio
 import io
 import ssl
 import weakref
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, Self, TypeVar
 
 import aiohttp
 import msgspec
@@ -18,11 +18,13 @@ import msgspec
 from ..errors import (
     TRACE_ID,
     APIConnectionError,
+    APIStatusError,
     APITimeoutError,
     Clock,
     ClosedError,
     EventTooLargeError,
     SiliconFlowError,
+    StreamError,
     TruncatedStreamError,
 )
 from ..timeouts import Timeouts
@@ -39,6 +41,14 @@ _ERROR_BODY_SECONDS = 2.0
 _MAX_INFLATED = 16 * 1024 * 1024
 # aiohttp warns of larger bytes; from a file-like object it sends them in pieces and lets the loop breathe.
 _LARGE_BODY = 1024 * 1024
+
+
+class _Headed(Protocol):
+    headers: Mapping[str, str]
+    trace_id: str | None
+
+
+T = TypeVar("T", bound=_Headed)
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,26 +76,42 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer:
-    """An answer whose headers have come; `sent_at` is a time of the loop."""
+    """An answer whose headers have come; `sent_at` is a time of `loop`."""
 
-    __slots__ = ("_headers", "body", "response", "sent_at")
+    __slots__ = ("_headers", "body", "loop", "response", "sent_at")
 
-    def __init__(self, response: aiohttp.ClientResponse, sent_at: float) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, loop: asyncio.AbstractEventLoop, sent_at: float) -> None:
         self.response = response
+        self.loop = loop
         self._headers: dict[str, str] | None = None
         self.sent_at = sent_at
-        self.body = Body(response)
+        self.body = Body(response, loop)
 
     @property
     def headers(self) -> dict[str, str]:
         """The headers under lower-case names; made when asked for, since an open stream may wait beside thousands."""
         if self._headers is None:
-            self._headers = {name.lower(): value for name, value in self.response.headers.items()}
+            headers = self.response.headers
+            self._headers = dict(zip(map(str.lower, headers), headers.values(), strict=True))
         return self._headers
 
     @property
     def trace_id(self) -> str | None:
         return self.response.headers.get(TRACE_ID)
+
+    def decoded(self, decode: Callable[[bytes], T], body: bytes) -> T:
+        """Return what `decode` makes of the whole body, with what the headers tell, as has an error that it raises."""
+        try:
+            answer = decode(body)
+        except APIStatusError as error:
+            error.headers = self.headers
+            raise
+        except StreamError as error:
+            error.trace_id = self.trace_id
+            raise
+        answer.headers = self.headers
+        answer.trace_id = self.trace_id
+        return answer
 
 
 class _Attempt:
@@ -98,12 +124,12 @@ class _Attempt:
         "_clock",
         "_expired",
         "_handle",
-        "_loop",
         "_pool",
         "_request",
         "_task",
         "_transport",
         "is_new",
+        "loop",
         "protocol",
         "sent_at",
     )
@@ -114,7 +140,7 @@ class _Attempt:
         self.sent_at = request.started_at
         self._request = request
         self._pool = pool
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
         self._transport: asyncio.Transport | None = None
@@ -131,11 +157,11 @@ class _Attempt:
         self.protocol = protocol
         # The protocol forgets it as soon as it closes.
         self._transport = protocol.transport
-        self.sent_at = self._loop.time()
+        self.sent_at = self.loop.time()
         self._limit("first_token", self._request.timeouts.first_token if self._request.streaming else None)
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self.loop)
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
@@ -165,7 +191,7 @@ class _Attempt:
     def _limit(self, clock: Clock, seconds: float | None) -> None:
         """Let `clock` end the attempt after so many seconds, or the call's deadline if that comes first."""
         deadline = self._request.deadline
-        at = None if seconds is None else self._loop.time() + seconds
+        at = None if seconds is None else self.loop.time() + seconds
         if at is None or (deadline is not None and deadline <= at):
             clock, at = "total", deadline
         self._clock = clock
@@ -174,7 +200,7 @@ class _Attempt:
         self._at = at
         if self._handle is not None:
             self._handle.cancel()
-        self._handle = None if at is None else self._loop.call_at(at, self._expire)
+        self._handle = None if at is None else self.loop.call_at(at, self._expire)
 
     def _expire(self) -> None:
         self._handle = None
@@ -184,7 +210,7 @@ class _Attempt:
 
     def _abort(self) -> None:
         # aiohttp closes the connection of a request that failed; over TLS that takes a farewell we don't wait for.
-        if self._transport is not None and not self._loop.is_closed():
+        if self._transport is not None and not self.loop.is_closed():
             self._transport.abort()
 
 
@@ -228,43 +254,45 @@ class Transport:
             return answer, body
 
     async def _open(self, request: Request, attempt: _Attempt) -> Answer:
-        try:
-            answer = await self._send(request, attempt)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError):
-            # The server may drop a kept-alive connection while we write to it: that says nothing about the request.
-            if attempt.is_new or attempt.protocol is None or attempt.protocol.answered:
-                raise
-            attempt.protocol = None
-            answer = await self._send(request, attempt)
-        if answer.response.status >= 300:
-            try:
-                # Some gateways quote the key that they refuse.
-                body = (await _read_start(answer.body)).replace(self.site.secret.encode(), b"***")
-            finally:
-                answer.body.abort()
-            raise self._refusal(answer, body)
-        return answer
-
-    async def _send(self, request: Request, attempt: _Attempt) -> Answer:
-        session = self.pool.get()
-        body = request.body
         options = self._options
         if request.query:
             options = {**options, "params": request.query}
         if self.pool.borrowed:
             options = {**options, "timeout": _limits_of_borrowed(request.timeouts.connect)}
+        session = self.pool.get(attempt.loop)
         token = connect_watcher.set(weakref.ref(attempt))
         try:
-            response = await session.request(
-                request.method,
-                self.site.base_url + request.path,
-                data=io.BytesIO(body) if body is not None and len(body) >= _LARGE_BODY else body,
-                headers=request.headers,
-                **options,
-            )
+            try:
+                response = await self._send(request, options, session)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError):
+                # The server may drop a kept-alive connection while we write to it: that says nothing about the request.
+                if attempt.is_new or attempt.protocol is None or attempt.protocol.answered:
+                    raise
+                attempt.protocol = None
+                response = await self._send(request, options, session)
         finally:
             connect_watcher.reset(token)
-        return Answer(response, attempt.sent_at)
+        answer = Answer(response, attempt.loop, attempt.sent_at)
+        if response.status >= 300:
+            try:
+                # Some gateways quote the key that they refuse.
+                start = (await _read_start(answer.body)).replace(self.site.secret.encode(), b"***")
+            finally:
+                answer.body.abort()
+            raise self._refusal(answer, start)
+        return answer
+
+    def _send(
+        self, request: Request, options: Mapping[str, Any], session: aiohttp.ClientSession
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        body = request.body
+        return session.request(
+            request.method,
+            self.site.base_url + request.path,
+            data=io.BytesIO(body) if body is not None and len(body) >= _LARGE_BODY else body,
+            headers=request.headers,
+            **options,
+        )
 
     def _refusal(self, answer: Answer, body: bytes) -> SiliconFlowError:
         error = status_error(answer.response.status, body, answer.headers, other_site=self.site.other_site)
@@ -309,6 +337,8 @@ async def _read_whole(answer: Answer, max_size: int) -> bytes:
             if len(body) + len(data) > max_size:
                 raise EventTooLargeError(f"the answer is larger than {max_size} bytes", trace_id=answer.trace_id)
             body += data
+            if answer.body.at_end():
+                break
     except BodyBroken as error:
         raise TruncatedStreamError(
             f"the answer broke off after {len(body)} bytes ({error})", trace_id=answer.trace_id

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import ssl as ssl_module
 import warnings
 import weakref
@@ -19,7 +18,7 @@ import aiohttp
 import anyio
 
 from ..errors import ClosedError
-from .connector import Connector
+from .connector import Connector, process_id
 
 __all__ = ["Abortable", "SessionPool"]
 
@@ -57,23 +56,22 @@ class SessionPool:
         self._max_connections = max_connections
         self._ssl = ssl
         self._session = session
-        self._pid = os.getpid()
+        self._pid = process_id()
         self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopSession] = weakref.WeakKeyDictionary()
         self._open: weakref.WeakSet[Any] = weakref.WeakSet()
         # What a forked child inherited: never used or closed there, since closing would reach the parent's peers.
         self._inherited: list[object] = []
 
-    def get(self) -> aiohttp.ClientSession:
-        """Return the running loop's session; raise ClosedError after `aclose()`."""
+    def get(self, loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
+        """Return the running `loop`'s session; raise ClosedError after `aclose()`."""
         if self.closed:
             raise ClosedError("the client is closed")
         if self._session is not None:
             if self._session.closed:
                 raise ClosedError("the session that the client was given is closed")
             return self._session
-        if os.getpid() != self._pid:
+        if process_id() != self._pid:
             self._forget()
-        loop = asyncio.get_running_loop()
         entry = self._by_loop.get(loop)
         if entry is None or entry.session.closed:
             entry = self._by_loop[loop] = self._new_entry()
@@ -86,7 +84,7 @@ class SessionPool:
     async def aclose(self) -> None:
         """Abort open streams, close the running loop's session, and refuse further use."""
         self.closed = True
-        if os.getpid() != self._pid:
+        if process_id() != self._pid:
             self._forget()
         here = asyncio.get_running_loop()
         for stream in list(self._open):
@@ -101,7 +99,7 @@ class SessionPool:
     def __del__(self, _warn: Any = warnings.warn) -> None:
         # The loop itself closes the session when it finds the closer gone; here there is only a word to say.
         by_loop = getattr(self, "_by_loop", {})
-        if os.getpid() == getattr(self, "_pid", 0) and any(
+        if process_id() == getattr(self, "_pid", 0) and any(
             not loop.is_closed() and not entry.session.closed for loop, entry in list(by_loop.items())
         ):
             _warn("unclosed AsyncSiliconFlow: use `async with`, or await its aclose()", ResourceWarning, stacklevel=2)
@@ -126,7 +124,7 @@ class SessionPool:
         self._inherited.append((dict(self._by_loop), list(self._open)))
         self._by_loop = weakref.WeakKeyDictionary()
         self._open = weakref.WeakSet()
-        self._pid = os.getpid()
+        self._pid = process_id()
 
 
 async def _close_with_loop(session: aiohttp.ClientSession, streams: weakref.WeakSet[Any]) -> AsyncGenerator[None, None]:
