@@ -24,6 +24,7 @@ from .errors import (
     SiliconFlowError,
     StreamAPIError,
     TruncatedStreamError,
+    asked_wait,
 )
 from .wire.failures import meter_of, status_of_code
 
@@ -75,7 +76,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """Return the seconds to wait before trying again after the failure of `attempt` (from 1); None: don't."""
         if attempt >= self.max_attempts or attempt > _most_retries(error):
             return None
-        asked = error.retry_after if isinstance(error, APIStatusError) else None
+        asked = asked_wait(error)
         if asked is not None:
             return asked if asked <= self.cap else None
         growth = _RATE_LIMIT_GROWTH**attempt if is_rate_limit(error) else 2 ** (attempt - 1)
@@ -94,7 +95,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 def _is_worth_waiting(error: SiliconFlowError, policy: RetryPolicy) -> bool:
     if policy.max_attempts == 1 or not is_rate_limit(error) or meter_in(error) not in MINUTE_METERS:
         return False
-    asked = error.retry_after if isinstance(error, APIStatusError) else None
+    asked = asked_wait(error)
     return asked is None or asked <= policy.cap
 
 
