@@ -181,7 +181,6 @@ async def with_retries(
     With `gated`, `call` itself waits for the model's gate: a rate limit by the minute then needs no delay here, draws
     nothing from the budget, and is no attempt to the policy, up to ten of them.
     """
-    loop = asyncio.get_running_loop()
     budget.earn(policy.budget)
     attempt = 1
     refused = 0
@@ -194,8 +193,8 @@ async def with_retries(
                 refused += 1
                 attempt += 1
                 continue
-            delay = policy.delay(attempt - refused, error, rng)
-            if delay is None or (deadline is not None and loop.time() + delay >= deadline) or not budget.draw():
+            delay = _granted(policy.delay(attempt - refused, error, rng), deadline, budget)
+            if delay is None:
                 raise
             _log.warning("attempt %d failed (%s), trying again in %.2f s", attempt, _summary(error), delay)
         await asyncio.sleep(delay)
@@ -212,13 +211,19 @@ async def wait_to_resume(
     rng: random.Random,
 ) -> bool:
     """Wait until an answer that broke off may be asked to go on; False, at once, if it may not."""
-    delay = policy.resume_delay(attempt, error, rng)
-    now = asyncio.get_running_loop().time()
-    if delay is None or (deadline is not None and now + delay >= deadline) or not budget.draw():
+    delay = _granted(policy.resume_delay(attempt, error, rng), deadline, budget)
+    if delay is None:
         return False
     _log.warning("the stream broke off (%s), asking for the rest in %.2f s", _summary(error), delay)
     await asyncio.sleep(delay)
     return True
+
+
+def _granted(delay: float | None, deadline: float | None, budget: RetryBudget) -> float | None:
+    """Return a delay that ends before the deadline, having drawn a retry for it; None if there is none."""
+    if delay is None or (deadline is not None and asyncio.get_running_loop().time() + delay >= deadline):
+        return None
+    return delay if budget.draw() else None
 
 
 def _summary(error: SiliconFlowError) -> str:
