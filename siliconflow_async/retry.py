@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
+from .checks import is_count, is_finite
 from .errors import (
     APIConnectionError,
     APIStatusError,
@@ -65,11 +66,11 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     budget: float = 0.2
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
+        if not is_count(self.max_attempts, 1):
             raise ConfigurationError(f"RetryPolicy: max_attempts must be an integer >= 1, not {self.max_attempts!r}")
         for name in ("base", "cap", "budget"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            if not is_finite(value) or value < 0:
                 raise ConfigurationError(f"RetryPolicy: {name} must be a number >= 0, not {value!r}")
 
     def delay(self, attempt: int, error: SiliconFlowError, rng: random.Random) -> float | None:
