@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["NAMES", "SEPARATOR", "Fixture", "event", "huge_event", "make", "whole_answer"]
+__all__ = ["NAMES", "Fixture", "event", "huge_event", "make", "whole_answer"]
 
-SEPARATOR = b"\n\n"
+_SEPARATOR = b"\n\n"
 _DONE = b"data: [DONE]\n\n"
 _MODEL = "stand-in/Large-Instruct-2507"
 _CREATED = 1767225600
@@ -108,7 +108,7 @@ def event(identity: str, delta: dict[str, Any], finish: str | None, usage: dict[
         "system_fingerprint": "",
         "usage": usage,
     }
-    return b"data: " + _json(chunk) + SEPARATOR
+    return b"data: " + _json(chunk) + _SEPARATOR
 
 
 def huge_event(size: int) -> tuple[bytes, str]:

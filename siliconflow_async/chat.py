@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from .call import Call, CallSettings
+from .checks import is_count
 from .content import prepared
 from .errors import ConfigurationError, InvalidRequestError, SiliconFlowError
 from .fanout import MapResults
@@ -255,7 +256,7 @@ class Completions:
         """
         if isinstance(requests, str | bytes | Mapping) or not isinstance(requests, Iterable | AsyncIterable):
             raise TypeError(f"requests must be an iterable of mappings, not a value of type {type(requests).__name__}")
-        if isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int) or max_concurrency < 1:
+        if not is_count(max_concurrency, 1):
             raise ConfigurationError(f"max_concurrency must be an integer >= 1, not {max_concurrency!r}")
         conceal(defaults)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_keywords(defaults, STREAM_NAMES)

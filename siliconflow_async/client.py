@@ -12,6 +12,7 @@ import msgspec
 
 from .call import CallSettings
 from .chat import Chat
+from .checks import is_count
 from .errors import ConfigurationError
 from .limits.keeper import ModelLimits
 from .limits.limit import Limits, LimitState, check_limits
@@ -237,12 +238,12 @@ def _retry(options: ClientOptions) -> RetryPolicy:
     if "max_retries" not in options:
         return retry
     retries = options["max_retries"]
-    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+    if not is_count(retries, 0):
         raise ConfigurationError(f"max_retries must be an integer >= 0, not {retries!r}")
     return msgspec.structs.replace(retry, max_attempts=retries + 1)
 
 
 def _positive(value: int, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not is_count(value, 1):
         raise ConfigurationError(f"{name} must be an integer >= 1, not {value!r}")
     return value

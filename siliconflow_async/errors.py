@@ -175,6 +175,11 @@ class APIStatusError(SiliconFlowError):
         return text
 
 
+def asked_wait(error: SiliconFlowError) -> float | None:
+    """Return the seconds that the service asked to wait; None if it didn't."""
+    return error.retry_after if isinstance(error, APIStatusError) else None
+
+
 class BadRequestError(APIStatusError):
     """400: the service does not accept the request as it stands."""
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
+from .checks import is_count
 from .errors import (
     APITimeoutError,
     ClosedError,
@@ -230,7 +231,7 @@ def resume_attempts(attempts: Any, body: bytes, *, streaming: bool, split_think:
     """Return how often a call may be continued; raise InvalidRequestError for one that asks for more than text."""
     if attempts is None:
         return 0
-    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 0:
+    if not is_count(attempts, 0):
         raise InvalidRequestError(f"resume must be an integer >= 0, not {attempts!r}", param="resume")
     if not attempts:
         return 0

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
+from .checks import is_count, is_finite
 from .errors import (
     APIConnectionError,
     APIStatusError,
@@ -24,6 +25,7 @@ from .errors import (
     SiliconFlowError,
     StreamAPIError,
     TruncatedStreamError,
+    asked_wait,
 )
 from .wire.failures import meter_of, status_of_code
 
@@ -64,18 +66,18 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     budget: float = 0.2
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
+        if not is_count(self.max_attempts, 1):
             raise ConfigurationError(f"RetryPolicy: max_attempts must be an integer >= 1, not {self.max_attempts!r}")
         for name in ("base", "cap", "budget"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            if not is_finite(value) or value < 0:
                 raise ConfigurationError(f"RetryPolicy: {name} must be a number >= 0, not {value!r}")
 
     def delay(self, attempt: int, error: SiliconFlowError, rng: random.Random) -> float | None:
         """Return the seconds to wait before trying again after the failure of `attempt` (from 1); None: don't."""
         if attempt >= self.max_attempts or attempt > _most_retries(error):
             return None
-        asked = error.retry_after if isinstance(error, APIStatusError) else None
+        asked = asked_wait(error)
         if asked is not None:
             return asked if asked <= self.cap else None
         growth = _RATE_LIMIT_GROWTH**attempt if is_rate_limit(error) else 2 ** (attempt - 1)
@@ -94,7 +96,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 def _is_worth_waiting(error: SiliconFlowError, policy: RetryPolicy) -> bool:
     if policy.max_attempts == 1 or not is_rate_limit(error) or meter_in(error) not in MINUTE_METERS:
         return False
-    asked = error.retry_after if isinstance(error, APIStatusError) else None
+    asked = asked_wait(error)
     return asked is None or asked <= policy.cap
 
 
@@ -192,9 +194,8 @@ async def with_retries(
                 refused += 1
                 attempt += 1
                 continue
-            delay = policy.delay(attempt - refused, error, rng)
-            now = asyncio.get_running_loop().time()
-            if delay is None or (deadline is not None and now + delay >= deadline) or not budget.draw():
+            delay = _granted(policy.delay(attempt - refused, error, rng), deadline, budget)
+            if delay is None:
                 raise
             _log.warning("attempt %d failed (%s), trying again in %.2f s", attempt, _summary(error), delay)
         await asyncio.sleep(delay)
@@ -211,13 +212,19 @@ async def wait_to_resume(
     rng: random.Random,
 ) -> bool:
     """Wait until an answer that broke off may be asked to go on; False, at once, if it may not."""
-    delay = policy.resume_delay(attempt, error, rng)
-    now = asyncio.get_running_loop().time()
-    if delay is None or (deadline is not None and now + delay >= deadline) or not budget.draw():
+    delay = _granted(policy.resume_delay(attempt, error, rng), deadline, budget)
+    if delay is None:
         return False
     _log.warning("the stream broke off (%s), asking for the rest in %.2f s", _summary(error), delay)
     await asyncio.sleep(delay)
     return True
+
+
+def _granted(delay: float | None, deadline: float | None, budget: RetryBudget) -> float | None:
+    """Return a delay that ends before the deadline, having drawn a retry for it; None if there is none."""
+    if delay is None or (deadline is not None and asyncio.get_running_loop().time() + delay >= deadline):
+        return None
+    return delay if budget.draw() else None
 
 
 def _summary(error: SiliconFlowError) -> str:

@@ -179,7 +179,7 @@ def check_headers(headers: Mapping[str, str | None] | None) -> dict[str, str]:
             continue
         if not isinstance(value, str) or _UNSENDABLE.search(value):
             raise ConfigurationError(f"the value of header {name!r} can't be sent: it must be text in one line")
-        checked[name] = Secret(value) if _SECRET_NAME.search(name) else value
+        checked[name] = _concealed(name, value)
     return checked
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from .checks import is_finite
 from .errors import Clock, ConfigurationError
 
 __all__ = ["DEFAULT", "Timeouts", "as_timeouts"]
@@ -37,7 +37,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if value is None or (name == "total" and value == DEFAULT):
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            if not is_finite(value) or value <= 0:
                 raise ConfigurationError(
                     f"timeout {name!r} must be a positive number of seconds or None, not {value!r}"
                 )

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
@@ -23,6 +22,7 @@ from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar
 import anyio
 import msgspec
 
+from .checks import is_count, is_finite
 from .errors import BusyError, ClosedError, InvalidRequestError, ParseError, ToolRoundsError
 from .stream import ChatStream
 from .toolcall import Outcome, run_tool
@@ -60,12 +60,10 @@ class RunLimits(NamedTuple):
         """Return the limits; raise InvalidRequestError that names one which can't be."""
         for name in ("max_rounds", "max_concurrency"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if not is_count(value, 1):
                 raise InvalidRequestError(f"{name} must be an integer >= 1, not {value!r}", param=name)
         seconds = self.tool_timeout
-        if seconds is not None and (
-            isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf
-        ):
+        if seconds is not None and (not is_finite(seconds) or seconds <= 0):
             raise InvalidRequestError(
                 f"tool_timeout must be seconds > 0 or None, not {seconds!r}", param="tool_timeout"
             )

@@ -214,9 +214,12 @@ async def soak(base_url: str, streams: int, concurrency: int, faults: float, rng
                     group.create_task(worker(client, range(first, end, concurrency)))
             samples.append(sample(end))
             print(f"{end:8} {samples[-1].files:6} {samples[-1].tasks:6} {samples[-1].memory:8} {samples[-1].objects:8}")
-    await asyncio.sleep(0.1)  # the sockets of the closed client go in a later turn of the loop
     print(", ".join(f"{count} {kind}" for kind, count in Counter(kinds).most_common()))
-    if open_files() > files_before:
+    for _ in range(1000):  # turns of the loop: the sockets of the closed client go in one of them
+        if open_files() <= files_before:
+            break
+        await asyncio.sleep(0)
+    else:
         wrong.append(f"{open_files() - files_before} files are open after the end")
     return wrong + not_flat(samples[len(samples) // 4 :], files_before + concurrency + 1)
 

@@ -186,7 +186,7 @@ def test_a_command_that_chats_runs(command: str, shell: dict[str, str], server: 
     assert len(server.requests) == (0 if "--demo" in command else 1)
 
 
-def test_the_batch_runs(shell: dict[str, str], server: FakeSiliconFlow, tmp_path: Path) -> None:
+def test_the_batch_runs(shell: dict[str, str], tmp_path: Path) -> None:
     """Its two requests are answered from the file into a file, and from stdin to stdout."""
     command = ["sh", "-e", "-c", BATCH.code]
     done = subprocess.run(command, cwd=tmp_path, env=shell, capture_output=True, encoding="utf-8", timeout=60)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from .contestant import Contestant
 
-__all__ = ["NAMES", "OURS", "PEERS", "RAW", "UNIT", "Contestant", "load", "load_all"]
+__all__ = ["NAMES", "OURS", "RAW", "UNIT", "Contestant", "load", "load_all"]
 
 UNIT = "unit"
 RAW = "raw sockets"
@@ -41,7 +41,6 @@ _ENTRIES = {
     "langchain-siliconflow": _Entry("langchain_client", "Langchain", "langchain-siliconflow"),
 }
 NAMES = tuple(_ENTRIES)
-PEERS = tuple(name for name, entry in _ENTRIES.items() if entry.package is not None)
 
 
 def load(name: str) -> type[Contestant]:

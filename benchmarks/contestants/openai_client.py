@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any, Self
 
 import openai
 
-from .contestant import MESSAGES, MODEL, Contestant, Take
+from .contestant import MESSAGES, MODEL, Take
+from .openai_shape import OpenAIShape
 
 __all__ = ["Aiohttp", "AiohttpHelper", "Default", "Helper"]
 
 
-class Default(Contestant):
+class Default(OpenAIShape):
     modules = ("openai",)
     distributions = ("openai", "httpx", "httpx2")
 
@@ -22,19 +22,6 @@ class Default(Contestant):
     async def __aenter__(self) -> Self:
         self._client = openai.AsyncOpenAI(api_key="key", base_url=self.base_url, http_client=self._http_client())
         return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._client.close()
-
-    async def stream(self, take: Take) -> None:
-        async with await self._client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True) as stream:
-            async for chunk in stream:
-                take(chunk.choices[0].delta.content)
-
-    async def whole(self) -> str | None:
-        return (await self._client.chat.completions.create(model=MODEL, messages=MESSAGES)).choices[0].message.content
 
 
 class Helper(Default):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..checks import is_count
 from ..errors import InvalidRequestError
 from ..wire.structs import AssistantMessage
 
@@ -56,7 +57,7 @@ def count_by_hook(hook: Callable[[Mapping[str, Any]], int], params: Mapping[str,
         tokens = hook(params)
     except Exception as error:  # the user's code may raise anything
         raise InvalidRequestError(f"count_tokens failed: {error!r}", param="messages") from error
-    if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 0:
+    if not is_count(tokens, 0):
         raise InvalidRequestError(f"count_tokens must return an integer >= 0, not {tokens!r}", param="messages")
     return tokens
 

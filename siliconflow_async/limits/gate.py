@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from ..errors import APIStatusError, SiliconFlowError
+from ..errors import SiliconFlowError, asked_wait
 from ..retry import MINUTE_METERS, meter_in
 from .estimate import Estimate
 from .limit import Limit, LimitState
@@ -204,7 +204,7 @@ class Gate:
         if meter not in MINUTE_METERS:
             return  # an hour or a day is nothing to wait for
         now = self.now()
-        pause = self.pace.refuse(generation, now, error.retry_after if isinstance(error, APIStatusError) else None)
+        pause = self.pace.refuse(generation, now, asked_wait(error))
         self.window.expire(now)
         self._refusals.expire(now)
         if pause is not None:

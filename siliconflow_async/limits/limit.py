@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
 
+from ..checks import is_count, is_finite
 from ..errors import ConfigurationError
 
 __all__ = ["Limit", "LimitState", "Limits", "check_limits"]
@@ -28,10 +28,10 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in ("rpm", "tpm"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            if value is not None and not is_count(value, 1):
                 raise ConfigurationError(f"Limit: {name} must be an integer >= 1 or None, not {value!r}")
         window = self.window
-        if isinstance(window, bool) or not isinstance(window, int | float) or not 0 < window < math.inf:
+        if not is_finite(window) or window <= 0:
             raise ConfigurationError(f"Limit: window must be a positive number of seconds, not {window!r}")
         if self.count_tokens is not None and not callable(self.count_tokens):
             raise ConfigurationError(f"Limit: count_tokens must be a function or None, not {self.count_tokens!r}")

@@ -11,6 +11,7 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
+from ..checks import is_count
 from ..errors import BusyError, ClosedError, ConfigurationError
 from ..wire.events import ErrorEvent, Event, Finished, Snapshot, error_event
 from ..wire.structs import ChatCompletion
@@ -41,7 +42,7 @@ class Broadcast:
         describe: Describe = error_event,
         on_finish: OnFinish | None = None,
     ) -> None:
-        if isinstance(buffer, bool) or not isinstance(buffer, int) or buffer < 1:
+        if not is_count(buffer, 1):
             raise ConfigurationError(f"buffer must be an integer >= 1, not {buffer!r}")
         self._grace = None if grace is None else check_seconds(grace, "grace")
         self._kept = _Kept(buffer)

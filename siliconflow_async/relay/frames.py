@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Literal, TypeAlias, get_args
 
+from ..checks import is_count, is_finite
 from ..errors import ConfigurationError
 from ..wire.events import ContentDelta, Event, ReasoningDelta, Snapshot, ToolCallDelta
 
@@ -92,7 +93,7 @@ class FrameQueue:
     """
 
     def __init__(self, *, limit: int, slow: Slow, patience: float, smooth: float) -> None:
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        if not is_count(limit, 1):
             raise ConfigurationError(f"buffer must be an integer >= 1, not {limit!r}")
         if slow not in get_args(Slow):
             raise ConfigurationError(f"slow must be one of {', '.join(map(repr, get_args(Slow)))}, not {slow!r}")
@@ -211,6 +212,6 @@ async def _woken(waiter: asyncio.Future[None], seconds: float | None) -> None:
 
 def check_seconds(value: float, name: str) -> float:
     """Return a number of seconds; raise ConfigurationError for what is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if not is_finite(value) or value < 0:
         raise ConfigurationError(f"{name} must be a number of seconds >= 0, not {value!r}")
     return value

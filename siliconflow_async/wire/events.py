@@ -71,7 +71,10 @@ class ToolCallDelta(_Event, tag="tool_call_delta"):
 
 
 class ToolCallDone(_Event, tag="tool_call_done"):
-    """A complete tool call; `arguments` is its whole JSON text, as the model wrote it."""
+    """A complete tool call; `arguments` is its whole JSON text, as the model wrote it.
+
+    Where a server sends more of a call after the finish reason, it is told again, whole, at the end of the stream.
+    """
 
     index: int
     call: int
@@ -141,11 +144,11 @@ def error_event(error: SiliconFlowError) -> ErrorEvent:
 
 
 class _ChoiceState:
-    __slots__ = ("calls", "calls_done", "reason")
+    __slots__ = ("calls", "done", "reason")
 
     def __init__(self) -> None:
         self.calls: ToolCallAssembler | None = None
-        self.calls_done = False
+        self.done: dict[int, ToolCallDone] = {}
         self.reason: str | None = None
 
 
@@ -190,7 +193,8 @@ class EventBuilder:
             events.append(self._piece(state, choice.index, fragment))
         if choice.finish_reason:
             state.reason = choice.finish_reason
-            self._finish_calls(choice.index, state, events)
+            if not state.done:  # a server that repeats it would have every call built again each time
+                self._finish_calls(choice.index, state, events)
 
     def _piece(self, state: _ChoiceState, index: int, fragment: ChoiceDeltaToolCall) -> ToolCallDelta:
         if state.calls is None:
@@ -201,10 +205,9 @@ class EventBuilder:
         return ToolCallDelta(index, call.index, call.id, call.name, arguments or "")
 
     def _finish_calls(self, index: int, state: _ChoiceState, events: list[Event]) -> None:
-        if state.calls is None or state.calls_done:
-            return
-        state.calls_done = True
-        for call in state.calls.parts():
-            done = call.build()
-            function = done.function
-            events.append(ToolCallDone(index, call.index, done.id, function.name, function.arguments))
+        for call in state.calls.parts() if state.calls is not None else ():
+            function = call.build().function
+            done = ToolCallDone(index, call.index, call.id, function.name, function.arguments)
+            if state.done.get(call.index) != done:
+                state.done[call.index] = done
+                events.append(done)

@@ -59,16 +59,17 @@ class ChatProtocol:
             return []
         payloads = self._sse.feed_payloads(data)
         if payloads is None:
-            return self._feed_events(data)
-        chunks = []
-        decode = CHUNK_DECODER.decode
-        try:
-            for payload in payloads:
-                chunk = decode(payload)
-                chunk.raw = payload
-                chunks.append(chunk)
-        except _CANNOT_DECODE:
-            chunks += self._chunks_of(SSEEvent("message", payload) for payload in payloads[len(chunks) :])
+            chunks = self._feed_events(data)
+        else:
+            chunks = []
+            decode = CHUNK_DECODER.decode
+            try:
+                for payload in payloads:
+                    chunk = decode(payload)
+                    chunk.raw = payload
+                    chunks.append(chunk)
+            except _CANNOT_DECODE:
+                chunks += self._chunks_of(SSEEvent("message", payload) for payload in payloads[len(chunks) :])
         if chunks:
             self._began = True
         return chunks
@@ -143,7 +144,6 @@ class ChatProtocol:
             self.failure = error.with_traceback(None)
             return []
         chunks = self._chunks_of(events)
-        self._began = self._began or bool(chunks)
         if not self.done and self.failure is None:
             self.failure = self._sse.failure
         return chunks

@@ -17,6 +17,7 @@ from ..errors import EventTooLargeError
 __all__ = ["SSEDecoder", "SSEEvent"]
 
 _BOM = b"\xef\xbb\xbf"
+# As numbers, since CPython's `in` first takes bytes for one and raises and drops an exception.
 _CR = 0x0D
 _LF = 0x0A
 _FIELDS = (b"data", b"event", b"id", b"retry")
@@ -87,8 +88,8 @@ class SSEDecoder:
             if data[0] == _LF:
                 data = data[1:]
         events: list[SSEEvent] = []
-        has_cr = b"\r" in data
-        if not has_cr and b"\n" not in data:
+        has_cr = _CR in data
+        if not has_cr and _LF not in data:
             self._hold(data)
         else:
             if self._partial:

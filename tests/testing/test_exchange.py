@@ -211,7 +211,7 @@ async def test_an_expected_100_is_sent(server: FakeSiliconFlow, connect: Connect
     assert server.requests[0].body == b"x"
 
 
-async def test_a_body_that_cannot_be_read_is_a_bad_request(server: FakeSiliconFlow, connect: Connect) -> None:
+async def test_a_body_that_cannot_be_read_is_a_bad_request(connect: Connect) -> None:
     head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\nabc"
     reader, _ = await connect(head)
     assert (await reader.readline()).startswith(b"HTTP/1.1 400")

@@ -76,6 +76,24 @@ def test_tool_calls_without_a_finish_reason_are_done_at_the_end() -> None:
     assert not any(isinstance(event, ToolCallDone) for item in chunks for event in builder.feed(item))
 
 
+def test_calls_that_go_on_after_the_finish_reason_are_done_at_the_end() -> None:
+    """What a server sends late is told with the stream's end, and nothing else is told twice."""
+    body = data(
+        small(call(0, "a", "f", "{}")),
+        small(call(1, "b", "g", '{"x"'), "tool_calls"),
+        small(call(1, None, None, ":1}")),
+        small(call(0, None, None, "")),
+        small(call(2, "c", "h", "[]"), "tool_calls"),
+    )
+    assert [event for event in events_of(body) if isinstance(event, ToolCallDone | Finished)] == [
+        ToolCallDone(0, 0, "a", "f", "{}"),
+        ToolCallDone(0, 1, "b", "g", '{"x"'),
+        ToolCallDone(0, 1, "b", "g", '{"x":1}'),
+        ToolCallDone(0, 2, "c", "h", "[]"),
+        Finished(0, "tool_calls"),
+    ]
+
+
 def test_a_call_whole_in_the_last_chunk_is_told_and_done() -> None:
     """A fragment beside the finish reason belongs to the call."""
     assert events_of(data(small(call(0, "a", "f", {"x": 1}), "tool_calls")))[1:] == [

@@ -134,9 +134,8 @@ def check(body: bytes, pieces: list[bytes], max_event_size: int = 1 << 24) -> No
         assert "".join(event.text for event in mine if isinstance(event, ContentDelta)) == (message.content or "")
         thought = "".join(event.text for event in mine if isinstance(event, ReasoningDelta))
         assert thought == (message.reasoning_content or "")
-        if choice.finish_reason:
-            calls = [event.arguments for event in mine if isinstance(event, ToolCallDone)]
-            assert calls == [call.function.arguments for call in message.tool_calls or []]
+        calls = {event.call: event.arguments for event in mine if isinstance(event, ToolCallDone)}
+        assert [calls[at] for at in sorted(calls)] == [call.function.arguments for call in message.tool_calls or []]
 
 
 @examples(4)

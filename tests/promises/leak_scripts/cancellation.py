@@ -40,10 +40,12 @@ async def main() -> None:
             for call in (read, whole):
                 with contextlib.suppress(APITimeoutError):
                     await call(hasty)
-            # Nobody waits for these: the end of the block does.
+            server.reset()
+            server.raw([chunk("a"), Stall()], times=None)
+            # Nobody waits for these: the end of the block does. Two have a connection, three wait for one.
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(read(client)) for _ in range(5)]
-                await asyncio.sleep(0.05)
+                await server.received(2)
                 for task in tasks:
                     task.cancel()
         await server.disconnected()
