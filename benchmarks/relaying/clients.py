@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import socket
 import time
@@ -30,6 +31,7 @@ Way: TypeAlias = Literal["frame", "socket"]
 # A slow client has small buffers, and the segments of an Ethernet: those of loopback would take megabytes.
 _SLOW_BUFFER = 4096
 _SLOW_SEGMENT = 1400
+_SLOW_SECONDS = 2.0
 
 
 class _Client(asyncio.Protocol):
@@ -41,7 +43,7 @@ class _Client(asyncio.Protocol):
         self._size = size
         self._padding = "." * (size - STAMP_DIGITS)
         self._loop = asyncio.get_running_loop()
-        self._wanted: list[tuple[int, asyncio.Future[None]]] = []
+        self._wanted: list[tuple[float, asyncio.Future[None]]] = []
         self._error: Exception | None = None
         self._lost = False
         self.left = 0
@@ -90,9 +92,9 @@ class _Client(asyncio.Protocol):
         if not self._lost and self._error is None and len(self.sent) < count:
             waiter = self._loop.create_future()
             wanted = (count, waiter)
-            self._wanted.append(wanted)  # type: ignore[arg-type]  # infinity is for the end
+            self._wanted.append(wanted)
             await waiter
-            self._wanted.remove(wanted)  # type: ignore[arg-type]
+            self._wanted.remove(wanted)
         self.check()
 
     def check(self) -> None:
@@ -108,7 +110,7 @@ class _Client(asyncio.Protocol):
 
 
 class WebSocketClient(_Client):
-    """Asks its question at `/chat`; if it is slow, reads a few KiB each second until `hurry()`."""
+    """Asks its question at `/chat`; if it is slow, reads a few KiB every two seconds until `hurry()`."""
 
     def __init__(self, url: str, asked: str, size: int, *, slow: bool) -> None:
         super().__init__(asked, size)
@@ -146,15 +148,27 @@ class WebSocketClient(_Client):
         for event in self._websocket.events_received():
             if isinstance(event, Frame):
                 if event.opcode is Opcode.TEXT and not self.left:
-                    self.take(_text(bytes(event.data)), now)
+                    self._frame(bytes(event.data), now)
             elif isinstance(event, Response):
                 if self._websocket.handshake_exc is not None:
                     self._fail(f"no websocket: {self._websocket.handshake_exc}")
+                    return
                 self._websocket.send_text(self._asked.encode())
         self._flush()
         if self._slow and self.sent:
             self._transport.pause_reading()
-            self._pause = self._loop.call_later(1.0, self._transport.resume_reading)
+            self._pause = self._loop.call_later(_SLOW_SECONDS, self._transport.resume_reading)
+
+    def _frame(self, data: bytes, now: int) -> None:
+        """Take one frame: this library's relay sends events, a plain one the text alone."""
+        if not data.startswith(b"{"):
+            self.take(data.decode(), now)
+            return
+        event: dict[str, Any] = json.loads(data)
+        if event["type"] == "error":
+            self._fail(f"the relay says {event['message']}")
+        else:
+            self.take(event.get("text", ""), now)
 
     def hurry(self) -> None:
         """Read all that is there, from now on."""
@@ -174,20 +188,10 @@ class WebSocketClient(_Client):
 
     async def ended(self, count: int) -> None:
         """Wait for the end. Raises WrongAnswer unless it was a closing frame in good order, after so many tokens."""
-        await self._until(float("inf"))
+        await self._until(math.inf)
         close = self._websocket.close_rcvd
         if len(self.sent) != count or close is None or close.code != 1000:
             raise WrongAnswer(f"{len(self.sent)} tokens of {count}, closed with {close or 'no closing frame'}")
-
-
-def _text(data: bytes) -> str:
-    """A frame's part of the answer: this library's relay sends events, a plain one the text alone."""
-    if data.startswith(b"{"):
-        event: dict[str, Any] = json.loads(data)
-        if event["type"] == "error":
-            raise WrongAnswer(f"the relay says {event['message']}")
-        return str(event.get("text", ""))
-    return data.decode()
 
 
 class SSEClient(_Client):
@@ -207,7 +211,7 @@ class SSEClient(_Client):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        transport.write(f"GET /sse?question={self._asked} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())  # type: ignore[attr-defined]
+        self._transport.write(f"GET /sse?question={self._asked} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic_ns()

@@ -1,7 +1,7 @@
 """A relay under load: one process between an upstream of paced streams and as many websocket clients.
 
-Some clients are slow: they have small buffers and read a few KiB each second, of tokens that are long, since what
-waits of short ones would fit into the buffers of socket and server for minutes. Some leave midway, half of them with a
+Some clients are slow: they have small buffers and read a few KiB every two seconds, of tokens that are long (8 KiB),
+since short ones would fit into the buffers of socket and server for minutes. Some leave midway, half of them with a
 closing frame, half by closing the socket. All others read at once. The slow ones read the rest when the others have
 ended: they too must get every token in order.
 
@@ -22,7 +22,7 @@ from .upstream import STAMP_DIGITS, question
 
 __all__ = ["Load", "run"]
 
-_SLOW_SIZE = 4096
+_SLOW_SIZE = 8192
 _MUST_MS = 250
 _MIB = 2**20
 _OPEN_AT_ONCE = 20

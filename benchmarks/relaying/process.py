@@ -10,6 +10,7 @@ import asyncio
 import gc
 import importlib
 import json
+import logging
 import os
 import re
 import socket
@@ -57,7 +58,11 @@ async def _serve(module: str, make: str, upstream: str) -> None:
     sock = socket.create_server(("127.0.0.1", 0), backlog=4096)
     print(json.dumps({"port": sock.getsockname()[1]}), flush=True)
     commanded = asyncio.create_task(_command())
-    await uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="warning")).serve(sockets=[sock])
+    # A slow client answers no ping until it has read what came before.
+    config = uvicorn.Config(app, lifespan="off", log_level="warning", ws_ping_interval=None)
+    # Plain relays go on writing to clients that have gone, of which asyncio warns.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
+    await uvicorn.Server(config).serve(sockets=[sock])
     commanded.cancel()
 
 
