@@ -7,7 +7,9 @@ ended: they too must get every token in order.
 
 How late a token is: from when upstream wrote it until a client had it. That counts for clients which are neither slow
 nor leave, from the second token on. CPU is that of the relay's process, from "go" until the others have ended, for
-each token that any client got by then. Memory is that process's resident memory, beyond what it had after one stream.
+each token that any client got by then. Memory is that process's resident memory at most, and how much that is beyond
+what it had after one stream. Left in time are clients' streams that upstream saw closed before it had sent them whole;
+after says how long after their client. Slow got is the share of their tokens that they had read when the others ended.
 """
 
 from __future__ import annotations
@@ -69,14 +71,14 @@ async def run(load: Load, name: str, loop: str) -> Sample:
         "CPU per token, µs": (flowed["cpu"] - began["cpu"]) * 1e6 / tokens,
     }
     if "peak" in ended:
-        sample["peak memory, MiB"] = ended["peak"] / _MIB
+        sample["peak, MiB"] = ended["peak"] / _MIB
         sample["growth, MiB"] = (ended["peak"] - before["resident"]) / _MIB
     noticed = [at - client.left for client in leaving if (at := upstream.closed.get(client.name)) is not None]
-    sample[f"left: closed before the end, must be {load.leaving}"] = len(noticed)
+    sample[f"left in time, must be {load.leaving}"] = len(noticed)
     if noticed:
         sample["after, median, ms"] = percentile(noticed, 0.5) / 1e6
         sample["after, max, ms"] = max(noticed) / 1e6
-    sample["slow: had when others ended, %"] = 100 * taken / (load.slow * load.tokens)
+    sample["slow got, %"] = 100 * taken / (load.slow * load.tokens)
     return sample
 
 
