@@ -10,7 +10,7 @@ import traceback
 from typing import Any
 
 from . import guard, loops, plot, report
-from .cases import CASES, LOOPLESS, Setting
+from .cases import CASES, LONG, LOOPLESS, Setting
 from .contestants import NAMES, load_all
 from .measure import Row
 from .server import Server
@@ -28,7 +28,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("cases", nargs="*", metavar="case", help=f"one or more of {', '.join(CASES)}; default: all")
+    usual = f"default: all but {', '.join(sorted(LONG))}"
+    parser.add_argument("cases", nargs="*", metavar="case", help=f"one or more of {', '.join(CASES)}; {usual}")
     parser.add_argument("--list", action="store_true", help="list the cases and the contestants, and leave")
     parser.add_argument("--only", action="append", metavar="NAME", help="only contestants whose names begin so")
     parser.add_argument("--loop", choices=("asyncio", "uvloop", "both"), default="asyncio")
@@ -64,7 +65,7 @@ def main(arguments: list[str]) -> int:
     found: list[Row] = []
     failed: dict[str, str] = {}
     with Server() as server:
-        for case in options.cases or CASES:
+        for case in options.cases or [case for case in CASES if case not in LONG]:
             for loop in names[:1] if case in LOOPLESS else names:
                 setting = Setting(
                     server, contestants, loop, _progress(case, loop), quick=options.quick, rounds=options.rounds
@@ -86,7 +87,8 @@ def main(arguments: list[str]) -> int:
 
 def _list(names: list[str], skipped: dict[str, str]) -> None:
     for case, function in CASES.items():
-        print(f"{case:14}{(function.__doc__ or '').splitlines()[0]}")
+        word = " Takes minutes: only when named." if case in LONG else ""
+        print(f"{case:14}{(function.__doc__ or '').splitlines()[0]}{word}")
     print(f"\ncontestants: {', '.join(names)}")
     for name, word in skipped.items():
         print(f"skipped: {name} {word}")

@@ -18,11 +18,12 @@ from .measure import Row
 __all__ = ["environment", "head", "table"]
 
 _BASE = ("siliconflow-async", "aiohttp", "msgspec", "anyio", "uvloop", "pydantic")
+_RELAYS = ("fastapi", "starlette", "uvicorn", "websockets")
 
 
 def environment(contestants: Iterable[type[Contestant]], loops: Iterable[str]) -> dict[str, Any]:
     """Return what a figure depends on: versions, loops, the machine."""
-    names = dict.fromkeys((*_BASE, *(name for kind in contestants for name in kind.distributions)))
+    names = dict.fromkeys((*_BASE, *_RELAYS, *(name for kind in contestants for name in kind.distributions)))
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "versions": {name: version for name in names if (version := _version(name))},

@@ -6,18 +6,21 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from benchmarks import in_process, plot, report
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, LONG
 from benchmarks.cases.bulk import check
 from benchmarks.contestants import OURS, RAW, UNIT, load
 from benchmarks.fixtures import NAMES, Fixture, huge_event, make, whole_answer
 from benchmarks.measure import Row, WrongAnswer, compare, rows
+from benchmarks.relaying.clients import WebSocketClient
 from siliconflow_async import AsyncSiliconFlow, ChatCompletion
 from siliconflow_async.wire.accumulate import Accumulator
 from siliconflow_async.wire.protocol import ChatProtocol, decode_completion
@@ -107,6 +110,38 @@ def test_a_wrong_answer_is_refused() -> None:
         check(load(RAW)(""), fixture, ["x"] * 9)
 
 
+TOKENS = ["1" * 19, "2" * 19, "3" * 19]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [TOKENS[0], TOKENS[0]],
+        [TOKENS[1], TOKENS[0]],
+        [TOKENS[1] + TOKENS[0], TOKENS[2]],
+        [TOKENS[0] + TOKENS[1][:9], TOKENS[1][9:]],
+        TOKENS[:1],
+        TOKENS,
+    ],
+    ids=["twice", "order", "merged order", "cut", "too few", "too many"],
+)
+@pytest.mark.parametrize("framed", [str, lambda text: json.dumps({"type": "content_delta", "index": 0, "text": text})])
+def test_a_wrong_relay_is_refused(texts: list[str], framed: Callable[[str], str]) -> None:
+    async def endpoint(connection: ServerConnection) -> None:
+        await connection.recv()
+        for text in texts:
+            await connection.send(framed(text))
+
+    async def main() -> None:
+        async with serve(endpoint, "127.0.0.1", 0) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            client = await WebSocketClient.connect(port, "name.now.2.1.19")
+            await client.ended(2)
+
+    with pytest.raises(WrongAnswer):
+        asyncio.run(main())
+
+
 def test_rounds_are_interleaved_and_ratios_taken_within_them() -> None:
     order: list[str] = []
     figures = {UNIT: [9.0, 2.0, 4.0, 1.0], "other": [9.0, 3.0, 4.0, 4.0]}
@@ -132,7 +167,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     path = tmp_path_factory.mktemp("benchmarks") / "results.json"
     only = [argument for name in (UNIT, RAW, OURS) for argument in ("--only", name)]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", "--json", str(path), *only],
+        [sys.executable, "-m", "benchmarks", "--quick", "--json", str(path), *only, *CASES],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -151,8 +186,21 @@ def test_every_case_measures_this_library(quick: tuple[Path, dict[str, Any], str
         row for row in result["results"] if row["case"] == case and row["contestant"] in (OURS, "siliconflow_async")
     ]
     assert ours
-    assert all(row["value"] > 0 for row in ours if row["case"] != "memory")
+    assert all(row["value"] > 0 for row in ours if row["case"] != "memory" and "growth" not in row["metric"])
     assert f"\n{case}: " in quick[2]
+
+
+def test_the_plain_relays_run() -> None:
+    pytest.importorskip("openai")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--json", "-", "--only", "openai", "left", "relay"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    names = {(row["case"], row["contestant"]) for row in json.loads(done.stdout)["results"]}
+    assert names == {(case, name) for case in ("left", "relay") for name in ("openai", "openai async with")}
 
 
 def test_a_run_says_where_it_ran(quick: tuple[Path, dict[str, Any], str]) -> None:
@@ -174,4 +222,6 @@ def test_the_list_names_every_case() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--list"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert all(f"\n{case} " in f"\n{done.stdout}" for case in CASES)
+    listed = {line.split()[0]: line for line in done.stdout.split("\n\n")[0].splitlines()}
+    assert listed.keys() == CASES.keys()
+    assert {case for case, line in listed.items() if "only when named" in line} == LONG

@@ -7,14 +7,16 @@ from typing import Any
 
 from ..measure import Row
 from .bulk import bulk, inputs
+from .left import left
 from .memory import memory
 from .paced import paced
+from .relay import relay
 from .scaling import scaling, streams
 from .setting import Setting
 from .starting import construction, first_token, imports
 from .whole import whole
 
-__all__ = ["CASES", "LOOPLESS", "Setting"]
+__all__ = ["CASES", "LONG", "LOOPLESS", "Setting"]
 
 CASES: dict[str, Callable[[Setting], Coroutine[Any, Any, list[Row]]]] = {
     "bulk": bulk,
@@ -27,6 +29,10 @@ CASES: dict[str, Callable[[Setting], Coroutine[Any, Any, list[Row]]]] = {
     "memory": memory,
     "scaling": scaling,
     "streams": streams,
+    "left": left,
+    "relay": relay,
 }
 # Those that no event loop makes faster or slower.
 LOOPLESS = frozenset({"import", "construction"})
+# Those that take minutes: they run only when they are named.
+LONG = frozenset({"relay"})
