@@ -127,6 +127,8 @@ class AsyncSiliconFlow:
         }
         headers = replace_headers(headers, options.get("default_headers"))
         headers = replace_headers(headers, options.get("headers"))
+        if self._pool.default_headers is None and not self._pool.borrowed:
+            self._pool.default_headers = headers
         settings = CallSettings(
             transport=Transport(site, self._pool),
             headers=headers,

@@ -30,9 +30,9 @@ from .errors import (
     TruncatedStreamError,
 )
 from .timeouts import Timeouts
+from .transport.answer import Answer
 from .transport.body import BodyBroken
 from .transport.clock import ClockExpired, StreamClock
-from .transport.exchange import Answer
 from .views import EventIterator, StreamWatcher, TextIterator, Uncopyable
 from .wire.accumulate import Accumulator, has_progress
 from .wire.protocol import ChatProtocol

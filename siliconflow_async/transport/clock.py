@@ -1,12 +1,12 @@
-"""The clocks of an open stream, on one lazily armed timer of the loop.
+"""The clocks of an open stream, on one lazily set alarm.
 
-The timer knows the clock and the body's reader, never the stream, so that a forgotten stream can go. The reader only
-notes when it begins to wait; the timer, when it fires, looks whether a limit has really passed, and sleeps on if not.
+The alarm knows the clock and the body's reader, never the stream, so that a forgotten stream can go. The reader only
+notes when it begins to wait; when the alarm rings, it looks whether a limit has passed, and sets it again if not.
 """
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import Clock
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aiohttp import StreamReader
 
     from ..timeouts import Timeouts
+    from .alarms import Alarm, Alarms
 
 __all__ = ["ClockExpired", "StreamClock"]
 
@@ -32,16 +33,16 @@ class ClockExpired(Exception):
 class StreamClock:
     """First-token, idle and total clock of one open answer.
 
-    Times are those of `loop.time()`, in seconds. `sent_at` is when the attempt's request was sent, `deadline` the
-    end of the whole call, or None.
+    Times are those of the loop, which `now()` tells, in seconds. `sent_at` is when the attempt's request was sent,
+    `deadline` the end of the whole call, or None.
     """
 
     __slots__ = (
+        "_alarm",
+        "_alarms",
         "_content",
         "_first_token_at",
-        "_handle",
         "_idle",
-        "_loop",
         "_now",
         "_overdue_at",
         "_received",
@@ -55,17 +56,18 @@ class StreamClock:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        alarms: Alarms,
         content: StreamReader,
         timeouts: Timeouts,
+        now: Callable[[], float],
         sent_at: float,
         deadline: float | None,
     ) -> None:
-        self._loop = loop
-        self._now = loop.time
+        self._alarms = alarms
+        self._now = now
         self._content = content
         self._idle = timeouts.idle
-        # A timer that finds nobody waiting comes back no sooner than this, which bounds how late it can be.
+        # An alarm that finds nobody waiting comes back no sooner than this, which bounds how late it can be.
         self._step = _LATENESS * min(timeouts.idle or 1.0, timeouts.first_token or 1.0)
         self._first_token_at: float | None = (
             sent_at + timeouts.first_token if timeouts.first_token is not None else None
@@ -79,7 +81,7 @@ class StreamClock:
         self._overdue_at: int | None = None
         # Time spent waiting for the server since its last event that counts, over all waits but the present one.
         self._waited = 0.0
-        self._handle: asyncio.TimerHandle | None = None
+        self._alarm: Alarm | None = None
         self._arm(sent_at)
 
     def wait_begins(self) -> None:
@@ -112,9 +114,9 @@ class StreamClock:
 
     def stop(self) -> None:
         """Stop for good."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+        if self._alarm is not None:
+            self._alarms.take_back(self._alarm)
+            self._alarm = None
 
     def _due(self, now: float) -> tuple[float, Clock] | None:
         """Return when the server has been silent for too long if the reader waits from `now` on, and by which clock."""
@@ -142,10 +144,10 @@ class StreamClock:
             when = max(when, now + self._step)
         if self.deadline is not None:
             when = min(when, self.deadline)
-        self._handle = self._loop.call_at(when, self._fire)
+        self._alarm = self._alarms.set(when, self._fire)
 
     def _fire(self) -> None:
-        self._handle = None
+        self._alarm = None
         now = self._now()
         waiting = self._waiting_since is not None
         due = self._due(now)

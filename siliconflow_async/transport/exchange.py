@@ -9,31 +9,30 @@ import asyncio
 import io
 import ssl
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, Self, TypeVar
+from collections.abc import Awaitable, Mapping
+from typing import Any, Self
 
 import aiohttp
 import msgspec
 
 from ..errors import (
-    TRACE_ID,
     APIConnectionError,
-    APIStatusError,
     APITimeoutError,
     Clock,
     ClosedError,
     EventTooLargeError,
     SiliconFlowError,
-    StreamError,
     TruncatedStreamError,
 )
 from ..timeouts import Timeouts
 from ..wire.failures import MAX_ERROR_BODY, status_error
+from .alarms import Alarm
+from .answer import Answer
 from .body import Body, BodyBroken
 from .connector import AnswerProtocol, connect_watcher
 from .pool import SessionPool
 
-__all__ = ["Answer", "Request", "Site", "Transport"]
+__all__ = ["Request", "Site", "Transport"]
 
 # The status is known: what explains it is not waited for longer than this.
 _ERROR_BODY_SECONDS = 2.0
@@ -41,14 +40,6 @@ _ERROR_BODY_SECONDS = 2.0
 _MAX_INFLATED = 16 * 1024 * 1024
 # aiohttp warns of larger bytes; from a file-like object it sends them in pieces and lets the loop breathe.
 _LARGE_BODY = 1024 * 1024
-
-
-class _Headed(Protocol):
-    headers: Mapping[str, str]
-    trace_id: str | None
-
-
-T = TypeVar("T", bound=_Headed)
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,55 +66,16 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     secret: str
 
 
-class Answer:
-    """An answer whose headers have come; `sent_at` is a time of `loop`."""
-
-    __slots__ = ("_headers", "body", "loop", "response", "sent_at")
-
-    def __init__(self, response: aiohttp.ClientResponse, loop: asyncio.AbstractEventLoop, sent_at: float) -> None:
-        self.response = response
-        self.loop = loop
-        self._headers: dict[str, str] | None = None
-        self.sent_at = sent_at
-        self.body = Body(response, loop)
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers under lower-case names; made when asked for, since an open stream may wait beside thousands."""
-        if self._headers is None:
-            headers = self.response.headers
-            self._headers = dict(zip(map(str.lower, headers), headers.values(), strict=True))
-        return self._headers
-
-    @property
-    def trace_id(self) -> str | None:
-        return self.response.headers.get(TRACE_ID)
-
-    def decoded(self, decode: Callable[[bytes], T], body: bytes) -> T:
-        """Return what `decode` makes of the whole body, with what the headers tell, as has an error that it raises."""
-        try:
-            answer = decode(body)
-        except APIStatusError as error:
-            error.headers = self.headers
-            raise
-        except StreamError as error:
-            error.trace_id = self.trace_id
-            raise
-        answer.headers = self.headers
-        answer.trace_id = self.trace_id
-        return answer
-
-
 class _Attempt:
     """One attempt: watches it get its connection, ends it when a clock runs out, maps what it raises."""
 
     __slots__ = (
         "__weakref__",
+        "_alarm",
         "_at",
         "_cancelling",
         "_clock",
         "_expired",
-        "_handle",
         "_pool",
         "_request",
         "_task",
@@ -132,6 +84,7 @@ class _Attempt:
         "loop",
         "protocol",
         "sent_at",
+        "shared",
     )
 
     def __init__(self, request: Request, pool: SessionPool) -> None:
@@ -141,12 +94,13 @@ class _Attempt:
         self._request = request
         self._pool = pool
         self.loop = asyncio.get_running_loop()
+        self.shared = pool.get(self.loop)
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
         self._transport: asyncio.Transport | None = None
         self._clock: Clock = "total"
         self._at: float | None = None
-        self._handle: asyncio.TimerHandle | None = None
+        self._alarm: Alarm | None = None
         self._expired = False
 
     def connecting(self) -> None:
@@ -169,8 +123,8 @@ class _Attempt:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
+        if self._alarm is not None:
+            self.shared.alarms.take_back(self._alarm)
         task, self._task = self._task, None
         assert task is not None
         # As in asyncio.Timeout: a cancellation of the caller's own, in the same turn, is not swallowed.
@@ -198,12 +152,12 @@ class _Attempt:
         if at == self._at:
             return
         self._at = at
-        if self._handle is not None:
-            self._handle.cancel()
-        self._handle = None if at is None else self.loop.call_at(at, self._expire)
+        if self._alarm is not None:
+            self.shared.alarms.take_back(self._alarm)
+        self._alarm = None if at is None else self.shared.alarms.set(at, self._expire)
 
     def _expire(self) -> None:
-        self._handle = None
+        self._alarm = None
         self._expired = True
         if self._task is not None:
             self._task.cancel()
@@ -258,8 +212,13 @@ class Transport:
         if request.query:
             options = {**options, "params": request.query}
         if self.pool.borrowed:
-            options = {**options, "timeout": _limits_of_borrowed(request.timeouts.connect)}
-        session = self.pool.get(attempt.loop)
+            sock_connect = request.timeouts.connect
+            limits = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=sock_connect, sock_read=None)
+            options = {**options, "timeout": limits}
+        session = attempt.shared.session
+        if request.headers is not self.pool.default_headers:
+            session = attempt.shared.bare
+            options = {**options, "headers": request.headers}
         token = connect_watcher.set(weakref.ref(attempt))
         try:
             try:
@@ -272,7 +231,7 @@ class Transport:
                 response = await self._send(request, options, session)
         finally:
             connect_watcher.reset(token)
-        answer = Answer(response, attempt.loop, attempt.sent_at)
+        answer = Answer(response, attempt.loop, attempt.shared.alarms, attempt.sent_at)
         if response.status >= 300:
             try:
                 # Some gateways quote the key that they refuse.
@@ -290,7 +249,6 @@ class Transport:
             request.method,
             self.site.base_url + request.path,
             data=io.BytesIO(body) if body is not None and len(body) >= _LARGE_BODY else body,
-            headers=request.headers,
             **options,
         )
 
@@ -299,10 +257,6 @@ class Transport:
         if 300 <= answer.response.status < 400:
             error.hint = "redirects are never followed"
         return error
-
-
-def _limits_of_borrowed(sock_connect: float | None) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, connect=None, sock_connect=sock_connect, sock_read=None)
 
 
 def _connection_error(error: Exception, timeouts: Timeouts) -> APIConnectionError:

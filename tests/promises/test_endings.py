@@ -186,7 +186,7 @@ def numbers(chunks: list[Any]) -> list[int]:
 async def reading_pauses(client: AsyncSiliconFlow) -> None:
     """Wait until aiohttp has stopped reading: the case is no case before."""
     # Inside the test only: which connection a stream has is nothing that the library tells.
-    session = client._pool.get(asyncio.get_running_loop())
+    session = client._pool.get(asyncio.get_running_loop()).session
     (protocol,) = session.connector._acquired
     async with asyncio.timeout(5):
         while protocol.transport.is_reading():  # noqa: ASYNC110 - it has no event for it

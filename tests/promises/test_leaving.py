@@ -49,7 +49,7 @@ class Scene:
 
     async def note_socket(self) -> None:
         # Inside the test only: which socket a connection has is nothing that the library tells.
-        session = self.client._pool.get(asyncio.get_running_loop())
+        session = self.client._pool.get(asyncio.get_running_loop()).session
         (protocol,) = session.connector._acquired
         self.socket = protocol.transport.get_extra_info("socket")
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def protocol_of(client: AsyncSiliconFlow) -> Any:
-    session = client._pool.get(asyncio.get_running_loop())
+    session = client._pool.get(asyncio.get_running_loop()).session
     (protocol,) = session.connector._acquired
     return protocol
 

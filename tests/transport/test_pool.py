@@ -38,7 +38,7 @@ def test_one_client_serves_several_loops() -> None:
         client = AsyncSiliconFlow("k", base_url=server.base_url)
 
         async def ask() -> str | None:
-            sessions.append(weakref.ref(client._pool.get(asyncio.get_running_loop())))
+            sessions.append(weakref.ref(client._pool.get(asyncio.get_running_loop()).session))
             return (await client.chat.completions.create(**ASK)).content
 
         answers = {asyncio.run(ask()) for _ in range(3)}
