@@ -1,6 +1,7 @@
 """How fast is it, beside a loop written by hand and beside other clients? `python -m benchmarks` answers.
 
 `fixtures` are the inputs, `server` sends them from a process of its own, `contestants` read them, `measure` times the
-contestants in turns, `cases` says what is timed, `report` prints it. `plot` draws a figure from the results, `guard`
-counts instructions instead of seconds.
+contestants in turns, `cases` says what is timed, `report` prints it. `fanouts` are ways of asking many at once, and
+`limited` a service that keeps limits. `plot` draws a figure from the results, `guard` counts instructions instead of
+seconds.
 """

@@ -10,8 +10,9 @@ import traceback
 from typing import Any
 
 from . import guard, loops, plot, report
-from .cases import CASES, LOOPLESS, Setting
+from .cases import CASES, LONG, LOOPLESS, Setting
 from .contestants import NAMES, load_all
+from .fanouts import load_fanouts
 from .measure import Row
 from .server import Server
 
@@ -28,7 +29,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("cases", nargs="*", metavar="case", help=f"one or more of {', '.join(CASES)}; default: all")
+    parser.add_argument(
+        "cases",
+        nargs="*",
+        metavar="case",
+        help=f"one or more of {', '.join(CASES)}; default: all but {', '.join(LONG)}",
+    )
     parser.add_argument("--list", action="store_true", help="list the cases and the contestants, and leave")
     parser.add_argument("--only", action="append", metavar="NAME", help="only contestants whose names begin so")
     parser.add_argument("--loop", choices=("asyncio", "uvloop", "both"), default="asyncio")
@@ -49,14 +55,16 @@ def main(arguments: list[str]) -> int:
         parser.error(f"no such case: {', '.join(unknown)}; there are {', '.join(CASES)}")
     wanted = tuple(name for name in NAMES if not options.only or name.startswith(tuple(options.only)))
     contestants, skipped = load_all(wanted)
+    fanouts, skipped_fanouts = load_fanouts(options.only)
+    skipped |= skipped_fanouts
     if options.list:
-        _list(list(contestants), skipped)
+        _list(list(dict.fromkeys((*contestants, *fanouts))), skipped)
         return 0
     names = loops.available() if options.loop == "both" else (options.loop,)
     if missing := set(names) - set(loops.available()):
         parser.error(f"{', '.join(missing)} is not installed")
     _raise_file_limit()
-    facts = report.environment(contestants.values(), names)
+    facts = report.environment((*contestants.values(), *fanouts.values()), names)
     people = sys.stderr if options.json == "-" else sys.stdout
     print(report.head(facts), file=people)
     for name, word in skipped.items():
@@ -64,10 +72,16 @@ def main(arguments: list[str]) -> int:
     found: list[Row] = []
     failed: dict[str, str] = {}
     with Server() as server:
-        for case in options.cases or CASES:
+        for case in options.cases or [case for case in CASES if case not in LONG]:
             for loop in names[:1] if case in LOOPLESS else names:
                 setting = Setting(
-                    server, contestants, loop, _progress(case, loop), quick=options.quick, rounds=options.rounds
+                    server,
+                    contestants,
+                    fanouts,
+                    loop,
+                    _progress(case, loop),
+                    quick=options.quick,
+                    rounds=options.rounds,
                 )
                 try:
                     rows = loops.run(CASES[case](setting), loop)
@@ -86,7 +100,8 @@ def main(arguments: list[str]) -> int:
 
 def _list(names: list[str], skipped: dict[str, str]) -> None:
     for case, function in CASES.items():
-        print(f"{case:14}{(function.__doc__ or '').splitlines()[0]}")
+        named = " Takes minutes: only when named." if case in LONG else ""
+        print(f"{case:14}{(function.__doc__ or '').splitlines()[0]}{named}")
     print(f"\ncontestants: {', '.join(names)}")
     for name, word in skipped.items():
         print(f"skipped: {name} {word}")

@@ -7,6 +7,9 @@ from typing import Any
 
 from ..measure import Row
 from .bulk import bulk, inputs
+from .fanning import fan_out
+from .items import items
+from .limited import limits
 from .memory import memory
 from .paced import paced
 from .scaling import scaling, streams
@@ -14,7 +17,7 @@ from .setting import Setting
 from .starting import construction, first_token, imports
 from .whole import whole
 
-__all__ = ["CASES", "LOOPLESS", "Setting"]
+__all__ = ["CASES", "LONG", "LOOPLESS", "Setting"]
 
 CASES: dict[str, Callable[[Setting], Coroutine[Any, Any, list[Row]]]] = {
     "bulk": bulk,
@@ -27,6 +30,11 @@ CASES: dict[str, Callable[[Setting], Coroutine[Any, Any, list[Row]]]] = {
     "memory": memory,
     "scaling": scaling,
     "streams": streams,
+    "map": fan_out,
+    "items": items,
+    "limits": limits,
 }
 # Those that no event loop makes faster or slower.
-LOOPLESS = frozenset({"import", "construction"})
+LOOPLESS = frozenset({"import", "construction", "limits"})
+# Those that take minutes, and run only when named.
+LONG = ("items", "limits")
