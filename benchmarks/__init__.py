@@ -2,5 +2,6 @@
 
 `fixtures` are the inputs, `server` sends them from a process of its own, `contestants` read them, `measure` times the
 contestants in turns, `cases` says what is timed, `report` prints it. `relaying` holds the processes of the cases that
-relay. `plot` draws a figure from the results, `guard` counts instructions instead of seconds.
+relay, `fanouts` the ways of asking many at once, `limited` a service that keeps limits. `plot` draws a figure from the
+results, `guard` counts instructions instead of seconds.
 """

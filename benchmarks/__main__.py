@@ -12,6 +12,7 @@ from typing import Any
 from . import guard, loops, plot, report
 from .cases import CASES, LONG, LOOPLESS, Setting
 from .contestants import NAMES, load_all
+from .fanouts import load_fanouts
 from .measure import Row
 from .server import Server
 
@@ -50,14 +51,16 @@ def main(arguments: list[str]) -> int:
         parser.error(f"no such case: {', '.join(unknown)}; there are {', '.join(CASES)}")
     wanted = tuple(name for name in NAMES if not options.only or name.startswith(tuple(options.only)))
     contestants, skipped = load_all(wanted)
+    fanouts, skipped_fanouts = load_fanouts(options.only)
+    skipped |= skipped_fanouts
     if options.list:
-        _list(list(contestants), skipped)
+        _list(list(dict.fromkeys((*contestants, *fanouts))), skipped)
         return 0
     names = loops.available() if options.loop == "both" else (options.loop,)
     if missing := set(names) - set(loops.available()):
         parser.error(f"{', '.join(missing)} is not installed")
     _raise_file_limit()
-    facts = report.environment(contestants.values(), names)
+    facts = report.environment((*contestants.values(), *fanouts.values()), names)
     people = sys.stderr if options.json == "-" else sys.stdout
     print(report.head(facts), file=people)
     for name, word in skipped.items():
@@ -68,7 +71,13 @@ def main(arguments: list[str]) -> int:
         for case in options.cases or [case for case in CASES if case not in LONG]:
             for loop in names[:1] if case in LOOPLESS else names:
                 setting = Setting(
-                    server, contestants, loop, _progress(case, loop), quick=options.quick, rounds=options.rounds
+                    server,
+                    contestants,
+                    fanouts,
+                    loop,
+                    _progress(case, loop),
+                    quick=options.quick,
+                    rounds=options.rounds,
                 )
                 try:
                     rows = loops.run(CASES[case](setting), loop)

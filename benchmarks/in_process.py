@@ -31,6 +31,7 @@ class _Transport(asyncio.Transport):
         # The request may come in several writes: the answer begins in the turn after the first.
         if self._left is None:
             self._left = iter(self._reads)
+            self._next = next(self._left)
             self._loop.call_soon(self._deliver)
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
@@ -39,11 +40,12 @@ class _Transport(asyncio.Transport):
     def _deliver(self) -> None:
         if self._paused or self._closing or self._left is None:
             return
-        data = next(self._left, None)
-        if data is None:
+        data, self._next = self._next, next(self._left, None)
+        if self._next is None:
+            # Whoever reads the end may ask again at once.
             self._left = None
-            return
-        self._loop.call_soon(self._deliver)
+        else:
+            self._loop.call_soon(self._deliver)
         self._protocol.data_received(data)
 
     def pause_reading(self) -> None:

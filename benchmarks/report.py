@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .contestants import Contestant
+from .fanouts import FanOut
 from .measure import Row
 
 __all__ = ["environment", "head", "table"]
@@ -21,7 +22,7 @@ _BASE = ("siliconflow-async", "aiohttp", "msgspec", "anyio", "uvloop", "pydantic
 _RELAYS = ("fastapi", "starlette", "uvicorn", "websockets")
 
 
-def environment(contestants: Iterable[type[Contestant]], loops: Iterable[str]) -> dict[str, Any]:
+def environment(contestants: Iterable[type[Contestant | FanOut]], loops: Iterable[str]) -> dict[str, Any]:
     """Return what a figure depends on: versions, loops, the machine."""
     names = dict.fromkeys((*_BASE, *_RELAYS, *(name for kind in contestants for name in kind.distributions)))
     return {

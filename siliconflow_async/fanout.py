@@ -153,28 +153,33 @@ class MapResults(Generic[C]):
             self._wake_consumer()
 
     async def _work(self) -> None:
-        while (item := await self._take()) is not None:
+        take = self._take if self._async is None else self._take_in_turn
+        while (item := await take()) is not None:
             if len(self._workers) < self._max_concurrency and not self._exhausted:
                 self._add_worker()
             result = await self._run(item)
             if result is not None:
                 self._put(result)
 
+    async def _take_in_turn(self) -> MapItem | None:
+        """`_take` from an async iterable, which is waited for by one at a time."""
+        async with self._turn:
+            return await self._take()
+
     async def _take(self) -> MapItem | None:
         """Return the next request, once there is room for its result; None if there are no more."""
-        # Only an async iterable is waited for, by one at a time.
-        async with self._turn:
+        while not self._exhausted and self._taken - self._given >= self._most_held:
             await self._room()
-            if self._exhausted:
-                return None
-            try:
-                request = next(self._sync) if self._async is None else await anext(self._async)
-            except (StopIteration, StopAsyncIteration):
-                self._end_of_requests(None)
-                return None
-            except Exception as error:  # the user's own: it ends the run once all results are given out
-                self._end_of_requests(error)
-                return None
+        if self._exhausted:
+            return None
+        try:
+            request = next(self._sync) if self._async is None else await anext(self._async)
+        except (StopIteration, StopAsyncIteration):
+            self._end_of_requests(None)
+            return None
+        except Exception as error:  # the user's own: it ends the run once all results are given out
+            self._end_of_requests(error)
+            return None
         index = self._taken
         self._taken += 1
         custom_id = request.get("custom_id") if isinstance(request, Mapping) else None
@@ -186,11 +191,11 @@ class MapResults(Generic[C]):
             self._failure = error
         self._wake_idle(all_of_them=True)
 
-    async def _room(self) -> None:
-        while not self._exhausted and self._taken - self._given >= self._most_held:
-            place = asyncio.get_running_loop().create_future()
-            self._idle.append(place)
-            await place
+    def _room(self) -> asyncio.Future[None]:
+        """Return what is done once a result was given out, or there are no more requests."""
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(place)
+        return place
 
     def _wake_idle(self, *, all_of_them: bool = False) -> None:
         while self._idle:

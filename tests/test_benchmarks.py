@@ -17,11 +17,15 @@ from websockets.asyncio.server import ServerConnection, serve
 from benchmarks import in_process, plot, report
 from benchmarks.cases import CASES, LONG
 from benchmarks.cases.bulk import check
+from benchmarks.cases.fanning import BEYOND, CPU, asked
+from benchmarks.cases.limited import GIVEN, RATIO, REFUSED
 from benchmarks.contestants import OURS, RAW, UNIT, load
+from benchmarks.fanouts import AT_ONCE, MAP, SELF, FanOut, load_fanouts
 from benchmarks.fixtures import NAMES, Fixture, huge_event, make, whole_answer
 from benchmarks.measure import Row, WrongAnswer, compare, rows
 from benchmarks.relaying.clients import WebSocketClient
 from siliconflow_async import AsyncSiliconFlow, ChatCompletion
+from siliconflow_async.testing import FakeSiliconFlow
 from siliconflow_async.wire.accumulate import Accumulator
 from siliconflow_async.wire.protocol import ChatProtocol, decode_completion
 
@@ -142,6 +146,38 @@ def test_a_wrong_relay_is_refused(texts: list[str], framed: Callable[[str], str]
         asyncio.run(main())
 
 
+@pytest.mark.parametrize("name", load_fanouts()[0])
+def test_every_way_of_asking_many_answers_each_once(name: str) -> None:
+    """Those that are installed."""
+    way = load_fanouts([name])[0][name]
+
+    async def main() -> int:
+        async with FakeSiliconFlow(tokens_per_second=500) as server, way(server.base_url) as asker:
+            answers = dict(await asker.ask(2 * AT_ONCE))
+            assert sorted(answers) == list(range(2 * AT_ONCE))
+            assert len(set(answers.values())) == 1
+            return len(server.requests)
+
+    assert asyncio.run(main()) == 2 * AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ([(0, "yes"), (0, "yes")], "lost or doubled"),
+        ([(0, "yes")], "lost or doubled"),
+        ([(0, "yes"), (1, "no")], "1 wrong"),
+    ],
+)
+def test_a_way_that_loses_or_doubles_or_garbles_answers_is_refused(answers: list[Any], words: str) -> None:
+    class Careless(FanOut):
+        async def ask(self, count: int) -> list[Any]:
+            return answers
+
+    with pytest.raises(WrongAnswer, match=words):
+        asyncio.run(asked(Careless(""), 2, "yes"))
+
+
 def test_rounds_are_interleaved_and_ratios_taken_within_them() -> None:
     order: list[str] = []
     figures = {UNIT: [9.0, 2.0, 4.0, 1.0], "other": [9.0, 3.0, 4.0, 4.0]}
@@ -183,10 +219,17 @@ def test_every_case_measures_this_library(quick: tuple[Path, dict[str, Any], str
     result = quick[1]
     assert result["failed"] == {}
     ours = [
-        row for row in result["results"] if row["case"] == case and row["contestant"] in (OURS, "siliconflow_async")
+        row
+        for row in result["results"]
+        if row["case"] == case and row["contestant"].startswith((OURS, "siliconflow_async"))
     ]
     assert ours
-    assert all(row["value"] > 0 for row in ours if row["case"] != "memory" and "growth" not in row["metric"])
+    # What is left when something is taken off may be less than nothing.
+    assert all(
+        row["value"] > 0
+        for row in ours
+        if row["case"] != "memory" and "growth" not in row["metric"] and row["metric"] not in (BEYOND, REFUSED)
+    )
     assert f"\n{case}: " in quick[2]
 
 
@@ -201,6 +244,25 @@ def test_the_plain_relays_run() -> None:
     assert done.returncode == 0, done.stderr
     names = {(row["case"], row["contestant"]) for row in json.loads(done.stdout)["results"]}
     assert names == {(case, name) for case in ("left", "relay") for name in ("openai", "openai async with")}
+
+
+def test_what_a_way_costs_beyond_the_requests_is_taken_off_in_each_round(
+    quick: tuple[Path, dict[str, Any], str],
+) -> None:
+    rows = [row for row in quick[1]["results"] if row["case"] == "map"]
+    samples = {(row["contestant"], row["metric"]): row["samples"] for row in rows}
+    (beyond,) = samples[MAP, BEYOND]
+    (whole,), (requests,) = samples[MAP, CPU], samples[SELF, CPU]
+    assert beyond == pytest.approx(whole - requests)
+    assert (SELF, BEYOND) not in samples
+
+
+def test_where_limits_are_given_nothing_is_refused_and_no_time_is_impossible(
+    quick: tuple[Path, dict[str, Any], str],
+) -> None:
+    rows = {row["metric"]: row["value"] for row in quick[1]["results"] if row["contestant"] == GIVEN}
+    assert rows[REFUSED] == 0
+    assert rows[RATIO] >= 1
 
 
 def test_a_run_says_where_it_ran(quick: tuple[Path, dict[str, Any], str]) -> None:
@@ -218,7 +280,7 @@ def test_the_figure_shows_every_contestant(quick: tuple[Path, dict[str, Any], st
     assert {UNIT, RAW, OURS, "concurrent streams"} <= set(texts)
 
 
-def test_the_list_names_every_case() -> None:
+def test_the_list_names_every_case_and_those_that_run_only_when_named() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--list"], cwd=ROOT, capture_output=True, text=True, check=True
     )

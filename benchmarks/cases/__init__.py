@@ -7,7 +7,10 @@ from typing import Any
 
 from ..measure import Row
 from .bulk import bulk, inputs
+from .fanning import fan_out
+from .items import items
 from .left import left
+from .limited import limits
 from .memory import memory
 from .paced import paced
 from .relay import relay
@@ -31,8 +34,11 @@ CASES: dict[str, Callable[[Setting], Coroutine[Any, Any, list[Row]]]] = {
     "streams": streams,
     "left": left,
     "relay": relay,
+    "map": fan_out,
+    "items": items,
+    "limits": limits,
 }
 # Those that no event loop makes faster or slower.
-LOOPLESS = frozenset({"import", "construction"})
+LOOPLESS = frozenset({"import", "construction", "limits"})
 # Those that take minutes: they run only when they are named.
-LONG = frozenset({"relay"})
+LONG = frozenset({"relay", "items", "limits"})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..contestants import Contestant
+from ..fanouts import FanOut
 from ..measure import Note
 from ..server import Server
 
@@ -24,6 +25,7 @@ class Setting:
 
     server: Server
     contestants: dict[str, type[Contestant]]
+    fanouts: dict[str, type[FanOut]]
     loop: str
     note: Note
     quick: bool = False

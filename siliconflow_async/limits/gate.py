@@ -204,29 +204,31 @@ class Gate:
         if meter not in MINUTE_METERS:
             return  # an hour or a day is nothing to wait for
         now = self.now()
-        pause = self.pace.refuse(generation, now, asked_wait(error))
         self.window.expire(now)
         self._refusals.expire(now)
+        learned = generation == self.pace.generation and self._learn_limit(meter, generation, now)
+        pause = self.pace.refuse(generation, now, asked_wait(error), learned=learned)
         if pause is not None:
             _log.warning("%s: rate limit (%s) reached, all calls wait %.2f s", self.model, meter or "?", pause)
-            self._learn_limit(meter, generation, now)
         self._refusals.add(now, 1, 0)
 
-    def _learn_limit(self, meter: str | None, generation: int, now: float) -> None:
+    def _learn_limit(self, meter: str | None, generation: int, now: float) -> bool:
+        """Take what the window holds as the limit; False if it says nothing of that."""
         taken = self.window.requests - self._refusals.requests
         if taken < _LEAST_TAKEN:
-            return
+            return False
         if meter == "rpm" and self.limit.rpm is None:
             self.rpm = taken
         elif meter == "tpm" and self.limit.tpm is None and self.window.tokens:
             self.tpm = self.window.tokens
         else:
-            return
+            return False
         self._learned_in = generation
         self._grow_at = now + self.window.length
         self._step = _STEP
         self._held = False
         _log.info("%s: learned a limit of %s by the window, rpm=%s tpm=%s", self.model, meter, self.rpm, self.tpm)
+        return True
 
     def _grow(self, now: float) -> None:
         """Raise what was learned, if it held calls up: it may have been another's use that filled the meter."""

@@ -2,8 +2,9 @@
 
 As in TCP, the cap doubles in each round up to the last one that went wrong, then grows by one a round; a rate limit
 (429) or an overload (503) cuts it, and so does a time to first token that has grown out of proportion. After a pause
-one call goes first, and the cap grows from there. A cut holds for all calls that were under way: each call belongs to
-the generation in which it began, and only the present one can cut.
+one call goes first, and the cap grows from there. But a rate limit that has taught what a window takes was not for how
+many went at a time: then the cap is what it was as soon as that one call has succeeded. A cut holds for all calls that
+were under way: each call belongs to the generation in which it began, and only the present one can cut.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Pace:
         "_pauses",
         "_recent",
         "_threshold",
+        "_until_probed",
         "adaptive",
         "cap",
         "generation",
@@ -57,6 +59,8 @@ class Pace:
         self.in_flight = 0
         self.paused_until = -math.inf
         self._threshold = math.inf
+        # The cap to come back to once a call has succeeded; None where it has to grow.
+        self._until_probed: float | None = None
         self._counted_from = 0
         self._pauses = 0
         # Times to first token: the least of late and of the time before, and a mean of the last few.
@@ -90,6 +94,9 @@ class Pace:
             self._pauses = 0
         if generation != self.generation or self.cap == math.inf:
             return False
+        if self._until_probed is not None:
+            self.cap, self._until_probed = self._until_probed, None
+            return False
         if self.adaptive and first_token is not None and self._is_slow(now, first_token):
             return self._cut(generation, _SLOW)
         if 2 * self.in_flight >= self.cap:
@@ -100,10 +107,15 @@ class Pace:
 
     def overload(self, generation: int) -> bool:
         """Note a 503; True if concurrency was cut for it."""
+        if generation == self.generation:
+            self._until_probed = None  # the probe itself: this is no time to send many
         return self.adaptive and self._cut(generation, _OVERLOAD)
 
-    def refuse(self, generation: int, now: float, asked: float | None) -> float | None:
-        """Note a 429, and the seconds it asks to wait; return those of the pause that it begins, None if it is old."""
+    def refuse(self, generation: int, now: float, asked: float | None, *, learned: bool = False) -> float | None:
+        """Note a 429, and the seconds it asks to wait; return those of the pause that it begins, None if it is old.
+
+        `learned` says that what a window takes is known from now on.
+        """
         if generation != self.generation:
             # It began before the pause that there is: it knows no more, but may ask for longer.
             if asked is not None:
@@ -116,7 +128,10 @@ class Pace:
         self._pauses = min(self._pauses + 1, 16)
         self.paused_until = now + pause
         if self.adaptive and self.cap > 1.0:  # a probe that is refused says nothing new of how many are too many
-            self._threshold = max(_LEAST_THRESHOLD, self.cap / 2)
+            if learned:
+                self._until_probed = self.cap
+            else:
+                self._threshold = max(_LEAST_THRESHOLD, self.cap / 2)
         self.cap = 1.0
         self.generation += 1
         self._counted_from = self.generation

@@ -39,20 +39,27 @@ class Window:
 
     def add(self, at: float, requests: int, tokens: int) -> None:
         """Log what was used at a time, which may lie before that of other entries."""
+        bucket = self._buckets[-1] if self._buckets else None
+        if bucket is None or not 0 <= at - bucket.first < self._grain:
+            bucket = self._bucket(at)
+        if at > bucket.last:
+            bucket.last = at
+        bucket.requests += requests
+        bucket.tokens += tokens
+        self.requests += requests
+        self.tokens += tokens
+
+    def _bucket(self, at: float) -> _Bucket:
+        """Return the bucket of a time at which the newest one is not."""
         buckets = self._buckets
         place = len(buckets)
         while place and buckets[place - 1].first > at:
             place -= 1
         if place and at - buckets[place - 1].first < self._grain:
-            bucket = buckets[place - 1]
-            bucket.last = max(bucket.last, at)
-        else:
-            bucket = _Bucket(at)
-            buckets.insert(place, bucket)
-        bucket.requests += requests
-        bucket.tokens += tokens
-        self.requests += requests
-        self.tokens += tokens
+            return buckets[place - 1]
+        bucket = _Bucket(at)
+        buckets.insert(place, bucket)
+        return bucket
 
     def expire(self, now: float) -> None:
         """Forget what has left the window."""

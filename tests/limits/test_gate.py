@@ -246,6 +246,21 @@ def test_a_limit_that_nobody_gave_is_learned(caplog: pytest.LogCaptureFixture) -
     assert scene.granted(waits)
 
 
+def test_what_teaches_a_limit_costs_no_concurrency() -> None:
+    """The probe goes first, then as many as before: the limit alone holds them up."""
+    scene = Scene()
+    scene.gate.pace.adapt()
+    scene.serve(50)
+    cap = scene.gate.pace.cap = 40.0
+    scene.enter().fail(refusal("rpm"))
+    waiting = [scene.join() for _ in range(60)]
+    scene.clock.advance(WINDOW + 1)
+    (probe,) = scene.gate.poll()
+    probe.first_token(None)
+    assert len(scene.gate.poll()) == cap - 1
+    assert sum(ticket.granted for ticket in waiting) == cap
+
+
 def test_a_learned_limit_is_raised_while_it_holds_calls_up() -> None:
     """It may have been another's use that filled the meter: each good window raises it by a larger step."""
     scene = Scene()

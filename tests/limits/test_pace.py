@@ -96,6 +96,29 @@ def test_after_a_rate_limit_it_comes_back_to_half() -> None:
     assert cap / 2 <= rounds[-1] <= cap / 2 + 5
 
 
+@pytest.mark.parametrize("probes", [0, 3])
+def test_after_a_rate_limit_that_taught_one_it_comes_back_to_what_it_was(probes: int) -> None:
+    """One probe, or several that are refused, then all at once: how many at a time was not what went wrong."""
+    road = Road()
+    for _ in range(3):
+        road.round()
+    cap = road.pace.cap
+    for number in range(1 + probes):
+        assert road.pace.refuse(road.pace.begin(), road.now, None, learned=number == 0) is not None
+        road.now += 100
+    assert [road.round() for _ in range(2)] == [1, int(cap)]
+
+
+def test_a_probe_that_meets_an_overload_lets_it_grow_slowly() -> None:
+    """A 503 says that many at a time are too many, whatever the window takes."""
+    road = Road()
+    for _ in range(3):
+        road.round()
+    road.pace.refuse(road.pace.begin(), road.now, None, learned=True)
+    road.now += 100
+    assert [road.round(bears=0), road.round(), road.round()] == [1, 1, 2]
+
+
 def test_probes_that_are_refused_don_t_forget_what_went_well() -> None:
     """A meter that takes long to clear leaves concurrency as it was found before."""
     road = Road()
