@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -170,13 +171,12 @@ class Call:
         self._tokens, self._first_token, self._ticket = self.tokens, self.first_token, None
         self.attempts += 1
         request = self._request
-        clock = asyncio.get_running_loop().time
-        came_at = clock()
+        came_at = time.monotonic()
         total = request.timeouts.total_for(streaming=request.streaming)
         try:
             ticket = self._ticket = await keeper.enter(self._params, request.deadline, total, again=self.attempts > 1)
         finally:
-            self.waited += clock() - came_at
+            self.waited += time.monotonic() - came_at
         try:
             return await attempt()
         except BaseException as error:

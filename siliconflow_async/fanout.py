@@ -8,6 +8,7 @@ consumer holds up the pool, the pool the iterable, and memory stays as it is how
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sized
 from types import TracebackType
@@ -209,8 +210,7 @@ class MapResults(Generic[C]):
 
     async def _run(self, item: MapItem) -> MapResult[C] | None:
         """Return how it went; None if the run has failed over it."""
-        clock = asyncio.get_running_loop().time
-        started_at = clock()
+        started_at = time.monotonic()
         call: Call | None = None
         completion: Any = None
         error: SiliconFlowError | None = None
@@ -242,7 +242,7 @@ class MapResults(Generic[C]):
             times=MapTimes(
                 waited=call.waited if call is not None else 0.0,
                 first_token=call.first_token if call is not None else None,
-                total=clock() - started_at,
+                total=time.monotonic() - started_at,
             ),
         )
 

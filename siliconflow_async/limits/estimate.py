@@ -21,6 +21,7 @@ _FORGET = 0.1
 _MEDIA_TOKENS = 1024
 # Role and frame of a message, in bytes of text.
 _FRAME = 12
+_LISTS = (list, tuple)  # a union made on the spot would cost more than what is asked of it
 
 
 class Estimate:
@@ -69,14 +70,14 @@ def weigh(params: Mapping[str, Any]) -> tuple[int, int]:
     """
     size = tokens = 0
     messages = params.get("messages")
-    if not isinstance(messages, list | tuple):
+    if not isinstance(messages, _LISTS):
         return 0, 0
     for message in messages:
         size += _FRAME
         content = message.content if isinstance(message, AssistantMessage) else _get(message, "content")
         if isinstance(content, str):
             size += _size(content)
-        elif isinstance(content, list | tuple):
+        elif isinstance(content, _LISTS):
             for part in content:
                 text = _get(part, "text")
                 if isinstance(text, str):
@@ -97,4 +98,4 @@ def _size(text: str) -> int:
 
 
 def _get(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, Mapping) else None
+    return value.get(key) if type(value) is dict or isinstance(value, Mapping) else None
