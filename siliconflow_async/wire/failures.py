@@ -20,6 +20,7 @@ from ..errors import (
     ContextLengthError,
     GatewayTimeoutError,
     InsufficientBalanceError,
+    MalformedStreamError,
     NotFoundError,
     OverloadedError,
     PayloadTooLargeError,
@@ -30,9 +31,20 @@ from ..errors import (
 )
 from . import jsontext
 
-__all__ = ["MAX_ERROR_BODY", "error_in", "meter_of", "retry_after", "status_error", "status_of_code"]
+__all__ = [
+    "MAX_ERROR_BODY",
+    "error_in",
+    "malformed",
+    "meter_of",
+    "retry_after",
+    "status_error",
+    "status_of_code",
+    "value_in",
+]
 
 MAX_ERROR_BODY = 64 * 1024
+# How many bytes of a body that is no answer are shown.
+_SHOWN = 80
 
 _CONTEXT_OVERFLOW = re.compile(
     r"max_seq_len|max_prompt_tokens|maximum context length|exceeds the available context size", re.IGNORECASE
@@ -86,6 +98,22 @@ def status_of_code(code: int | str | None) -> int | None:
     if 20011 <= number <= 20090:
         return 400
     return number if 400 <= number <= 599 else None
+
+
+def value_in(body: bytes, what_else: str) -> Any:
+    """Return the JSON of a whole answer; raise APIStatusError for an error under 200, `malformed` for no JSON."""
+    try:
+        value = jsontext.parse(body)
+    except ValueError as error:
+        raise malformed(body, str(error), what_else) from error
+    if error_in(value) is not None:
+        raise status_error(200, body, {})
+    return value
+
+
+def malformed(body: bytes, why: str, what_else: str) -> MalformedStreamError:
+    """Return the error for an answer that is `what_else`, such as "no list of models", and why."""
+    return MalformedStreamError(f"the answer is {what_else} ({why}): {body[:_SHOWN].decode('utf-8', 'replace')!r}")
 
 
 def error_in(value: Any) -> tuple[int | str | None, str] | None:

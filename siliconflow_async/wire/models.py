@@ -11,14 +11,12 @@ from typing import Any
 
 from msgspec import field
 
-from ..errors import MalformedStreamError
-from . import jsontext
-from .failures import error_in, status_error
+from .failures import malformed, value_in
 from .structs import Answered
 
 __all__ = ["Model", "ModelList", "decode_models"]
 
-_SHOWN = 80
+_NONE = "no list of models"
 
 
 class Model(Answered):
@@ -46,15 +44,10 @@ class ModelList(Answered):
 
 def decode_models(body: bytes) -> ModelList:
     """Decode the body of an answer."""
-    try:
-        value = jsontext.parse(body)
-    except ValueError as error:
-        raise _malformed(body, str(error)) from error
-    if error_in(value) is not None:
-        raise status_error(200, body, {})
+    value = value_in(body, _NONE)
     entries = value.get("data") if isinstance(value, dict) else None
     if not isinstance(entries, list):
-        raise _malformed(body, "no data")
+        raise malformed(body, "no data", _NONE)
     models = [_model(entry) for entry in entries if isinstance(entry, dict) and _text(entry.get("id"))]
     return ModelList(data=models, raw=body)
 
@@ -71,9 +64,3 @@ def _model(entry: Mapping[str, Any]) -> Model:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _malformed(body: bytes, why: str) -> MalformedStreamError:
-    return MalformedStreamError(
-        f"the answer is no list of models ({why}): {body[:_SHOWN].decode('utf-8', 'replace')!r}"
-    )

@@ -18,7 +18,7 @@ import msgspec
 
 from ..errors import APIStatusError, EventTooLargeError, MalformedStreamError, StreamError
 from . import jsontext
-from .failures import error_in, status_error, stream_error
+from .failures import error_in, malformed, status_error, stream_error, value_in
 from .lenient import to_chunk, to_completion
 from .sse import SSEDecoder, SSEEvent
 from .structs import CHUNK_DECODER, COMPLETION_DECODER, ChatCompletion, ChatCompletionChunk, Timing
@@ -28,7 +28,8 @@ __all__ = ["ChatProtocol", "decode_completion"]
 _SPACE = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 _DONE = b"[DONE]"
-# How many bytes may pass before the kind of body is settled, and how many of a wrong one are shown.
+_NONE = "not a chat answer"
+# How many bytes may pass before the kind of body is settled.
 _START = 80
 _CANNOT_DECODE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -209,17 +210,11 @@ def decode_completion(body: bytes) -> ChatCompletion:
 
 
 def _completion_carefully(body: bytes) -> ChatCompletion:
-    try:
-        value = jsontext.parse(body)
-    except ValueError as error:
-        raise _malformed(body, str(error)) from error
-    if error_in(value) is not None:
-        raise status_error(200, body, {})
+    value = value_in(body, _NONE)
     if not isinstance(value, dict):
         raise _malformed(body, "not an object")
     return to_completion(value)
 
 
 def _malformed(data: bytes, why: str) -> MalformedStreamError:
-    start = data[:_START].decode("utf-8", "replace")
-    return MalformedStreamError(f"the answer is not a chat answer ({why}): {start!r}")
+    return malformed(data, why, _NONE)
