@@ -44,6 +44,13 @@ class CallSettings(NamedTuple):
     max_event_size: int
     max_body_size: int
 
+    def clocks(self, params: Mapping[str, Any], *, streaming: bool) -> tuple[Timeouts, float, float | None]:
+        """Return the limits of a call that begins now, its time of the loop and its deadline."""
+        timeouts = as_timeouts(params["timeout"], self.timeouts) if "timeout" in params else self.timeouts
+        started_at = asyncio.get_running_loop().time()
+        total = timeouts.total_for(streaming=streaming)
+        return timeouts, started_at, None if total is None else started_at + total
+
 
 class Call:
     """One call, over all its attempts; each of them passes `keeper`'s gate, if there is one.
@@ -88,9 +95,7 @@ class Call:
             params = {**params, "tools": tool_params(params["tools"])}
         if params.get("tool_choice") is not None:
             params = {**params, "tool_choice": choice_param(params["tool_choice"])}
-        timeouts = as_timeouts(params["timeout"], settings.timeouts) if "timeout" in params else settings.timeouts
-        started_at = asyncio.get_running_loop().time()
-        total = timeouts.total_for(streaming=stream)
+        timeouts, started_at, deadline = settings.clocks(params, streaming=stream)
         headers = settings.headers
         if (extra := params.get("extra_headers")) is not None:
             headers = replace_headers(headers, extra)
@@ -105,7 +110,7 @@ class Call:
             query=query_of(params.get("extra_query")),
             timeouts=timeouts,
             started_at=started_at,
-            deadline=None if total is None else started_at + total,
+            deadline=deadline,
             streaming=stream,
         )
         limits = settings.limits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -11,7 +10,7 @@ from .errors import InvalidRequestError
 from .request import query_of
 from .retry import with_retries
 from .settings import check_keywords, conceal, replace_headers
-from .timeouts import Timeouts, as_timeouts
+from .timeouts import Timeouts
 from .transport.exchange import Request
 from .wire.models import ModelList, decode_models
 
@@ -51,9 +50,7 @@ class Models:
         conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_keywords(params, ListParams.__annotations__.keys())
         settings = self._settings
-        timeouts = as_timeouts(params["timeout"], settings.timeouts) if "timeout" in params else settings.timeouts
-        started_at = asyncio.get_running_loop().time()
-        total = timeouts.total_for(streaming=False)
+        timeouts, started_at, deadline = settings.clocks(params, streaming=False)
         # There is no body to say the type of.
         headers = replace_headers(settings.headers, {"Content-Type": None})
         request = Request(
@@ -64,7 +61,7 @@ class Models:
             query=query_of(_filters(params)) | query_of(params.get("extra_query")),
             timeouts=timeouts,
             started_at=started_at,
-            deadline=None if total is None else started_at + total,
+            deadline=deadline,
             streaming=False,
         )
 
@@ -73,7 +70,7 @@ class Models:
             return answer.decoded(decode_models, body)
 
         return await with_retries(
-            fetch, policy=settings.retry, budget=settings.budget, deadline=request.deadline, rng=self._rng
+            fetch, policy=settings.retry, budget=settings.budget, deadline=deadline, rng=self._rng
         )
 
 
