@@ -1,8 +1,9 @@
-"""One contestant, measured alone in its process, as in a program: `python -m benchmarks.alone PART NAME URL LOOP …`.
+"""A measurement in a process of its own, as in a program: `python -m benchmarks.alone PART LOOP ARGUMENTS`.
 
-What a receive costs depends on what malloc has learned from whatever ran in the process before (see NOTES.md). A part
-is an async function of a module in this package, given as `module.function`, from a contestant and numbers to a sample,
-which is printed as JSON. A part that wants a word before it goes on calls `ready()`.
+What a receive costs depends on what malloc has learned from whatever ran in the process before (see NOTES.md), and what
+is resident on whatever it holds. A part is an async function of a module in this package, given as `module.function`;
+its arguments are a JSON array, and its sample is printed as JSON. One that wants a word before it goes on calls
+`ready()`.
 """
 
 from __future__ import annotations
@@ -10,17 +11,15 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
-from .contestants import load
+from . import ROOT
 from .loops import run
 from .measure import Sample, WrongAnswer
 
 __all__ = ["alone", "ready"]
-
-_ROOT = Path(__file__).parents[1]
 
 
 async def ready() -> None:
@@ -30,13 +29,13 @@ async def ready() -> None:
 
 
 async def alone(
-    part: str, name: str, url: str, loop: str, *numbers: float, when_ready: Callable[[], object] | None = None
+    part: str, loop: str, *arguments: str | float, when_ready: Callable[[], object] | None = None
 ) -> Sample:
     """Measure a part in a child process; `when_ready` is called when the child is, if it waits for that."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", __name__, part, name, url, loop, *map(str, numbers)),
-        cwd=_ROOT,
+        *("-m", __name__, part, loop, json.dumps(arguments)),
+        cwd=ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -48,21 +47,17 @@ async def alone(
         process.stdin.write(b"go\n")
         line = await process.stdout.readline()
     if await process.wait():
-        raise WrongAnswer(f"{name} failed: {part} {numbers}")
+        raise WrongAnswer(f"{part} failed with {arguments}")
     sample: Sample = json.loads(line)
     return sample
 
 
-def _main(part: str, name: str, url: str, loop: str, *numbers: str) -> None:
+def _main(part: str, loop: str, arguments: str) -> None:
     module, _, function = part.partition(".")
     measure = getattr(importlib.import_module(f"{__package__}.{module}"), function)
-
-    async def measured() -> Sample:
-        async with load(name)(url) as reader:
-            sample: Sample = await measure(reader, *map(json.loads, numbers))
-            return sample
-
-    print(json.dumps(run(measured(), loop)))
+    print(json.dumps(run(measure(*json.loads(arguments)), loop)), flush=True)
+    # What peers leave behind at shutdown is not the question.
+    os._exit(0)
 
 
 if __name__ == "__main__":

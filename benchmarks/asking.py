@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from .contestants import Contestant
+from .contestants import load
 from .fixtures import whole_answer
 from .measure import Sample, WrongAnswer, cpu_of
 
@@ -14,28 +14,29 @@ CONCURRENCY = 100
 CPU = "CPU per request, µs"
 
 
-async def ask(reader: Contestant, requests: int) -> Sample:
+async def ask(name: str, url: str, requests: int) -> Sample:
     expected = whole_answer()[1]
+    async with load(name)(url) as reader:
 
-    async def work(count: int) -> int:
-        left = count
-        right = 0
+        async def work(count: int) -> int:
+            left = count
+            right = 0
 
-        async def worker() -> None:
-            nonlocal left, right
-            while left > 0:
-                left -= 1
-                answer = await reader.whole()
-                right += answer == expected
+            async def worker() -> None:
+                nonlocal left, right
+                while left > 0:
+                    left -= 1
+                    answer = await reader.whole()
+                    right += answer == expected
 
-        await asyncio.gather(*(worker() for _ in range(CONCURRENCY)))
-        return right
+            await asyncio.gather(*(worker() for _ in range(CONCURRENCY)))
+            return right
 
-    async def measured() -> None:
-        right = await work(requests)
-        if right != requests:
-            raise WrongAnswer(f"{reader.name}: {right} right answers to {requests} requests")
+        async def measured() -> None:
+            right = await work(requests)
+            if right != requests:
+                raise WrongAnswer(f"{name}: {right} right answers to {requests} requests")
 
-    # The connections are made and kept.
-    await work(CONCURRENCY)
-    return {CPU: await cpu_of(measured) * 1e6 / requests}
+        # The connections are made and kept.
+        await work(CONCURRENCY)
+        return {CPU: await cpu_of(measured) * 1e6 / requests}

@@ -17,10 +17,13 @@ from siliconflow_async import AsyncSiliconFlow
 from .contestants import OURS, UNIT, load
 from .contestants.contestant import MESSAGES, MODEL
 
-__all__ = ["AT_ONCE", "MAP", "SELF", "FanOut", "load_fanouts"]
+__all__ = ["AT_ONCE", "CHUNKS", "CPU", "MAP", "SELF", "FanOut", "load_fanouts"]
 
+CPU = "CPU per item, µs"
 # As many at a time.
 AT_ONCE = 100
+# Of a short answer, in one read.
+CHUNKS = 20
 SELF = f"{OURS} gathered"
 MAP = f"{OURS} map()"
 # The number of each request, and what it was answered.

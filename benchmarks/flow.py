@@ -10,7 +10,7 @@ import asyncio
 import time
 
 from .alone import ready
-from .contestants import Contestant
+from .contestants import load
 from .measure import Sample, WrongAnswer, percentile
 
 __all__ = ["CPU", "MARGIN", "flow", "reads"]
@@ -64,18 +64,19 @@ async def _all_open(watch: _Watch, streams: int, tasks: list[asyncio.Task[None]]
     await ready()
 
 
-async def flow(reader: Contestant, streams: int, chunks: int, seconds: float) -> Sample:
+async def flow(name: str, url: str, streams: int, chunks: int, seconds: float) -> Sample:
     watch = _Watch()
-    tasks = [asyncio.create_task(reader.stream(watch)) for _ in range(streams)]
-    await _all_open(watch, streams, tasks)
-    await asyncio.sleep(MARGIN)
-    began, cpu, first = time.monotonic(), time.process_time(), len(watch.delays)
-    await asyncio.sleep(seconds)
-    cpu, last = time.process_time() - cpu, len(watch.delays)
-    lasted = time.monotonic() - began
-    await asyncio.gather(*tasks)
+    async with load(name)(url) as reader:
+        tasks = [asyncio.create_task(reader.stream(watch)) for _ in range(streams)]
+        await _all_open(watch, streams, tasks)
+        await asyncio.sleep(MARGIN)
+        began, cpu, first = time.monotonic(), time.process_time(), len(watch.delays)
+        await asyncio.sleep(seconds)
+        cpu, last = time.process_time() - cpu, len(watch.delays)
+        lasted = time.monotonic() - began
+        await asyncio.gather(*tasks)
     if len(watch.delays) != streams * chunks:
-        raise WrongAnswer(f"{reader.name} gave out {len(watch.delays)} tokens of {streams * chunks}")
+        raise WrongAnswer(f"{name} gave out {len(watch.delays)} tokens of {streams * chunks}")
     delays = watch.delays[first:last]
     return {
         CPU: cpu * 1e6 / max(last - first, 1),
@@ -85,11 +86,12 @@ async def flow(reader: Contestant, streams: int, chunks: int, seconds: float) ->
     }
 
 
-async def reads(reader: Contestant, streams: int, chunks: int, seconds: float) -> Sample:
+async def reads(name: str, url: str, streams: int, chunks: int) -> Sample:
     """A run apart, since counting costs."""
     watch = _Watch()
     wakes = [_Wakes(watch) for _ in range(streams)]
-    tasks = [asyncio.create_task(reader.stream(wake)) for wake in wakes]
-    await _all_open(watch, streams, tasks)
-    await asyncio.gather(*tasks)
+    async with load(name)(url) as reader:
+        tasks = [asyncio.create_task(reader.stream(wake)) for wake in wakes]
+        await _all_open(watch, streams, tasks)
+        await asyncio.gather(*tasks)
     return {"chunks per read": streams * chunks / sum(wake.wakes for wake in wakes)}

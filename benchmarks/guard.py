@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
 
-from . import counted
+from . import ROOT, counted
 from .contestants import UNIT
 
 __all__ = ["main"]
@@ -40,7 +40,7 @@ _TOTAL = re.compile(r"^totals: (\d+)$", re.MULTILINE)
 def _run(prefix: list[str], *options: str) -> str:
     done = subprocess.run(
         [*prefix, sys.executable, "-m", counted.__name__, *counted.WAYS, *options],
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         # Whatever else is in the environment moves the stack and fills os.environ.
         env={"PATH": os.environ.get("PATH", ""), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,

@@ -8,15 +8,15 @@ Each is a number, or 0 for none. It prints its base URL, and when its standard i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import subprocess
 import sys
-from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from siliconflow_async.testing import FakeSiliconFlow
+
+from . import ROOT, loops
 
 __all__ = ["MODEL", "Limited", "Seen"]
 
@@ -42,7 +42,7 @@ class Limited:
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__, *self._arguments],
-            cwd=Path(__file__).parent.parent,
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -75,6 +75,4 @@ async def _serve(rpm: str, tpm: str, window: str, tokens_per_second: str) -> Non
 
 
 if __name__ == "__main__":
-    # An interrupt of the terminal reaches the parent too, which then closes our standard input.
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(*sys.argv[1:]))
+    loops.serve(_serve(*sys.argv[1:]), "asyncio")

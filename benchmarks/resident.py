@@ -1,7 +1,4 @@
-"""One contestant holds open streams, alone in its process: `python -m benchmarks.resident NAME URL STREAMS LOOP`.
-
-It prints the resident memory of each, in KiB.
-"""
+"""Resident memory, of this process, and of a contestant's open streams. Only Linux tells (`TOLD`)."""
 
 from __future__ import annotations
 
@@ -12,18 +9,23 @@ import sys
 from pathlib import Path
 
 from .contestants import load
-from .loops import run
+from .measure import Sample
 
+__all__ = ["KIB", "TOLD", "hold", "resident"]
+
+KIB = "resident per open stream, KiB"
+TOLD = sys.platform == "linux"
 _WAVE = 20
 _STATM = Path("/proc/self/statm")
 
 
-def _resident() -> int:
-    gc.collect()
+def resident() -> int:
+    """Return the bytes of this process."""
     return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-async def _hold(name: str, url: str, streams: int) -> float:
+async def hold(name: str, url: str, streams: int) -> Sample:
+    """Open so many streams, each of which gives out one token."""
     async with load(name)(url) as reader:
         tasks: set[asyncio.Task[None]] = set()
 
@@ -33,7 +35,8 @@ async def _hold(name: str, url: str, streams: int) -> float:
             async with asyncio.timeout(120):
                 for _ in range(count):
                     await opened.acquire()
-            return _resident()
+            gc.collect()
+            return resident()
 
         # The first ones bring modules, pools and caches along.
         before = after = await more(min(_WAVE, streams))
@@ -43,15 +46,4 @@ async def _hold(name: str, url: str, streams: int) -> float:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    return (after - before) / streams / 1024
-
-
-def _main(name: str, url: str, streams: str, loop: str) -> None:
-    print(run(_hold(name, url, int(streams)), loop))
-    sys.stdout.flush()
-    # What peers leave behind at shutdown is not the question.
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    return {KIB: (after - before) / streams / 1024}

@@ -15,17 +15,16 @@ The process ends when its standard input does.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from . import ROOT, loops
 from .fixtures import event, huge_event, make, whole_answer
 
 __all__ = ["Server"]
@@ -193,7 +192,7 @@ class Server:
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__],
-            cwd=Path(__file__).parent.parent,
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -229,17 +228,5 @@ class Server:
         self._process.stdin.flush()
 
 
-def main() -> None:
-    try:
-        import uvloop
-    except ImportError:
-        run = asyncio.run
-    else:
-        run = uvloop.run
-    # The parent closes our standard input when it wants an end; an interrupt of the terminal reaches it first.
-    with contextlib.suppress(KeyboardInterrupt):
-        run(_serve())
-
-
 if __name__ == "__main__":
-    main()
+    loops.serve(_serve())

@@ -5,17 +5,14 @@ from __future__ import annotations
 import functools
 from contextlib import AsyncExitStack
 
-from ..fanouts import AT_ONCE, SELF, FanOut
+from ..fanouts import AT_ONCE, CHUNKS, CPU, SELF, FanOut
 from ..fixtures import make
 from ..measure import Row, Sample, WrongAnswer, compare, cpu_of, rows
 from .setting import Setting
 
-__all__ = ["BEYOND", "CHUNKS", "CPU", "asked", "fan_out"]
+__all__ = ["BEYOND", "CPU", "asked", "fan_out"]
 
-CPU = "CPU per item, µs"
 BEYOND = "beyond the requests, µs"
-# A short answer, in one read.
-CHUNKS = 20
 
 
 async def asked(way: FanOut, count: int, expected: str) -> Sample:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TypeVar
 
 from ..contestants import Contestant
@@ -11,10 +10,7 @@ from ..fanouts import FanOut
 from ..measure import Note
 from ..server import Server
 
-__all__ = ["ROOT", "Setting"]
-
-# Where `python -m benchmarks` runs.
-ROOT = Path(__file__).parents[2]
+__all__ = ["Setting"]
 
 T = TypeVar("T")
 
@@ -30,8 +26,6 @@ class Setting:
     note: Note
     quick: bool = False
     rounds: int | None = None
-    # What went wrong with a contestant, which then has no row.
-    failed: dict[str, str] = field(default_factory=dict)
 
     def size(self, full: T, quick: T) -> T:
         return quick if self.quick else full

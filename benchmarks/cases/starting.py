@@ -10,10 +10,11 @@ import sys
 import time
 from contextlib import AsyncExitStack
 
+from .. import ROOT
 from ..contestants import RAW, UNIT, Contestant
 from ..fixtures import make
 from ..measure import Row, Sample, WrongAnswer, compare, percentile, rows
-from .setting import ROOT, Setting
+from .setting import Setting
 
 __all__ = ["construction", "first_token", "imports"]
 

@@ -19,9 +19,9 @@ async def whole(setting: Setting) -> list[Row]:
         name: functools.partial(
             alone,
             "asking.ask",
+            setting.loop,
             name,
             setting.server.whole(),
-            setting.loop,
             requests if kind.quick_to_read else max(requests // 5, 120),
         )
         for name, kind in setting.contestants.items()

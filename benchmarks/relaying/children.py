@@ -8,10 +8,10 @@ import json
 import subprocess
 import sys
 from collections.abc import Container
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from .. import ROOT
 from ..contestants import OURS
 
 __all__ = ["Relay", "Upstream", "missing", "relays"]
@@ -29,7 +29,6 @@ _ENTRIES = {
     "openai async with": _Entry("openai", "plain", "make_careful_app"),
 }
 _NEEDED = ("fastapi", "uvicorn", "websockets")
-_ROOT = Path(__file__).parents[2]
 
 
 def relays(contestants: Container[str]) -> list[str]:
@@ -50,7 +49,7 @@ class _Child:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, *self._arguments, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            sys.executable, *self._arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self.port = int((await self.hear())["port"])
         return self

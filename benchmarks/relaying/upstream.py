@@ -12,13 +12,13 @@ stream was closed before its end, and when. It ends when its standard input does
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
 import sys
 import time
 from collections.abc import Sequence
 
+from .. import loops
 from ..fixtures import event
 
 __all__ = ["STAMP_DIGITS", "question"]
@@ -157,17 +157,5 @@ async def _serve() -> None:
                 _pace(slot, now + (number + 1) / _SLOTS / slot[0].rate)
 
 
-def main() -> None:
-    try:
-        import uvloop
-    except ImportError:
-        run = asyncio.run
-    else:
-        run = uvloop.run
-    # The parent closes our standard input when it wants an end; an interrupt of the terminal reaches it first.
-    with contextlib.suppress(KeyboardInterrupt):
-        run(_serve())
-
-
 if __name__ == "__main__":
-    main()
+    loops.serve(_serve())
