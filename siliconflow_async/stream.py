@@ -150,7 +150,7 @@ class ChatStream(Uncopyable):
     @property
     def partial(self) -> ChatCompletion:
         """The answer so far: the chunks given out; all that had arrived, once the stream has ended."""
-        self._fold()
+        self._fold(length_hint(self._ready))
         answer = self._accumulator.completion()
         answer.headers = self.headers
         answer.trace_id = self.trace_id
@@ -190,7 +190,7 @@ class ChatStream(Uncopyable):
         """`aclose()` for callers that can't await."""
         if self.ended is not None:
             return
-        self._fold()
+        self._fold(length_hint(self._ready))
         complete = self._accumulator.finished
         if self._end is None and not self._reading:
             self._batch += self._protocol.feed(self._body.take_buffered()) + self._protocol.cut_short()
@@ -204,7 +204,7 @@ class ChatStream(Uncopyable):
         if self._reading:
             raise BusyError("another task is waiting for this stream")
         self._reading = True
-        self._fold()
+        self._fold(0)
         # Not kept while waiting, perhaps for long and beside thousands of others.
         self._batch = []
         self._folded = 0
@@ -233,10 +233,9 @@ class ChatStream(Uncopyable):
                         self._end = data
                         chunks = protocol.eof()
                 if chunks:
+                    self._clock.wait_ends()
                     if self._first_token_at is None and has_progress(chunks):
-                        self._clock.wait_ends()
-                        self._first_token_at = self._clock.woke_at
-                        self._clock.first_token()
+                        self._first_token_at = self._clock.first_token()
                         if self._watcher is not None:
                             self._watcher.first_token(self._first_token_at)
                     self._batch = chunks
@@ -248,7 +247,6 @@ class ChatStream(Uncopyable):
             raise
         finally:
             self._reading = False
-            self._clock.wait_ends()
 
     async def _finish_body(self) -> None:
         try:
@@ -313,7 +311,7 @@ class ChatStream(Uncopyable):
         return False
 
     def _conclude(self, ended: Ended) -> None:
-        self._fold()
+        self._fold(length_hint(self._ready))
         self.ended = ended
         self._total = self.loop.time() - self._started_at
         self._clock.stop()
@@ -321,13 +319,13 @@ class ChatStream(Uncopyable):
         if self._watcher is not None:
             self._watcher.end()
 
-    def _fold(self) -> None:
-        """Fold the chunks that were given out since the last time."""
+    def _fold(self, left: int) -> None:
+        """Fold the chunks that were given out since the last time: all but so many of the last read."""
         batch, folded = self._batch, self._folded
-        given = len(batch) - length_hint(self._ready)
+        given = len(batch) - left
         if folded < given:
             if self._accumulator.fold(batch[folded:given] if given - folded < len(batch) else batch):
-                self._clock.progress()
+                self._clock.waited = 0.0
             if self._watcher is not None:
                 self._watcher.progress(given - folded, self._accumulator.usage_json)
             self._folded = given

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .clock import ClockExpired, StreamClock
 from .connector import process_id
+from .reader import quicken
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -33,6 +34,7 @@ class Body:
         self._pid = process_id()
         self._response = response
         self._content = response.content
+        quicken(self._content)
         self._clock: StreamClock | None = None
         self._trouble: Exception | None = None
         # How many bytes may still be fetched after a clock ran out.
@@ -59,9 +61,6 @@ class Body:
             except Exception as error:  # whatever aiohttp stored: its own errors, OSError, our ClockExpired
                 # Its traceback holds this frame, and so this body.
                 self._trouble = error.with_traceback(None)
-            finally:
-                if clock is not None:
-                    clock.woke()
         data = self.take_buffered()
         if not data and isinstance(self._trouble, ClockExpired):
             data = await self._take_late()

@@ -47,11 +47,10 @@ class StreamClock:
         "_overdue_at",
         "_received",
         "_step",
-        "_waited",
         "_waiting_since",
         "deadline",
         "expired",
-        "woke_at",
+        "waited",
     )
 
     def __init__(
@@ -74,13 +73,12 @@ class StreamClock:
         )
         self.deadline = deadline
         self.expired: Clock | None = None
-        self.woke_at = sent_at
         self._waiting_since: float | None = None
         self._received = 0
         # How much had arrived when a limit had passed, but the reader had yet to look at it.
         self._overdue_at: int | None = None
-        # Time spent waiting for the server since its last event that counts, over all waits but the present one.
-        self._waited = 0.0
+        # Seconds spent waiting for the server since its last event that counts, over all waits but the present one.
+        self.waited = 0.0
         self._alarm: Alarm | None = None
         self._arm(sent_at)
 
@@ -90,27 +88,21 @@ class StreamClock:
             self._waiting_since = self._now()
         self._received = self._content.total_bytes
 
-    def woke(self) -> None:
-        """Note that bytes came."""
-        self.woke_at = self._now()
-
     def wait_ends(self) -> None:
-        """Note that the reader has what it waited for: chunks, or the end. Whether they count, `progress` says."""
+        """Note that the reader has what it waited for: chunks. If they count, it sets `waited` to 0."""
         if self._waiting_since is not None:
-            self._waited += self.woke_at - self._waiting_since
+            self.waited += self._now() - self._waiting_since
             self._waiting_since = None
 
-    def first_token(self) -> None:
-        """Note the first event that counts: from now on `idle` runs."""
+    def first_token(self) -> float:
+        """Note the first event that counts, and return its time: from now on `idle` runs."""
+        now = self._now()
         self._first_token_at = None
-        self._waited = 0.0
+        self.waited = 0.0
         self._overdue_at = None
         self.stop()
-        self._arm(self._now())
-
-    def progress(self) -> None:
-        """Note an event that counts."""
-        self._waited = 0.0
+        self._arm(now)
+        return now
 
     def stop(self) -> None:
         """Stop for good."""
@@ -125,7 +117,7 @@ class StreamClock:
         if self._idle is None:
             return None
         since = now if self._waiting_since is None else self._waiting_since
-        return since + self._idle - self._waited, "idle"
+        return since + self._idle - self.waited, "idle"
 
     def _has_news(self) -> bool:
         """Whether the server has spoken and the reader has yet to come round to it: our lateness, not the server's."""

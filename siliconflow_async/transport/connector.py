@@ -1,8 +1,8 @@
 """aiohttp's connector, with what it keeps to itself: how a request gets its connection, and whether an answer began.
 
-Private names of aiohttp and asyncio stand here alone: `_factory` and `_create_connection` of the connector, `_payload`
-and `_reading_paused` of its protocol, `max_size` of a socket's transport. `tests/transport/test_connector.py` fails
-when one of them goes.
+Private names of aiohttp and asyncio stand here and in `reader`: `_factory` and `_create_connection` of the connector,
+`_payload` of its protocol, `max_size` of a socket's transport. `tests/transport/test_connector.py` fails when one of
+them goes.
 """
 
 from __future__ import annotations
@@ -64,11 +64,6 @@ class AnswerProtocol(ResponseHandler):
                 _receive(self, data[:end])
                 data = data[end:]
         _receive(self, data)
-
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        # aiohttp's reader says so after every read; only a pause leaves bytes behind for the parser.
-        if self._reading_paused:
-            super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         # After an error of its parser aiohttp forgets the body, without a word to who waits for it.

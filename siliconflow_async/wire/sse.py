@@ -125,24 +125,26 @@ class SSEDecoder:
         """
         if not self._between_events:
             return None
-        if self._partial:
+        partial = self._partial
+        if partial:
             # Joined only where an event ends, or a long event would be copied with every read.
             if b"\n\n" not in data:
                 return None
-            data = b"".join((self._partial, data))
+            data = b"".join((partial, data))
         if _CR in data or len(data) > self.max_event_size or not data.startswith(b"data: "):
             return None
         end = data.rfind(b"\n\n")
         if data.find(b"\n") == end == len(data) - 2:
             payloads = [data[6:end]]
-            self._partial.clear()
+            if partial:
+                partial.clear()
         else:
             payloads = data[6 : max(end, 6)].split(b"\n\ndata: ")
             tail = data[end + 2 :]
             # No line end is left within an event: joining them and looking once is the fastest way to know.
             if end < 0 or _LF in b"".join(payloads) or _LF in tail:
                 return None
-            self._partial[:] = tail
+            partial[:] = tail
         self._at_start = False
         return payloads
 

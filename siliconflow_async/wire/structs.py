@@ -168,7 +168,7 @@ class ChoiceDelta(Answered):
 
     content: str | None = None
     reasoning_content: str | None = None
-    role: str | None = None
+    role: Literal["assistant"] | None = None
     tool_calls: list[ChoiceDeltaToolCall] | None = None
     reasoning: None = None
 
@@ -192,7 +192,7 @@ class ChatCompletionChunk(Answered):
     """One event of a stream. `content`, `reasoning_content`, `tool_calls` and `finish_reason` are those of choice 0."""
 
     id: str = ""
-    object: str = "chat.completion.chunk"
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
     created: int = 0
     model: str = ""
     choices: list[ChunkChoice] = []

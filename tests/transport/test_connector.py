@@ -36,7 +36,7 @@ async def test_connections_have_our_protocol_and_small_receives() -> None:
 
 
 async def test_reading_goes_on_after_a_pause() -> None:
-    """`_reading_paused` says that bytes wait, in aiohttp's parser or in the kernel; none of them is forgotten."""
+    """What waits in aiohttp's parser or in the kernel is not forgotten."""
     texts = [f"{number} " + "x" * 1000 for number in range(2_000)]
     async with served() as (server, client):
         server.raw([chunk(text) for text in texts] + [DONE])

@@ -28,7 +28,7 @@ deltas = fields(
     {},
     content=maybe_text,
     reasoning_content=maybe_text,
-    role=maybe_text,
+    role=st.sampled_from([None, "assistant"]),
     tool_calls=st.one_of(st.none(), st.lists(fragments, min_size=1, max_size=2)),
 )
 logprobs = st.one_of(st.none(), st.just({"content": [{"token": "a", "logprob": -0.5}]}))
@@ -80,6 +80,7 @@ def delta_of(delta: Any) -> Json:
         ({"content": []}, {"content": ""}),
         ({"content": {"text": "a"}}, {}),
         ({"content": 5, "role": 5}, {}),
+        ({"content": "a", "role": "model"}, {"content": "a"}),
         ({"reasoning": "a"}, {"reasoning_content": "a"}),
         ({"reasoning": "a", "reasoning_content": None}, {"reasoning_content": "a"}),
         ({"reasoning": "a", "reasoning_content": "b"}, {"reasoning_content": "b"}),
@@ -138,7 +139,7 @@ def test_a_whole_answer_is_read_as_one_chunk() -> None:
     }
     chunk = to_chunk(answer)
     assert (chunk.object, chunk.content, chunk.reasoning_content, chunk.finish_reason) == (
-        "chat.completion",
+        "chat.completion.chunk",
         "Hi",
         "Hm",
         "stop",
