@@ -80,7 +80,6 @@ class ResumingStream(ChatStream):
         self._protocol = stream._protocol
         self._batch = stream._batch
         self._ready = stream._ready
-        self._folded = stream._folded
         self._end = stream._end
         self._error = stream._error
         self._first_token_at = stream._first_token_at

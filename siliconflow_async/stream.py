@@ -66,7 +66,6 @@ class ChatStream(Uncopyable):
         "_end",
         "_error",
         "_first_token_at",
-        "_folded",
         "_protocol",
         "_reading",
         "_ready",
@@ -103,10 +102,9 @@ class ChatStream(Uncopyable):
         self._total: float | None = None
         self._protocol = ThinkProtocol(max_event_size) if split_think else ChatProtocol(max_event_size)
         self._accumulator = Accumulator()
-        # The chunks of the last read, those of them that are still to be given out, and how many were folded.
+        # The chunks of the last read that are not folded yet, and those of them that are still to be given out.
         self._batch: list[ChatCompletionChunk] = []
         self._ready: Iterator[ChatCompletionChunk] = iter(())
-        self._folded = 0
         self._reading = False
         # What ended the body: b"" for its end, or the exception.
         self._end: bytes | BodyBroken | ClockExpired | None = None
@@ -205,9 +203,6 @@ class ChatStream(Uncopyable):
             raise BusyError("another task is waiting for this stream")
         self._reading = True
         self._fold(0)
-        # Not kept while waiting, perhaps for long and beside thousands of others.
-        self._batch = []
-        self._folded = 0
         protocol = self._protocol
         try:
             while True:
@@ -320,15 +315,18 @@ class ChatStream(Uncopyable):
             self._watcher.end()
 
     def _fold(self, left: int) -> None:
-        """Fold the chunks that were given out since the last time: all but so many of the last read."""
-        batch, folded = self._batch, self._folded
-        given = len(batch) - left
-        if folded < given:
-            if self._accumulator.fold(batch[folded:given] if given - folded < len(batch) else batch):
+        """Fold the chunks that were given out since the last time: all but the last `left` of the batch."""
+        given = self._batch
+        if left:
+            given, self._batch = given[:-left], given[-left:]
+        else:
+            # Not kept while waiting, perhaps for long and beside thousands of others.
+            self._batch = []
+        if given:
+            if self._accumulator.fold(given):
                 self._clock.waited = 0.0
             if self._watcher is not None:
-                self._watcher.progress(given - folded, self._accumulator.usage_json)
-            self._folded = given
+                self._watcher.progress(len(given), self._accumulator.usage_json)
 
 
 async def first_chunk(stream: ChatStream) -> ChatStream:
