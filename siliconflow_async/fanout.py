@@ -161,6 +161,9 @@ class MapResults(Generic[C]):
             result = await self._run(item)
             if result is not None:
                 self._put(result)
+            # All that have just ended begin their next together, in the loop's next turn: the same steps, one worker
+            # after the other, find their code and data in the processor's caches.
+            await asyncio.sleep(0)
 
     async def _take_in_turn(self) -> MapItem | None:
         """`_take` from an async iterable, which is waited for by one at a time."""
@@ -216,11 +219,14 @@ class MapResults(Generic[C]):
         error: SiliconFlowError | None = None
         try:
             call = self._calls[item.index] = await self._begin(item)
-            async with await call.begin(self._rng) as stream:
+            stream = await call.begin(self._rng)
+            try:
                 if self._on_event is not None and not await self._tell(self._on_event, item, stream):
                     return None
                 # Parsed, if the request has a type; a ParseError is its error.
                 completion = await stream.completion()
+            finally:
+                stream.abort()
         except ClosedError as failure:
             # The client was closed: so it would go for all that are left.
             self._fail(failure)

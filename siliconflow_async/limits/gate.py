@@ -88,7 +88,6 @@ class Gate:
         """Let out the calls at the head of the queue that may begin now, and return them."""
         now = self.now()
         self.window.expire(now)
-        self._refusals.expire(now)
         if now >= self._grow_at:
             self._grow(now)
         granted: list[Ticket] = []
