@@ -173,7 +173,8 @@ class Call:
         )
 
     async def _let_through(self, keeper: GateKeeper, attempt: Callable[[], Awaitable[T]]) -> T:
-        self._tokens, self._first_token, self._ticket = self.tokens, self.first_token, None
+        if self._ticket is not None:
+            self._tokens, self._first_token, self._ticket = self.tokens, self.first_token, None
         self.attempts += 1
         request = self._request
         came_at = time.monotonic()

@@ -293,9 +293,6 @@ async def _begin(settings: CallSettings, defaults: Mapping[str, Any], item: MapI
         if custom_id is not None and not isinstance(custom_id, str):
             raise InvalidRequestError(f"custom_id must be text, not {custom_id!r}", param="custom_id")
         params.pop("stream", None)  # all are streamed
-        for name in params:
-            if not isinstance(name, str):
-                raise InvalidRequestError(f"the names of parameters are text, not {name!r}")
         check_names(params)
         response_format = params.pop("response_format", None)
         params["messages"] = await prepared(params["messages"])

@@ -186,7 +186,9 @@ class MapResults(Generic[C]):
             return None
         index = self._taken
         self._taken += 1
-        custom_id = request.get("custom_id") if isinstance(request, Mapping) else None
+        # Asked of nearly every request there is, which an abstract class answers slowly.
+        is_mapping = type(request) is dict or isinstance(request, Mapping)
+        custom_id = request.get("custom_id") if is_mapping else None
         return MapItem(index=index, custom_id=custom_id if isinstance(custom_id, str) else None, request=request)
 
     def _end_of_requests(self, error: Exception | None) -> None:

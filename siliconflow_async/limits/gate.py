@@ -1,4 +1,4 @@
-"""One model's gate, as a state machine: calls join a queue, `poll` lets out those that may begin. It awaits nothing.
+"""One model's gate, as a state machine: calls `join` it, and `poll` lets out those that had to wait. It awaits nothing.
 
 A call is let out when a request and its tokens fit into the sliding window beside what that holds and what answers
 under way may still use. The queue is first come, first served: a large request holds up those behind it until it fits,
@@ -70,7 +70,7 @@ class Gate:
     def join(
         self, size: int, extra: int, max_tokens: int | None, *, prompt: int | None = None, again: bool = False
     ) -> Ticket:
-        """Enter the queue with a request of `size` bytes of text and `extra` tokens, or of `prompt` tokens.
+        """Begin a request of `size` bytes of text and `extra` tokens, or of `prompt` tokens, or have it wait its turn.
 
         One that comes `again`, having failed, goes first: else a few would meet every refusal, and give up.
         """
@@ -78,6 +78,8 @@ class Gate:
         expected = self.estimate.answer() if max_tokens is None else max_tokens
         # What holds pictures says nothing of how many tokens text has.
         ticket = Ticket(self, 0 if extra else size, tokens, expected)
+        if not self._queue and self._let_out(ticket, self._tick()):
+            return ticket
         if again:
             self._queue.appendleft(ticket)
         else:
@@ -86,27 +88,36 @@ class Gate:
 
     def poll(self) -> list[Ticket]:
         """Let out the calls at the head of the queue that may begin now, and return them."""
-        now = self.now()
-        self.window.expire(now)
-        if now >= self._grow_at:
-            self._grow(now)
+        now = self._tick()
         granted: list[Ticket] = []
         while self._queue:
             ticket = self._queue[0]
             if ticket.over:
-                self._queue.popleft()
                 self._gone -= 1
-                continue
-            if not self.pace.ready(now) or not self._fits(ticket):
+            elif self._let_out(ticket, now):
+                granted.append(ticket)
+            else:
                 break
             self._queue.popleft()
-            ticket.granted = True
-            ticket.generation = self.pace.begin()
-            self.unanswered += 1
-            self.running += 1
-            self.reserved += ticket.owed
-            granted.append(ticket)
         return granted
+
+    def _tick(self) -> float:
+        now = self.now()
+        self.window.expire(now)
+        if now >= self._grow_at:
+            self._grow(now)
+        return now
+
+    def _let_out(self, ticket: Ticket, now: float) -> bool:
+        """Whether the call may begin now, which then it does."""
+        if not self.pace.ready(now) or not self._fits(ticket):
+            return False
+        ticket.granted = True
+        ticket.generation = self.pace.begin()
+        self.unanswered += 1
+        self.running += 1
+        self.reserved += ticket.owed
+        return True
 
     def next_at(self) -> float | None:
         """Return when to poll again though nothing has happened by then; None if only an event can change anything."""
