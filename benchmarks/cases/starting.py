@@ -31,6 +31,8 @@ print(time.process_time() - cpu, time.perf_counter() - wall)
 async def _import(modules: tuple[str, ...], base: str) -> Sample:
     script = _IMPORT.format(base=base, modules="\n".join(f"import {module}" for module in modules))
     environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    # What is installed has its bytecode: the warm-up writes that of a checkout.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", script, cwd=ROOT, env=environment, stdout=subprocess.PIPE
     )
