@@ -198,7 +198,9 @@ def check_keywords(given: Mapping[str, Any], known: Set[str]) -> None:
 
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(str(name), sorted(known), n=1)
+            if not isinstance(name, str):  # of a mapping: no keyword is
+                raise TypeError(f"the names of parameters are text, not {name!r}")
+            near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"unexpected keyword argument {name!r}{hint}")
 

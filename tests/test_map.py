@@ -180,7 +180,7 @@ async def test_requests_may_come_from_an_async_iterable() -> None:
         (5, "must be a mapping of parameters, not a value of type int"),
         ({"messages": []}, "missing required keyword argument: 'model'"),
         ({**ASK, "temprature": 1}, "did you mean 'temperature'"),
-        ({**ASK, 7: 1}, "unexpected keyword argument 7"),
+        ({**ASK, 7: 1}, "the names of parameters are text, not 7"),
         ({**ASK, "custom_id": 7}, "custom_id must be text"),
         ({**ASK, "seed": float("nan")}, "seed: nan is not a JSON number"),
         ({**ASK, "timeout": -1}, "total"),

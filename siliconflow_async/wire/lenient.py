@@ -33,6 +33,7 @@ def to_chunk(value: Mapping[str, Any]) -> ChatCompletionChunk:
     """Read a chunk, or a whole answer as one chunk."""
     return ChatCompletionChunk(
         id=_text(value.get("id")) or "",
+        object=_text(value.get("object")) or "chat.completion.chunk",  # type: ignore[arg-type]  # whatever it says
         created=_integer(value.get("created")) or 0,
         model=_text(value.get("model")) or "",
         choices=[_chunk_choice(item, at) for at, item in enumerate(_objects(value.get("choices")))],
@@ -65,7 +66,7 @@ def _chunk_choice(value: Mapping[str, Any], at: int) -> ChunkChoice:
         delta=ChoiceDelta(
             content=_content(delta.get("content")),
             reasoning_content=_reasoning(delta),
-            role="assistant" if delta.get("role") == "assistant" else None,
+            role=_text(delta.get("role")),  # type: ignore[arg-type]  # whatever it says
             tool_calls=calls or None,
         ),
         finish_reason=_text(value.get("finish_reason")),

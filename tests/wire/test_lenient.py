@@ -80,7 +80,7 @@ def delta_of(delta: Any) -> Json:
         ({"content": []}, {"content": ""}),
         ({"content": {"text": "a"}}, {}),
         ({"content": 5, "role": 5}, {}),
-        ({"content": "a", "role": "model"}, {"content": "a"}),
+        ({"content": "a", "role": "model"}, {"content": "a", "role": "model"}),
         ({"reasoning": "a"}, {"reasoning_content": "a"}),
         ({"reasoning": "a", "reasoning_content": None}, {"reasoning_content": "a"}),
         ({"reasoning": "a", "reasoning_content": "b"}, {"reasoning_content": "b"}),
@@ -139,7 +139,7 @@ def test_a_whole_answer_is_read_as_one_chunk() -> None:
     }
     chunk = to_chunk(answer)
     assert (chunk.object, chunk.content, chunk.reasoning_content, chunk.finish_reason) == (
-        "chat.completion.chunk",
+        "chat.completion",
         "Hi",
         "Hm",
         "stop",
