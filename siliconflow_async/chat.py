@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from .call import Call, CallSettings
-from .checks import is_count
+from .checks import MAPPINGS, is_count
 from .content import prepared
 from .errors import ConfigurationError, InvalidRequestError, SiliconFlowError
 from .fanout import MapResults
@@ -283,7 +283,7 @@ def _as_it_is(completion: ChatCompletion) -> ChatCompletion:
 
 async def _begin(settings: CallSettings, defaults: Mapping[str, Any], item: MapItem) -> Call:
     """Make one request of many ready; raise InvalidRequestError for one that is none."""
-    if not isinstance(item.request, Mapping):
+    if not isinstance(item.request, MAPPINGS):
         kind = type(item.request).__name__
         raise InvalidRequestError(f"a request must be a mapping of parameters, not a value of type {kind}")
     try:

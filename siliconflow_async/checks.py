@@ -1,11 +1,17 @@
-"""What a number given by a user has to be. True is none, though Python's bool is an int."""
+"""What a value given by a user has to be. True is no number, though Python's bool is an int."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TypeGuard
 
-__all__ = ["is_count", "is_finite"]
+__all__ = ["LISTS", "MAPPINGS", "is_count", "is_finite"]
+
+# For isinstance, with each request: a union made on the spot costs more than it does, and an abstract class is slow to
+# say what is nearly always a dict.
+LISTS = (list, tuple)
+MAPPINGS = (dict, Mapping)
 
 
 def is_count(value: object, least: int) -> TypeGuard[int]:

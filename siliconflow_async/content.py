@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 import msgspec
 from anyio import to_thread
 
+from .checks import LISTS, MAPPINGS
 from .errors import InvalidRequestError
 from .media import HEAD, Kind, media_type
 
@@ -31,9 +32,6 @@ _LIMIT = 500 * 1024 * 1024
 _INLINE = 256 * 1024
 # Read and encoded at a time, in whole groups of three: base64 holds the GIL, and the loop wants it in between.
 _STEP = 3 * 128 * 1024
-# What each call asks; a union made on the spot would cost more than the question.
-_LISTS = (list, tuple)
-_MAPPINGS = (dict, Mapping)
 _URL = re.compile(r"(https?://|data:)", re.IGNORECASE)
 _OTHER_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -158,14 +156,14 @@ async def prepared(messages: Any) -> Any:
 
     Messages without such parts come back as they are. Raises InvalidRequestError that names the part.
     """
-    if not isinstance(messages, _LISTS):
+    if not isinstance(messages, LISTS):
         if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
             return messages
         messages = list(messages)
     parts = [
         (f"messages[{at}].content[{place}]", part)
         for at, message in enumerate(messages)
-        if isinstance(message, _MAPPINGS) and isinstance(content := message.get("content"), _LISTS)
+        if isinstance(message, MAPPINGS) and isinstance(content := message.get("content"), LISTS)
         for place, part in enumerate(content)
         if isinstance(part, MediaPart)
     ]

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self
 
+from .checks import MAPPINGS
 from .errors import BusyError, ClosedError, SiliconFlowError
 from .progress import MapProgress, Reporter
 from .results import C, MapItem, MapResult, MapTimes, OnEvent, OnProgress, Requests
@@ -186,9 +187,7 @@ class MapResults(Generic[C]):
             return None
         index = self._taken
         self._taken += 1
-        # Asked of nearly every request there is, which an abstract class answers slowly.
-        is_mapping = type(request) is dict or isinstance(request, Mapping)
-        custom_id = request.get("custom_id") if is_mapping else None
+        custom_id = request.get("custom_id") if isinstance(request, MAPPINGS) else None
         return MapItem(index=index, custom_id=custom_id if isinstance(custom_id, str) else None, request=request)
 
     def _end_of_requests(self, error: Exception | None) -> None:

@@ -148,7 +148,7 @@ class ChatStream(Uncopyable):
     @property
     def partial(self) -> ChatCompletion:
         """The answer so far: the chunks given out; all that had arrived, once the stream has ended."""
-        self._fold(length_hint(self._ready))
+        self._fold()
         answer = self._accumulator.completion()
         answer.headers = self.headers
         answer.trace_id = self.trace_id
@@ -188,7 +188,7 @@ class ChatStream(Uncopyable):
         """`aclose()` for callers that can't await."""
         if self.ended is not None:
             return
-        self._fold(length_hint(self._ready))
+        self._fold()
         complete = self._accumulator.finished
         if self._end is None and not self._reading:
             self._batch += self._protocol.feed(self._body.take_buffered()) + self._protocol.cut_short()
@@ -202,7 +202,7 @@ class ChatStream(Uncopyable):
         if self._reading:
             raise BusyError("another task is waiting for this stream")
         self._reading = True
-        self._fold(0)
+        self._fold()
         protocol = self._protocol
         try:
             while True:
@@ -306,7 +306,7 @@ class ChatStream(Uncopyable):
         return False
 
     def _conclude(self, ended: Ended) -> None:
-        self._fold(length_hint(self._ready))
+        self._fold()
         self.ended = ended
         self._total = self.loop.time() - self._started_at
         self._clock.stop()
@@ -314,10 +314,10 @@ class ChatStream(Uncopyable):
         if self._watcher is not None:
             self._watcher.end()
 
-    def _fold(self, left: int) -> None:
-        """Fold the chunks that were given out since the last time: all but the last `left` of the batch."""
+    def _fold(self) -> None:
+        """Fold the chunks that were given out since the last time."""
         given = self._batch
-        if left:
+        if left := length_hint(self._ready):
             given, self._batch = given[:-left], given[-left:]
         else:
             # Not kept while waiting, perhaps for long and beside thousands of others.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -33,3 +34,10 @@ async def served(**options: Any) -> AsyncIterator[tuple[FakeSiliconFlow, AsyncSi
         AsyncSiliconFlow("test-key", base_url=server.base_url, **{"retry": NO_WAIT, **options}) as client,
     ):
         yield server, client
+
+
+async def paused(protocol: Any) -> None:
+    """Wait until a slow reader has made this protocol of aiohttp's stop reading."""
+    async with asyncio.timeout(20):
+        while not protocol._reading_paused:  # noqa: ASYNC110  # aiohttp has no event for it
+            await asyncio.sleep(0)

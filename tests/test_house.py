@@ -34,7 +34,7 @@ ALLOWED = {
     "stream": {"errors", "timeouts", "transport", "views", "wire"},
     "retry": {"checks", "errors", "timeouts", "wire"},
     "media": set(),
-    "content": {"errors", "media"},
+    "content": {"checks", "errors", "media"},
     "limits": {"checks", "errors", "retry", "wire"},
     "request": {"errors", "settings", "timeouts", "wire"},
     "resume": {"checks", "errors", "stream", "views", "wire"},
@@ -45,7 +45,7 @@ ALLOWED = {
     "structured": {"errors", "schema", "stream", "views", "wire"},
     "progress": set(),
     "results": {"errors", "progress", "wire"},
-    "fanout": {"errors", "progress", "results", "wire"},
+    "fanout": {"checks", "errors", "progress", "results", "wire"},
     "call": {
         "errors",
         "limits",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..checks import is_count
+from ..checks import LISTS, MAPPINGS, is_count
 from ..errors import InvalidRequestError
 from ..wire.structs import AssistantMessage
 
@@ -21,7 +21,6 @@ _FORGET = 0.1
 _MEDIA_TOKENS = 1024
 # Role and frame of a message, in bytes of text.
 _FRAME = 12
-_LISTS = (list, tuple)  # a union made on the spot would cost more than what is asked of it
 
 
 class Estimate:
@@ -70,14 +69,14 @@ def weigh(params: Mapping[str, Any]) -> tuple[int, int]:
     """
     size = tokens = 0
     messages = params.get("messages")
-    if not isinstance(messages, _LISTS):
+    if not isinstance(messages, LISTS):
         return 0, 0
     for message in messages:
         size += _FRAME
         content = message.content if isinstance(message, AssistantMessage) else _get(message, "content")
         if isinstance(content, str):
             size += _size(content)
-        elif isinstance(content, _LISTS):
+        elif isinstance(content, LISTS):
             for part in content:
                 text = _get(part, "text")
                 if isinstance(text, str):
@@ -98,4 +97,4 @@ def _size(text: str) -> int:
 
 
 def _get(value: Any, key: str) -> Any:
-    return value.get(key) if type(value) is dict or isinstance(value, Mapping) else None
+    return value.get(key) if isinstance(value, MAPPINGS) else None

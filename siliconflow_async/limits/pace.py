@@ -143,13 +143,9 @@ class Pace:
             # What was possible long ago may be so no more.
             self._least_before, self._least = self._least, seconds
             self._least_until = now + _REMEMBER * self.window
-        elif seconds < self._least:
-            self._least = seconds
-        self._recent += 0.2 * (seconds - self._recent) if self._recent else seconds
-        # Below that nothing is slow, however quick others were.
-        if self._recent <= _SLOW_SECONDS:
-            return False
+        self._least = min(self._least, seconds)
         least = min(self._least, self._least_before)
+        self._recent += 0.2 * (seconds - self._recent) if self._recent else seconds
         return self._recent > max(_SLOW_FACTOR * least, least + _SLOW_SECONDS)
 
     def _cut(self, generation: int, share: float) -> bool:

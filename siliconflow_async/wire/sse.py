@@ -136,8 +136,7 @@ class SSEDecoder:
         end = data.rfind(b"\n\n")
         if data.find(b"\n") == end == len(data) - 2:
             payloads = [data[6:end]]
-            if partial:
-                partial.clear()
+            partial.clear()
         else:
             payloads = data[6 : max(end, 6)].split(b"\n\ndata: ")
             tail = data[end + 2 :]

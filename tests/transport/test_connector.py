@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from client_kit import ASK, DONE, chunk, served
+from client_kit import ASK, DONE, chunk, paused, served
 
 from siliconflow_async import AsyncSiliconFlow
 from siliconflow_async.testing import Stall
@@ -44,9 +44,7 @@ async def test_reading_goes_on_after_a_pause() -> None:
             protocol = await protocol_of(client)
             # It is paused before the server has sent all, or the buffer would have no bound.
             first = await anext(stream.text())
-            async with asyncio.timeout(10):
-                while not protocol._reading_paused:  # noqa: ASYNC110  # aiohttp has no event for it
-                    await asyncio.sleep(0)
+            await paused(protocol)
             assert [first] + [text async for text in stream.text()] == texts
         assert not protocol._reading_paused
 
