@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from .errors import APITimeoutError
 from .limits.keeper import GateKeeper, ModelLimits
 from .limits.ticket import Ticket
 from .request import build_body, query_of
@@ -176,18 +177,25 @@ class Call:
         if self._ticket is not None:
             self._tokens, self._first_token, self._ticket = self.tokens, self.first_token, None
         self.attempts += 1
-        request = self._request
-        came_at = time.monotonic()
-        total = request.timeouts.total_for(streaming=request.streaming)
-        try:
-            ticket = self._ticket = await keeper.enter(self._params, request.deadline, total, again=self.attempts > 1)
-        finally:
-            self.waited += time.monotonic() - came_at
+        ticket = self._ticket = keeper.join(self._params, again=self.attempts > 1)
+        if not ticket.granted:
+            await self._wait(keeper, ticket)
         try:
             return await attempt()
         except BaseException as error:
             ticket.fail(error)
             raise
+
+    async def _wait(self, keeper: GateKeeper, ticket: Ticket) -> None:
+        request = self._request
+        came_at = time.monotonic()
+        try:
+            await keeper.wait(ticket, request.deadline)
+        except TimeoutError as error:
+            total = request.timeouts.total_for(streaming=request.streaming)
+            raise APITimeoutError(clock="total", seconds=total) from error
+        finally:
+            self.waited += time.monotonic() - came_at
 
     async def open(self) -> ChatStream:
         """Open the stream, up to its first chunk."""

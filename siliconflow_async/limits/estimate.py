@@ -8,7 +8,6 @@ from typing import Any
 
 from ..checks import LISTS, MAPPINGS, is_count
 from ..errors import InvalidRequestError
-from ..wire.structs import AssistantMessage
 
 __all__ = ["Estimate", "count_by_hook", "weigh"]
 
@@ -43,12 +42,15 @@ class Estimate:
     def learn_prompt(self, size: int, tokens: int) -> None:
         """Note what a prompt of `size` bytes came to; 0 bytes say nothing."""
         if size:
-            ratio = tokens / size
-            self._ratio = max(ratio, self._ratio + _FORGET * (ratio - self._ratio))
+            self._ratio = _learned(self._ratio, tokens / size)
 
     def learn_answer(self, tokens: int) -> None:
         """Note what an answer came to."""
-        self._answer = max(float(tokens), self._answer + _FORGET * (tokens - self._answer))
+        self._answer = _learned(self._answer, tokens)
+
+
+def _learned(known: float, seen: float) -> float:
+    return seen if seen > known else known + _FORGET * (seen - known)
 
 
 def count_by_hook(hook: Callable[[Mapping[str, Any]], int], params: Mapping[str, Any]) -> int:
@@ -73,12 +75,13 @@ def weigh(params: Mapping[str, Any]) -> tuple[int, int]:
         return 0, 0
     for message in messages:
         size += _FRAME
-        content = message.content if isinstance(message, AssistantMessage) else _get(message, "content")
+        # An AssistantMessage has it as an attribute.
+        content = message.get("content") if isinstance(message, MAPPINGS) else getattr(message, "content", None)
         if isinstance(content, str):
             size += _size(content)
         elif isinstance(content, LISTS):
             for part in content:
-                text = _get(part, "text")
+                text = part.get("text") if isinstance(part, MAPPINGS) else None
                 if isinstance(text, str):
                     size += _size(text)
                 else:
@@ -94,7 +97,3 @@ def weigh(params: Mapping[str, Any]) -> tuple[int, int]:
 
 def _size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
-
-
-def _get(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, MAPPINGS) else None

@@ -37,6 +37,9 @@ _log = logging.getLogger("siliconflow_async")
 _STEP = 0.02
 # Fewer requests than these teach nothing: it was another's use that filled the meter.
 _LEAST_TAKEN = 5
+# A request is taken to have reached the service's meter this long after it was sent, in seconds and in windows.
+_SLACK = 1.0
+_SLACK_SHARE = 0.05
 # While answers under way hold all there is, what the passing window frees is looked for so often in a window.
 _LOOKS = 8
 
@@ -51,6 +54,7 @@ class Gate:
         self.changed: Callable[[], None] = _nothing
         self.window = Window(limit.window)
         self.pace = Pace(limit.window)
+        self.slack = max(_SLACK, _SLACK_SHARE * limit.window)
         # Requests that the service has not answered, calls under way, and the tokens that these may still use.
         self.unanswered = 0
         self.running = 0
@@ -193,7 +197,7 @@ class Gate:
 
     def note_end(self, ticket: Ticket) -> None:
         """A call that was let out has ended."""
-        self.note_debt(ticket, 0)
+        self.reserved -= ticket.owed
         self.running -= 1
         self.pace.end(ticket.generation)
         self.notify()

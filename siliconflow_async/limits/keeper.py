@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..errors import APITimeoutError
 from .estimate import count_by_hook, weigh
 from .gate import Gate
 from .limit import Limit, Limits, LimitState
@@ -31,15 +30,11 @@ class GateKeeper:
         self._handle: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
 
-    async def enter(
-        self, params: Mapping[str, Any], deadline: float | None, total: float | None, *, again: bool
-    ) -> Ticket:
-        """Wait until a call may begin, before others if it comes `again`.
+    def join(self, params: Mapping[str, Any], *, again: bool) -> Ticket:
+        """Return the ticket of a call: it may begin if that is `granted`, else `wait` for it.
 
-        Give its ticket `end`, `fail` or `give_back` when the call is over.
-
-        Raises APITimeoutError ("total", `total` seconds) at `deadline`, a time of the loop; InvalidRequestError where
-        the user's `count_tokens` fails.
+        One that comes `again` goes before others. Give the ticket `end`, `fail` or `give_back` when the call is over.
+        Raises InvalidRequestError where the user's `count_tokens` fails.
         """
         gate = self.gate
         max_tokens = _whole(params.get("max_tokens"))
@@ -47,11 +42,12 @@ class GateKeeper:
             max_tokens *= _whole(params.get("n")) or 1
         hook = gate.limit.count_tokens
         if hook is None:
-            ticket = gate.join(*weigh(params), max_tokens, again=again)
-        else:
-            ticket = gate.join(0, 0, max_tokens, prompt=count_by_hook(hook, params), again=again)
-        if not ticket.granted:
-            self._open()
+            return gate.join(*weigh(params), max_tokens, again=again)
+        return gate.join(0, 0, max_tokens, prompt=count_by_hook(hook, params), again=again)
+
+    async def wait(self, ticket: Ticket, deadline: float | None) -> None:
+        """Wait until a call may begin; TimeoutError at `deadline`, a time of the loop, its ticket given back."""
+        self._open()
         if not ticket.granted:
             waiter = ticket.waiter = asyncio.get_running_loop().create_future()
             try:
@@ -60,12 +56,9 @@ class GateKeeper:
                 else:
                     async with asyncio.timeout_at(deadline):
                         await waiter
-            except BaseException as error:
+            except BaseException:
                 ticket.give_back()
-                if isinstance(error, TimeoutError):
-                    raise APITimeoutError(clock="total", seconds=total) from error
                 raise
-        return ticket
 
     def _open(self) -> None:
         """Let out who may go, and look again when more may."""

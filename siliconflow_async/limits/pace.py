@@ -143,10 +143,11 @@ class Pace:
             # What was possible long ago may be so no more.
             self._least_before, self._least = self._least, seconds
             self._least_until = now + _REMEMBER * self.window
-        self._least = min(self._least, seconds)
+        elif seconds < self._least:
+            self._least = seconds
         least = min(self._least, self._least_before)
         self._recent += 0.2 * (seconds - self._recent) if self._recent else seconds
-        return self._recent > max(_SLOW_FACTOR * least, least + _SLOW_SECONDS)
+        return self._recent > _SLOW_FACTOR * least and self._recent > least + _SLOW_SECONDS
 
     def _cut(self, generation: int, share: float) -> bool:
         if generation != self.generation or self.cap <= 1.0:

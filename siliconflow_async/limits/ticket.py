@@ -29,10 +29,6 @@ __all__ = ["Ticket"]
 
 _log = logging.getLogger("siliconflow_async")
 
-# A request is taken to have reached the service's meter this long after it was sent, in seconds and in windows.
-_SLACK = 1.0
-_SLACK_SHARE = 0.05
-
 
 class Ticket:
     """One call's way through a gate: `granted` once it may begin, `over` when it has ended."""
@@ -83,8 +79,7 @@ class Ticket:
         if self._reached_at is None and not self.over:
             gate = self.gate
             self._sent_at = sent_at
-            now = gate.now()
-            self._reached_at = min(now, sent_at + max(_SLACK, _SLACK_SHARE * gate.window.length))
+            self._reached_at = min(gate.now(), sent_at + gate.slack)
             gate.note_answer(self.generation, self._reached_at)
 
     def first_token(self, at: float | None) -> None:
@@ -103,18 +98,20 @@ class Ticket:
             return
         self.chunks += chunks
         usage = decode_usage(usage_json) if len(usage_json) > 4 else None
-        if usage is None:
-            self._owe(self.chunks)
-            return
         gate = self.gate
-        told = self._prompt is not None and usage.prompt_tokens > 0
-        if told:
-            gate.estimate.learn_prompt(self._size, usage.prompt_tokens)
-            self._log_prompt(usage.prompt_tokens)
-        if usage.completion_tokens > self._logged:
-            gate.window.add(gate.now(), 0, usage.completion_tokens - self._logged)
-            self._logged = usage.completion_tokens
-        self._owe(self._logged)
+        told = False
+        if usage is not None:
+            told = self._prompt is not None and usage.prompt_tokens > 0
+            if told:
+                gate.estimate.learn_prompt(self._size, usage.prompt_tokens)
+                self._log_prompt(usage.prompt_tokens)
+            if usage.completion_tokens > self._logged:
+                gate.window.add(gate.now(), 0, usage.completion_tokens - self._logged)
+                self._logged = usage.completion_tokens
+        used = self.chunks if usage is None else self._logged
+        if used > self._expected:
+            self._expected = 2 * used
+        gate.note_debt(self, (self._prompt or 0) + self._expected - self._logged)
         if told:
             gate.notify()
 
@@ -169,11 +166,6 @@ class Ticket:
         self._prompt = None
         if self._reached_at is not None:
             self.gate.window.add(self._reached_at, 0, tokens)
-
-    def _owe(self, used: int) -> None:
-        if used > self._expected:
-            self._expected = 2 * used
-        self.gate.note_debt(self, (self._prompt or 0) + self._expected - self._logged)
 
 
 def _status(error: SiliconFlowError) -> int | None:
