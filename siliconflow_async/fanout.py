@@ -90,7 +90,7 @@ class MapResults(Generic[C]):
             self._sync = iter(self._requests)
         if self._on_progress is not None:
             self._reporter = Reporter(self._report, self._count_tokens)
-        self._add_worker()
+        self._add_workers(1)
         return self
 
     async def __aexit__(
@@ -138,10 +138,12 @@ class MapResults(Generic[C]):
 
     # The pool
 
-    def _add_worker(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._work())
-        self._workers.add(task)
-        task.add_done_callback(self._worker_ended)
+    def _add_workers(self, count: int) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(min(count, self._max_concurrency - len(self._workers))):
+            task = loop.create_task(self._work())
+            self._workers.add(task)
+            task.add_done_callback(self._worker_ended)
 
     def _worker_ended(self, task: asyncio.Task[None]) -> None:
         self._workers.discard(task)
@@ -156,15 +158,18 @@ class MapResults(Generic[C]):
 
     async def _work(self) -> None:
         take = self._take if self._async is None else self._take_in_turn
-        while (item := await take()) is not None:
-            if len(self._workers) < self._max_concurrency and not self._exhausted:
-                self._add_worker()
+        item = await take()
+        if item is not None:
+            # Two, so that all of them work after a few turns of the loop, and not many have come for nothing.
+            self._add_workers(2)
+        while item is not None:
             result = await self._run(item)
             if result is not None:
                 self._put(result)
             # All that have just ended begin their next together, in the loop's next turn: the same steps, one worker
             # after the other, find their code and data in the processor's caches.
             await asyncio.sleep(0)
+            item = await take()
 
     async def _take_in_turn(self) -> MapItem | None:
         """`_take` from an async iterable, which is waited for by one at a time."""

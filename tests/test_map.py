@@ -137,6 +137,43 @@ async def test_five_thousand_requests_are_taken_as_there_is_room() -> None:
         assert server.connections.accepted <= 16
 
 
+async def test_a_hundred_requests_are_taken_within_a_few_turns_of_the_loop() -> None:
+    """Those that begin together stay together: a run that starts one by one costs more to its end."""
+    async with served() as (_, client):
+        turns = 0
+        taken_in: list[int] = []
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while len(taken_in) < 100:
+                turns += 1
+                await asyncio.sleep(0)
+
+        def requests() -> Iterator[dict[str, Any]]:
+            for request in asks(100):
+                taken_in.append(turns)
+                yield request
+
+        counter = asyncio.create_task(count_turns())
+        results = await all_of(client.chat.completions.map(requests(), model=MODEL, max_concurrency=100))
+        await counter
+        assert len(results) == 100
+        assert taken_in[-1] - taken_in[0] < 10
+
+
+async def test_a_few_requests_start_few_workers() -> None:
+    """However many at a time they might be."""
+    async with served() as (server, client):
+        gate = asyncio.Event()
+        server.reply("late", before=[Until(gate)])
+        async with client.chat.completions.map(asks(1), model=MODEL, max_concurrency=10_000) as results:
+            await server.received(1)
+            started = len(workers())
+            gate.set()
+            assert [result.index async for result in results] == [0]
+        assert started <= 3
+
+
 async def test_a_consumer_that_takes_nothing_stops_the_run() -> None:
     """Of a million requests, as many are taken as there is room for, and no more."""
     async with served() as (server, client):
