@@ -33,6 +33,10 @@ from .wire.structs import ChatCompletion, ChatCompletionChunk, Timing, Usage
 
 __all__ = ["Break", "ResumingStream", "continued_body", "resume_attempts"]
 
+# What a stream has: some of it is the whole answer's, from its first stream to its last.
+_OF_THE_ANSWER = ("_accumulator", "_started_at", "_timeouts", "loop")
+_OF_ONE_STREAM = tuple(name for name in ChatStream.__slots__ if name not in ("__weakref__", *_OF_THE_ANSWER))
+
 
 class Break(NamedTuple):
     """Where an answer broke off.
@@ -56,10 +60,8 @@ class ResumingStream(ChatStream):
     __slots__ = ("_attempts", "_began_at", "_left", "_opening", "_reopen", "_seams", "_spent", "_tokens")
 
     def __init__(self, stream: ChatStream, reopen: Reopen, attempts: int) -> None:
-        self.loop = stream.loop
-        self._timeouts = stream._timeouts
-        self._started_at = stream._started_at
-        self._accumulator = stream._accumulator
+        for name in _OF_THE_ANSWER:
+            setattr(self, name, getattr(stream, name))
         self._attempts = attempts
         self._left = attempts
         self._reopen = reopen
@@ -72,20 +74,8 @@ class ResumingStream(ChatStream):
         self._take_over(stream)
 
     def _take_over(self, stream: ChatStream) -> None:
-        self._answer = stream._answer
-        self.trace_id = stream.trace_id
-        self._body = stream._body
-        self._clock = stream._clock
-        self._watcher = stream._watcher
-        self._protocol = stream._protocol
-        self._batch = stream._batch
-        self._ready = stream._ready
-        self._end = stream._end
-        self._error = stream._error
-        self._first_token_at = stream._first_token_at
-        self._total = stream._total
-        self._reading = False
-        self.ended = stream.ended
+        for name in _OF_ONE_STREAM:
+            setattr(self, name, getattr(stream, name))
         # What it held is ours now: it must not be closed with the one that goes.
         stream.ended = "closed"
 
