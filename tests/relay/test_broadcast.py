@@ -187,8 +187,9 @@ async def test_a_reader_that_comes_back_in_time_keeps_upstream_going() -> None:
 async def test_nobody_ever_coming_is_nobody_there() -> None:
     """The grace period begins with the broadcast; with None upstream is read to its end."""
     async with served() as (server, client):
-        server.raw([Stall()])
-        Broadcast(client.chat.completions.stream(**ASK), grace=0.01)
+        server.raw([chunk("a"), Stall()])
+        # Open already: however short the time without a reader, there is something to leave.
+        Broadcast(await client.chat.completions.create(**ASK, stream=True), grace=0.01)
         await server.left_early()
         server.reply("whole")
         ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
