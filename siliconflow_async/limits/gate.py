@@ -197,7 +197,7 @@ class Gate:
 
     def note_end(self, ticket: Ticket) -> None:
         """A call that was let out has ended."""
-        self.reserved -= ticket.owed
+        self.note_debt(ticket, 0)
         self.running -= 1
         self.pace.end(ticket.generation)
         self.notify()

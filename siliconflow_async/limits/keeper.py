@@ -48,17 +48,15 @@ class GateKeeper:
     async def wait(self, ticket: Ticket, deadline: float | None) -> None:
         """Wait until a call may begin; TimeoutError at `deadline`, a time of the loop, its ticket given back."""
         self._open()
-        if not ticket.granted:
-            waiter = ticket.waiter = asyncio.get_running_loop().create_future()
-            try:
-                if deadline is None:
-                    await waiter
-                else:
-                    async with asyncio.timeout_at(deadline):
-                        await waiter
-            except BaseException:
-                ticket.give_back()
-                raise
+        if ticket.granted:
+            return
+        waiter = ticket.waiter = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout_at(deadline):
+                await waiter
+        except BaseException:
+            ticket.give_back()
+            raise
 
     def _open(self) -> None:
         """Let out who may go, and look again when more may."""

@@ -99,6 +99,7 @@ class Ticket:
         self.chunks += chunks
         usage = decode_usage(usage_json) if len(usage_json) > 4 else None
         gate = self.gate
+        used = self.chunks
         told = False
         if usage is not None:
             told = self._prompt is not None and usage.prompt_tokens > 0
@@ -108,7 +109,7 @@ class Ticket:
             if usage.completion_tokens > self._logged:
                 gate.window.add(gate.now(), 0, usage.completion_tokens - self._logged)
                 self._logged = usage.completion_tokens
-        used = self.chunks if usage is None else self._logged
+            used = self._logged
         if used > self._expected:
             self._expected = 2 * used
         gate.note_debt(self, (self._prompt or 0) + self._expected - self._logged)
