@@ -36,8 +36,16 @@ async def served(**options: Any) -> AsyncIterator[tuple[FakeSiliconFlow, AsyncSi
         yield server, client
 
 
-async def paused(protocol: Any) -> None:
-    """Wait until a slow reader has made this protocol of aiohttp's stop reading."""
-    async with asyncio.timeout(20):
-        while not protocol._reading_paused:  # noqa: ASYNC110  # aiohttp has no event for it
+def protocol_of(client: AsyncSiliconFlow) -> Any:
+    """Return aiohttp's protocol of the one connection in use, of which the library itself tells nothing."""
+    session = client._pool.get(asyncio.get_running_loop()).session
+    (protocol,) = session.connector._acquired
+    return protocol
+
+
+async def reading_pauses(client: AsyncSiliconFlow) -> None:
+    """Wait until a slow reader has made the one connection in use stop reading."""
+    transport = protocol_of(client).transport
+    async with asyncio.timeout(5):
+        while transport.is_reading():  # noqa: ASYNC110  # aiohttp has no event for it
             await asyncio.sleep(0)

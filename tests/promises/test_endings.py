@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from client_kit import ASK, DONE, chunk, served
+from client_kit import ASK, DONE, chunk, reading_pauses, served
 from fault_proxy import Cut, FaultProxy
 
 from siliconflow_async import (
@@ -181,16 +181,6 @@ async def flooded(**options: Any) -> AsyncIterator[tuple[Flood, AsyncSiliconFlow
 
 def numbers(chunks: list[Any]) -> list[int]:
     return [int(c.content[1 : c.content.index(">")]) for c in chunks]
-
-
-async def reading_pauses(client: AsyncSiliconFlow) -> None:
-    """Wait until aiohttp has stopped reading: the case is no case before."""
-    # Inside the test only: which connection a stream has is nothing that the library tells.
-    session = client._pool.get(asyncio.get_running_loop()).session
-    (protocol,) = session.connector._acquired
-    async with asyncio.timeout(5):
-        while protocol.transport.is_reading():  # noqa: ASYNC110 - it has no event for it
-            await asyncio.sleep(0)
 
 
 async def test_a_break_behind_a_paused_reader_comes_last() -> None:

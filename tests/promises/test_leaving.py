@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
-from client_kit import ASK, DONE, chunk
+from client_kit import ASK, DONE, chunk, protocol_of
 from fault_proxy import FaultProxy, HoldLast
 
 from siliconflow_async import AsyncSiliconFlow, ClosedError
@@ -48,10 +48,7 @@ class Scene:
         return stream
 
     async def note_socket(self) -> None:
-        # Inside the test only: which socket a connection has is nothing that the library tells.
-        session = self.client._pool.get(asyncio.get_running_loop()).session
-        (protocol,) = session.connector._acquired
-        self.socket = protocol.transport.get_extra_info("socket")
+        self.socket = protocol_of(self.client).transport.get_extra_info("socket")
 
     async def cancel(self, waiting: Awaitable[Any]) -> None:
         """Let it run until it waits for the server, and cancel it."""

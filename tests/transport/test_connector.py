@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
-from client_kit import ASK, DONE, chunk, paused, served
+from client_kit import ASK, DONE, chunk, protocol_of, reading_pauses, served
 
-from siliconflow_async import AsyncSiliconFlow
 from siliconflow_async.testing import Stall
 from siliconflow_async.transport.connector import AnswerProtocol
 
 pytestmark = pytest.mark.anyio
-
-
-async def protocol_of(client: AsyncSiliconFlow) -> Any:
-    session = client._pool.get(asyncio.get_running_loop()).session
-    (protocol,) = session.connector._acquired
-    return protocol
 
 
 async def test_connections_have_our_protocol_and_small_receives() -> None:
@@ -26,7 +18,7 @@ async def test_connections_have_our_protocol_and_small_receives() -> None:
     async with served() as (server, client):
         server.raw([chunk("a"), Stall()])
         async with client.chat.completions.stream(**ASK) as stream:
-            protocol = await protocol_of(client)
+            protocol = protocol_of(client)
             assert type(protocol) is AnswerProtocol
             assert protocol.answered
             assert protocol._payload is stream._body._content
@@ -41,10 +33,10 @@ async def test_reading_goes_on_after_a_pause() -> None:
     async with served() as (server, client):
         server.raw([chunk(text) for text in texts] + [DONE])
         async with client.chat.completions.stream(**ASK) as stream:
-            protocol = await protocol_of(client)
+            protocol = protocol_of(client)
             # It is paused before the server has sent all, or the buffer would have no bound.
             first = await anext(stream.text())
-            await paused(protocol)
+            await reading_pauses(client)
             assert [first] + [text async for text in stream.text()] == texts
         assert not protocol._reading_paused
 
@@ -56,7 +48,7 @@ async def test_a_connection_that_is_used_again_has_answered_nothing_yet() -> Non
         server.raw([], before=[Stall()])
         call = asyncio.ensure_future(client.chat.completions.create(**ASK))
         await server.received(2)
-        assert not (await protocol_of(client)).answered
+        assert not protocol_of(client).answered
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import StreamReader
-from client_kit import ASK, DONE, chunk, paused, served
+from client_kit import ASK, DONE, chunk, reading_pauses, served
 
 from siliconflow_async.testing import Stall
 from siliconflow_async.transport import reader
@@ -53,7 +53,7 @@ async def test_a_server_that_sends_byte_by_byte_is_held_back() -> None:
             texts = stream.text()
             assert await anext(texts) == "first"
             pieces = reader_of(stream)._buffer
-            await paused(reader_of(stream)._protocol)
+            await reading_pauses(client)
             # What one receive of 64 KiB adds to the limit, at six bytes on the wire for one.
             assert 4_096 < len(pieces) < 4_096 + 65_536 / 6
             assert await anext(texts) == said
