@@ -31,6 +31,7 @@ from .answer import Answer
 from .body import Body, BodyBroken
 from .connector import AnswerProtocol, connect_watcher
 from .pool import SessionPool
+from .proxy import proxy_options
 
 __all__ = ["Request", "Site", "Transport"]
 
@@ -176,8 +177,6 @@ class Transport:
         self.pool = pool
         # No more than is needed: each keyword costs aiohttp's long signature a search.
         self._options: dict[str, Any] = {"allow_redirects": False}
-        if site.proxy is not None:
-            self._options |= {"proxy": site.proxy, "proxy_headers": site.proxy_headers}
 
     async def open(self, request: Request) -> Answer:
         """Send the request and return its answer once the headers have come with a status below 300.
@@ -219,6 +218,8 @@ class Transport:
         if request.headers is not self.pool.default_headers:
             session = attempt.shared.bare
             options = {**options, "headers": request.headers}
+        if self.site.proxy is not None:
+            options = {**options, **proxy_options(self.site.proxy, self.site.proxy_headers, session)}
         token = connect_watcher.set(weakref.ref(attempt))
         try:
             try:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import ssl
 import warnings
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
 from client_kit import ASK, NO_WAIT, served
+from tls_kit import AUTHORITY, HOST, listening, speaking_tls, trusting
 
 from siliconflow_async import APIConnectionError, APIStatusError, AsyncSiliconFlow, ConfigurationError
-from siliconflow_async.testing import FakeSiliconFlow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from siliconflow_async.testing import FakeSiliconFlow
 
 pytestmark = pytest.mark.anyio
 
-AUTHORITY = trustme.CA()
-HOST = "127.0.0.1"
 STREAMING = pytest.mark.parametrize("streaming", [False, True], ids=["whole", "stream"])
 
 
@@ -43,25 +42,6 @@ BAD: dict[str, Callable[[], trustme.LeafCert]] = {
     "expired": expired,
     "self-signed": self_signed,
 }
-
-
-def speaking_tls(certificate: trustme.LeafCert) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate.configure_cert(context)
-    return context
-
-
-def trusting() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    AUTHORITY.configure_trust(context)
-    return context
-
-
-@contextmanager
-def listening(context: ssl.SSLContext | None = None, host: str = HOST) -> Iterator[FakeSiliconFlow]:
-    # In a thread: a handshake that the client breaks off is reported to the server's loop.
-    with FakeSiliconFlow(ssl=context, host=host).threaded() as server:
-        yield server
 
 
 async def ask(client: AsyncSiliconFlow, *, streaming: bool, **params: Any) -> None:

@@ -1,0 +1,27 @@
+"""What an HTTP proxy is told: where to dig the tunnel, and the credentials that its own URL holds.
+
+aiohttp gives a session's default headers, and with them the key, to the proxy too: here they are taken away again. The
+private name of a session's own middlewares stands in this module alone; `tests/promises/test_proxies.py` fails when it
+goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+
+__all__ = ["proxy_options"]
+
+
+def proxy_options(url: str, headers: Mapping[str, str] | None, session: aiohttp.ClientSession) -> dict[str, Any]:
+    """Return the options of a request through a proxy that is told `headers` alone, and no other of `session`'s."""
+
+    async def keep_apart(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        # A copy: aiohttp adds to it.
+        request.update_proxy(request.proxy, None, dict(headers or {}))
+        return await send(request)
+
+    # Those of a request stand in the place of the session's; being the first, it leaves to them what they add.
+    return {"proxy": url, "middlewares": (keep_apart, *session._middlewares)}
