@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from copy import copy
+from functools import partial
 from operator import length_hint
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
@@ -29,9 +30,10 @@ from .errors import (
     StreamError,
     TruncatedStreamError,
 )
+from .loops import on_any_loop, on_loop
 from .timeouts import Timeouts
 from .transport.answer import Answer
-from .transport.body import BodyBroken
+from .transport.body import Body, BodyBroken
 from .transport.clock import ClockExpired, StreamClock
 from .views import EventIterator, StreamWatcher, TextIterator, Uncopyable
 from .wire.accumulate import Accumulator, has_progress
@@ -134,11 +136,12 @@ class ChatStream(Uncopyable):
     def __del__(self) -> None:
         # Not there if __init__ failed.
         body = getattr(self, "_body", None)
-        if body is not None and self.ended is None:
-            self._clock.stop()
-            body.abandon()
-            if self._watcher is not None:
-                self._watcher.end()
+        if body is None or self.ended is not None:
+            return
+        watcher = self._watcher
+        if not on_loop(self.loop, partial(_leave, self._clock, body, watcher)) and watcher is not None:
+            # Its connection has gone with its loop; its place at the gate belongs to no loop.
+            on_any_loop(watcher.end)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -327,6 +330,14 @@ class ChatStream(Uncopyable):
                 self._clock.waited = 0.0
             if self._watcher is not None:
                 self._watcher.progress(len(given), self._accumulator.usage_json)
+
+
+def _leave(clock: StreamClock, body: Body, watcher: StreamWatcher | None) -> None:
+    """Leave what a forgotten stream was reading."""
+    clock.stop()
+    body.abort()
+    if watcher is not None:
+        watcher.end()
 
 
 async def first_chunk(stream: ChatStream) -> ChatStream:

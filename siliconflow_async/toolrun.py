@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
@@ -24,6 +25,7 @@ import msgspec
 
 from .checks import is_count, is_finite
 from .errors import BusyError, ClosedError, InvalidRequestError, ParseError, ToolRoundsError
+from .loops import on_loop
 from .stream import ChatStream
 from .toolcall import Outcome, run_tool
 from .tools import Tool, as_tool, listed
@@ -160,9 +162,9 @@ class ToolRun(Uncopyable, Generic[C]):
 
     def __del__(self) -> None:
         # Not there if __init__ failed.
-        for task in getattr(self, "_tasks", ()):
-            if not task.get_loop().is_closed():
-                task.cancel()
+        tasks = list(getattr(self, "_tasks", ()))
+        if tasks:
+            on_loop(tasks[0].get_loop(), partial(_cancel, tasks))
 
     async def completion(self) -> C:
         """Run to the end and return the last answer; raise as iterating would."""
@@ -289,13 +291,17 @@ class ToolRun(Uncopyable, Generic[C]):
             self._stream.abort()
         tasks = [task for task in self._tasks if not task.done()]
         self._tasks.clear()
-        for task in tasks:
-            task.cancel()
+        _cancel(tasks)
         if tasks:
             with anyio.move_on_after(_GRACE, shield=True) as scope:
                 await asyncio.wait(tasks)
             if scope.cancelled_caught:
                 _log.warning("%d tools still run %g s after they were cancelled", len(tasks), _GRACE)
+
+
+def _cancel(tasks: Iterable[asyncio.Task[Outcome]]) -> None:
+    for task in tasks:
+        task.cancel()
 
 
 def runnable(tools: Any) -> dict[str, Tool]:

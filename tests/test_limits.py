@@ -146,6 +146,7 @@ class TestGivenLimits:
             stream = await client.chat.completions.create(**ASK, stream=True)
             assert client.limits[ASK["model"]].in_flight == 1
             del stream
+            await asyncio.sleep(0)
             assert client.limits[ASK["model"]].in_flight == 0
 
     async def test_tokens_may_be_counted_by_the_user(self) -> None:

@@ -13,6 +13,7 @@ from typing import Self
 
 from ..checks import is_count
 from ..errors import BusyError, ClosedError, ConfigurationError
+from ..loops import on_loop
 from ..wire.events import ErrorEvent, Event, Finished, Snapshot, error_event
 from ..wire.structs import ChatCompletion
 from .frames import check_seconds
@@ -101,9 +102,8 @@ class Broadcast:
             self._wait_for_readers()
 
     def _wait_for_readers(self) -> None:
-        loop = self._pump.task.get_loop()
-        if self._grace is not None and not self.ended and not loop.is_closed():
-            self._timer = loop.call_later(self._grace, self.stop)
+        if self._grace is not None and not self.ended:
+            self._timer = self._pump.task.get_loop().call_later(self._grace, self.stop)
 
     def _forget_timer(self) -> None:
         if self._timer is not None:
@@ -184,7 +184,10 @@ class Reader:
         self.abort()
 
     def __del__(self) -> None:
-        self.abort()
+        # Nobody waits for it any more, so there is nobody to wake.
+        if not getattr(self, "_has_left", True):
+            broadcast = self._broadcast
+            on_loop(broadcast._pump.task.get_loop(), broadcast._left)
 
 
 class _Kept:

@@ -10,6 +10,7 @@ import asyncio
 from typing import Self
 
 from ..errors import BusyError, ConfigurationError
+from ..loops import on_loop
 from ..wire.events import error_event
 from ..wire.structs import ChatCompletion
 from .frames import FrameQueue, Slow, check_seconds
@@ -91,10 +92,10 @@ class SSEResponse:
         await asyncio.wait([self._pump.task])
 
     def __del__(self) -> None:
-        # Not there if __init__ failed. A loop that is closed has ended the task itself.
+        # Not there if __init__ failed.
         pump = getattr(self, "_pump", None)
-        if pump is not None and not pump.task.get_loop().is_closed():
-            pump.stop()
+        if pump is not None:
+            on_loop(pump.task.get_loop(), pump.stop)
 
 
 def sse_response(

@@ -123,16 +123,3 @@ class Body:
         if transport is not None:
             transport.abort()
         self._response.close()
-
-    def abandon(self) -> None:
-        """Abort from a finalizer, which may run in any thread."""
-        if self._response.connection is None or self._loop.is_closed():
-            return
-        try:
-            here = asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            here = False
-        if here:
-            self.abort()
-        else:
-            self._loop.call_soon_threadsafe(self.abort)

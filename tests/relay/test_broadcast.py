@@ -160,6 +160,7 @@ async def test_upstream_stops_when_the_last_reader_has_left(how: str) -> None:
                     pass
             else:
                 del last
+                await asyncio.sleep(0)
             assert broadcast.readers == 0
             completion, error = await saved
             await server.left_early()

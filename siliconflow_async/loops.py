@@ -1,0 +1,32 @@
+"""What finalizers have to do, in the thread and at the turn of the loop that it belongs to.
+
+The garbage collector runs a finalizer in whichever thread it likes, between any two steps of what that thread is doing:
+in the midst of a heap, a queue or a gate that the finalizer would change. So no `__del__` of this package acts by
+itself. It leaves word, and whatever it hands over for that stays alive until then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+__all__ = ["on_any_loop", "on_loop"]
+
+
+def on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> bool:
+    """Have the loop call back at its next turn; False if it is closed, and never will."""
+    try:
+        loop.call_soon_threadsafe(callback)
+    except RuntimeError:
+        return False
+    return True
+
+
+def on_any_loop(callback: Callable[[], object]) -> None:
+    """Have this thread's loop call back at its next turn; at once where none runs, so that there is none to disturb."""
+    try:
+        here = asyncio.get_running_loop()
+    except RuntimeError:
+        callback()
+    else:
+        on_loop(here, callback)
