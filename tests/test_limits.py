@@ -17,6 +17,7 @@ from siliconflow_async import (
     Limit,
     RateLimitError,
     RetryPolicy,
+    StreamAPIError,
 )
 from siliconflow_async.testing import FakeSiliconFlow, Stall
 
@@ -149,6 +150,17 @@ class TestGivenLimits:
             await asyncio.sleep(0)
             assert client.limits[ASK["model"]].in_flight == 0
 
+    async def test_each_choice_may_use_max_tokens(self) -> None:
+        """With `n`, so many times as much is set aside; a service that takes no such `n` says so itself."""
+        async with served(limits=Limit(tpm=10**6)) as (server, client):
+            for n, reserved in ((3, 3000), (1, 1000), (None, 1000), (True, 1000), (-2, 1000), ("3", 1000)):
+                server.raw([chunk("a"), Stall()])
+                stream = await client.chat.completions.create(
+                    **(ASK | {"messages": []}), max_tokens=1000, n=n, stream=True
+                )
+                assert client.limits[ASK["model"]].reserved == reserved
+                await stream.aclose()
+
     async def test_tokens_may_be_counted_by_the_user(self) -> None:
         """The hook gets the request's parameters; where it fails, that is an error that says so."""
         seen = []
@@ -218,6 +230,17 @@ class TestRefusals:
             assert isinstance(failed.error, RateLimitError)
             assert good.error is None
             assert client.limits[MODEL].paused_until is None
+
+    async def test_a_refusal_in_the_midst_of_an_answer_is_one(self) -> None:
+        """The calls that follow wait as after a 429; what had arrived is the reader's."""
+        async with served(limits=Limit(rpm=100)) as (server, client):
+            server.raw([chunk("a"), b'data: {"code": 50602, "message": "TPM limit reached"}\n\n'])
+            stream = await client.chat.completions.create(**ASK, stream=True)
+            with pytest.raises(StreamAPIError) as caught:
+                await stream.completion()
+            assert caught.value.partial is not None
+            assert caught.value.partial.content == "a"
+            assert client.limits[ASK["model"]].paused_until is not None
 
     async def test_all_callers_of_the_model_wait(self) -> None:
         """One refusal, and nobody asks before the pause is over; Retry-After says how long it is."""

@@ -311,6 +311,26 @@ class TestEndings:
             await client.aclose()
             await server.disconnected()
 
+    async def test_a_cancellation_while_leaving_passes(self) -> None:
+        """It waits until nothing is left, and is not swallowed: what follows the block does not run."""
+        async with served() as (server, client):
+            server.raw([chunk("a"), Stall()], times=None)
+            went_on = False
+
+            async def leave() -> None:
+                nonlocal went_on
+                async with client.chat.completions.map(asks(50), model=MODEL, max_concurrency=4):
+                    await server.received(4)
+                    asyncio.get_running_loop().call_soon(task.cancel)
+                went_on = True
+
+            task = asyncio.create_task(leave())
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not went_on
+            assert nothing_is_left()
+            await server.left_early(4)
+
     async def test_an_exception_in_the_block_passes(self) -> None:
         """It is the block's own."""
         async with served() as (_, client):

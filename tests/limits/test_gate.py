@@ -81,6 +81,13 @@ def test_a_request_that_nobody_has_answered_counts_however_long_ago_it_was_sent(
     assert scene.granted(waits)
 
 
+@pytest.mark.parametrize("limit", [{"rpm": 3}, {"tpm": 60}])
+def test_what_fits_exactly_begins_and_no_more(limit: dict[str, int]) -> None:
+    """Three calls of 20 tokens fill the limit to its last request or token."""
+    scene = Scene(**limit)
+    assert [scene.granted(scene.join()) for _ in range(4)] == [True, True, True, False]
+
+
 def test_one_above_the_limit_waits_until_nothing_runs() -> None:
     """An empty window is not enough as long as an answer is under way."""
     scene = Scene(tpm=100)
@@ -127,6 +134,17 @@ def test_an_answer_that_is_longer_than_estimated_is_expected_to_go_on() -> None:
     assert ticket.owed == 2000
 
 
+def test_an_answer_a_little_longer_than_estimated_is_expected_to_go_on() -> None:
+    """From the first token above the estimate it is taken for half of what comes."""
+    scene = Scene(tpm=10_000)
+    ticket = scene.enter(prompt=10, most=1000)
+    ticket.answered(scene.clock.time)
+    ticket.progress(1, usage(10, 1000))
+    assert ticket.owed == 0
+    ticket.progress(1, usage(10, 1001))
+    assert ticket.owed == 1001
+
+
 def test_the_tokens_of_a_long_answer_leave_one_by_one() -> None:
     """What came 50 seconds into an answer is in the window for 50 seconds longer than its prompt."""
     scene = Scene(tpm=1000)
@@ -156,6 +174,16 @@ def test_estimates_learn_from_usage() -> None:
     second.answered(0.0)
     second.progress(1, usage(100, 0))
     assert gate.join(1000, 0, 0).owed == 730
+
+
+def test_an_estimate_goes_up_at_once_by_however_little() -> None:
+    """Half as much again for the prompt and for the answer, and the next call is expected to use that."""
+    gate = Gate("m", Limit(tpm=10**9), FakeClock())
+    first = gate.join(1000, 0, None)
+    first.answered(0.0)
+    first.progress(1, usage(600, 1536))
+    first.end()
+    assert gate.join(1000, 0, None).owed == 600 + 1536
 
 
 @pytest.mark.parametrize(

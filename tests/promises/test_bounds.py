@@ -5,6 +5,7 @@ The client is a process of its own, which measures itself; the server is here. N
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -61,6 +62,16 @@ def bomb(wbits: int, mebibytes: int) -> bytes:
     return b"".join([*(press.compress(zeros) for _ in range(mebibytes)), press.flush()])
 
 
+def answer_of(size: int) -> bytes:
+    """A whole answer with so many bytes of content."""
+    message = {"role": "assistant", "content": "x" * size}
+    return json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).encode()
+
+
+def zipped(body: bytes) -> bytes:
+    return gzip.compress(body, 1)
+
+
 def gzip_bomb(status: int) -> dict[str, Any]:
     return {"status": status, "headers": {"content-encoding": "gzip"}}
 
@@ -88,6 +99,10 @@ CASES: dict[str, Case] = {
     "a gzip bomb": Case("EventTooLargeError", [bomb(31, 1024)], answer=gzip_bomb(200)),
     "a gzip bomb, whole": Case(
         "EventTooLargeError", [bomb(31, 1024)], "whole", {"max_body_size": 16 * MIB}, gzip_bomb(200)
+    ),
+    # Not much, but more than the sixteenth part that a compressed answer may come to.
+    "a gzip answer above its own limit": Case(
+        "EventTooLargeError", [zipped(answer_of(20 * MIB))], "whole", answer=gzip_bomb(200)
     ),
     "a gzip bomb for an error": Case("ServerError", [bomb(31, 1024)], answer=gzip_bomb(500)),
     "headers": Case("APIConnectionError", [HEAD, *of(b"x-a: b\r\n")], answer=VERBATIM),

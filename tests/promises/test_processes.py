@@ -103,16 +103,23 @@ async def test_closing_the_client_wakes_every_waiting_reader() -> None:
 
 FORKING = """
 import asyncio, gc, os, ssl, sys
+import aiohttp
 from siliconflow_async import AsyncSiliconFlow
 
 where, way, base_url, authority = sys.argv[1:]
 context = ssl.create_default_context(cafile=authority) if authority else None
-client = AsyncSiliconFlow("k", base_url=base_url, ssl=context, max_retries=0)
 params = {"model": "stand-in/model", "messages": [{"role": "user", "content": "hi"}], "timeout": 2}
 parent = os.getpid()
 loop = asyncio.new_event_loop()
 loop.slow_callback_duration = 60
-stream = None
+stream = session = None
+
+async def borrow():
+    return aiohttp.ClientSession()
+
+if "borrowed" in way:
+    session = loop.run_until_complete(borrow())
+client = AsyncSiliconFlow("k", base_url=base_url, ssl=context, max_retries=0, session=session)
 
 def ask(**more):
     who = {"X-Who": "parent" if os.getpid() == parent else "child"}
@@ -161,6 +168,8 @@ if stream is not None:
     print(loop.run_until_complete(stream.completion()).content)
 loop.run_until_complete(ask())
 loop.run_until_complete(client.aclose())
+if session is not None:
+    loop.run_until_complete(session.close())
 loop.close()
 """
 
@@ -187,6 +196,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext,
         ("outside", True, "drops the client"),
         ("outside", True, "drops the stream"),
         ("outside", False, "closes the stream"),
+        ("outside", False, "closes the stream of a borrowed session"),
+        ("outside", False, "drops the stream of a borrowed session"),
         ("outside", False, "closes the stream and drops the stream"),
         ("outside", True, "closes the stream and drops the stream"),
         ("outside", False, "asks, drops the stream, drops the client and exits"),

@@ -288,8 +288,9 @@ async def test_a_websocket_resumes_where_it_was_cut() -> None:
         assert frames[-1]["seq"] == 5
 
 
-async def test_merged_frames_of_a_broadcast_can_be_resumed_from() -> None:
-    """With choices that interleave too: everything up to a frame's `seq` was sent."""
+@pytest.mark.parametrize("frames", [1, 2, 29])
+async def test_merged_frames_of_a_broadcast_can_be_resumed_from(frames: int) -> None:
+    """With choices that interleave too, wherever it breaks: everything up to a frame's `seq` was sent."""
     async with served() as (server, client):
         many = [chunk(f"{number},", index=number % 2) for number in range(200)]
         server.raw([*many, chunk(finish="stop"), chunk(finish="stop", index=1), DONE])
@@ -303,7 +304,7 @@ async def test_merged_frames_of_a_broadcast_can_be_resumed_from() -> None:
             async def breaks(text: str) -> None:
                 nonlocal seen, taken
                 taken += 1
-                if taken == 30:
+                if taken > frames:
                     raise OSError
                 frame = json.loads(text)
                 seen = frame["seq"]

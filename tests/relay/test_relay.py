@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 from typing import Any
 
 import anyio
@@ -289,6 +291,25 @@ async def test_a_failure_of_upstream_is_told_to_the_client() -> None:
     assert browser.frames == [{"type": "error", "index": 0, "error": "Busy", "message": "Try again later."}]
 
 
+async def test_an_error_that_is_kept_keeps_no_stream() -> None:
+    """Not by its traceback either; whoever has the error has the answer so far, and nothing more."""
+    async with served() as (server, client):
+        server.raw([chunk("a")])
+        stream = await client.chat.completions.create(**ASK, stream=True)
+        was_there = weakref.ref(stream)
+        browser = Client()
+        gc.disable()
+        try:
+            relaying = asyncio.create_task(relay(stream, browser.send, left=None, on_finish=browser.save))
+            del stream
+            relayed = await relaying
+            assert isinstance(relayed.error, TruncatedStreamError)
+            assert relayed.error.__traceback__ is None
+            assert was_there() is None
+        finally:
+            gc.enable()
+
+
 async def test_upstream_waits_for_a_slow_client() -> None:
     """With slow="wait" no more is read than the buffer holds, and each event keeps its frame."""
     async with served() as (server, client):
@@ -405,6 +426,31 @@ async def test_a_client_that_keeps_up_is_not_dropped_for_a_burst() -> None:
         browser = Client()
         relayed = await relay(client.chat.completions.stream(**ASK), browser.send, left=None, slow="drop", buffer=10)
     assert (relayed.ended, relayed.frames) == ("done", 1002)
+
+
+async def test_a_client_that_has_caught_up_has_all_its_patience_again() -> None:
+    """A burst long after another is no reason to drop a client that took all of the first."""
+    patience = 0.3
+    async with served() as (server, client):
+        gate = asyncio.Event()
+        server.raw([chunk("a") * 100, Until(gate), chunk("a") * 100, chunk(finish="stop"), DONE])
+        browser = Client()
+        relaying = asyncio.create_task(
+            relay(
+                client.chat.completions.stream(**ASK),
+                browser.send,
+                left=browser.left,
+                slow="drop",
+                buffer=10,
+                patience=patience,
+            )
+        )
+        await browser.got(101)
+        # That more time passes than its patience is what is tested.
+        await asyncio.sleep(1.2 * patience)
+        gate.set()
+        relayed = await relaying
+    assert (relayed.ended, relayed.frames) == ("done", 202)
 
 
 async def test_a_client_that_takes_no_frame_is_dropped_in_the_end() -> None:

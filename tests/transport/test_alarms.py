@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from siliconflow_async.transport.alarms import Alarms
+from siliconflow_async.transport.alarms import _MOST_VOID, Alarms
 
 pytestmark = pytest.mark.anyio
 
@@ -65,3 +65,20 @@ async def test_an_alarm_may_set_another() -> None:
     now = loop.time()
     alarms.set(now + 0.01, lambda: alarms.set(now, lambda: alarms.set(now + 0.02, lambda: done.set_result(None))))
     await asyncio.wait_for(done, 5)
+
+
+async def test_alarms_that_went_by_unheard_are_forgotten_once() -> None:
+    """What was taken back and then passed counts no more: the heap is made anew only where half of it is void."""
+    loop = asyncio.get_running_loop()
+    alarms = Alarms(loop)
+    done = loop.create_future()
+    soon = loop.time()
+    # One more of them, and the heap would be made anew.
+    for _ in range(_MOST_VOID):
+        alarms.take_back(alarms.set(soon, list))
+    alarms.set(soon, lambda: done.set_result(None))
+    await asyncio.wait_for(done, 5)
+    standing = [alarms.set(loop.time() + 600, list) for _ in range(_MOST_VOID + 10)]
+    heap = alarms._heap
+    alarms.take_back(standing[0])
+    assert alarms._heap is heap

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from client_kit import ASK, DONE, chunk, served
 
 from siliconflow_async import APITimeoutError, AsyncSiliconFlow, OverloadedError, RetryPolicy, Timeouts
 from siliconflow_async.testing import FakeSiliconFlow, Gate, Pause, Stall, Trickle, Until
+from siliconflow_async.transport.clock import StreamClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -219,3 +221,26 @@ async def test_a_loop_that_was_held_up_does_not_blame_the_server() -> None:
                 assert (await reader).content == "b"
                 second.set()
                 assert (await stream.completion()).content == "abc"
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_forgotten_stream_leaves_no_clock_behind(waits: bool) -> None:
+    """The alarm, and the bytes that it would look at, go with the stream and not when the limit has passed."""
+
+    def clocks() -> list[StreamClock]:
+        return [clock for clock in gc.get_objects() if isinstance(clock, StreamClock)]
+
+    others = clocks()
+    async with served() as (server, client):
+        server.raw([chunk("a"), Stall()])
+        stream = await client.chat.completions.create(**ASK, stream=True)
+        await anext(stream)
+        if waits:
+            reader = asyncio.ensure_future(anext(stream))
+            await asyncio.sleep(0)
+            reader.cancel()
+            await asyncio.wait([reader])
+            del reader
+        del stream
+        await server.left_early()
+        assert [clock for clock in clocks() if clock not in others] == []

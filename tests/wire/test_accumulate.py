@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -116,6 +117,23 @@ def test_the_head_is_the_first_that_is_not_empty() -> None:
 def test_the_last_usage_counts(usages: list[Json | None], last: Json | None) -> None:
     """Usage is cumulative: the last one that is not null counts, and none is added up."""
     assert fold(*({"choices": [], "usage": usage} for usage in usages)).get("usage") == last
+
+
+@pytest.mark.parametrize("take", [Accumulator.completion, Accumulator.take_usage])
+def test_usage_does_not_keep_the_chunk_that_it_came_in(take: Callable[[Accumulator], object]) -> None:
+    """Half a mebibyte beside it is gone with the chunk."""
+    accumulator = Accumulator()
+    tracemalloc.start()
+    try:
+        accumulator.fold(chunks({"choices": [], "usage": FULL_USAGE, "padding": "x" * 2**19}))
+        assert len(accumulator.usage_json) > 4
+        assert tracemalloc.get_traced_memory()[0] > 2**19
+        kept = take(accumulator)
+        del accumulator
+        assert tracemalloc.get_traced_memory()[0] < 2**18
+    finally:
+        tracemalloc.stop()
+    assert kept is not None
 
 
 @pytest.mark.parametrize(
