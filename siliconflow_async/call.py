@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from .errors import APITimeoutError
+from .errors import APITimeoutError, SiliconFlowError
 from .limits.keeper import GateKeeper, ModelLimits
 from .limits.ticket import Ticket
 from .request import build_body, query_of
@@ -56,8 +56,9 @@ class CallSettings(NamedTuple):
 class Call:
     """One call, over all its attempts; each of them passes `keeper`'s gate, if there is one.
 
-    The gate is that of the limits given for the model; with `gated`, every model has one. With a gate, `attempts` is
-    how often the call was sent, continuations included, and `waited` the seconds it spent waiting.
+    The gate is that of the limits given for the model; with `gated`, every model has one, and `waited` is the seconds
+    spent waiting there. `attempts` is how often the call was sent, continuations included, which every answer and error
+    of it tells.
     """
 
     __slots__ = (
@@ -140,7 +141,7 @@ class Call:
         """Open the stream, over all its attempts, and see to its continuation if that was asked for."""
         stream = await self.retried(self.open, rng)
         if self._resume:
-            stream = ResumingStream(stream, functools.partial(self.go_on, rng), self._resume)
+            stream = ResumingStream(stream, functools.partial(self.go_on, rng), self._resume, lambda: self.attempts)
             self._settings.transport.pool.track(stream)
         return stream
 
@@ -162,22 +163,26 @@ class Call:
         self._params = {**self._asked, "prefix": f"{self._asked.get('prefix') or ''}{broken.text}"}
         return await self.retried(self.open, rng)
 
-    def retried(self, attempt: Callable[[], Awaitable[T]], rng: random.Random) -> Awaitable[T]:
+    async def retried(self, attempt: Callable[[], Awaitable[T]], rng: random.Random) -> T:
         settings = self._settings
-        return with_retries(
-            attempt if self.keeper is None else functools.partial(self._let_through, self.keeper, attempt),
-            policy=settings.retry,
-            budget=settings.budget,
-            deadline=self._request.deadline,
-            rng=rng,
-            gated=self._gated,
-        )
+        try:
+            return await with_retries(
+                attempt if self.keeper is None else functools.partial(self._let_through, self.keeper, attempt),
+                policy=settings.retry,
+                budget=settings.budget,
+                deadline=self._request.deadline,
+                rng=rng,
+                gated=self._gated,
+            )
+        except SiliconFlowError as error:
+            # Not those of this round of retries alone, nor one that ended at the gate.
+            error.attempts = self.attempts
+            raise
 
     async def _let_through(self, keeper: GateKeeper, attempt: Callable[[], Awaitable[T]]) -> T:
         if self._ticket is not None:
             self._tokens, self._first_token, self._ticket = self.tokens, self.first_token, None
-        self.attempts += 1
-        ticket = self._ticket = keeper.join(self._params, again=self.attempts > 1)
+        ticket = self._ticket = keeper.join(self._params, again=self.attempts > 0)
         if not ticket.granted:
             await self._wait(keeper, ticket)
         try:
@@ -201,6 +206,7 @@ class Call:
         """Open the stream, up to its first chunk."""
         request = self._request
         transport = self._settings.transport
+        self.attempts += 1
         answer = await transport.open(request)
         ticket = self._ticket
         if ticket is not None:
@@ -214,6 +220,7 @@ class Call:
             max_event_size=self._settings.max_event_size,
             split_think=self._split_think,
             watcher=ticket,
+            attempts=self.attempts,
         )
         transport.pool.track(stream)
         return await first_chunk(stream)
@@ -221,6 +228,7 @@ class Call:
     async def fetch(self) -> ChatCompletion:
         """Get the whole answer."""
         request = self._request
+        self.attempts += 1
         answer, body = await self._settings.transport.fetch(request, self._settings.max_body_size)
         completion = answer.decoded(decode_completion, body)
         if self._split_think:
@@ -230,5 +238,5 @@ class Call:
             self._ticket.first_token(None)
             self._ticket.progress(0, completion.usage_json)
             self._ticket.end()
-        completion.timing = Timing(total=answer.loop.time() - request.started_at)
+        completion.timing = Timing(total=answer.loop.time() - request.started_at, attempts=self.attempts)
         return completion if self._form is None else parsed(self._form, completion)

@@ -309,6 +309,7 @@ class ParseError(SiliconFlowError):
     def __init__(self, message: str = "", *, completion: ChatCompletion | None = None) -> None:
         super().__init__(message)
         self.completion = completion
+        self.attempts = 0 if completion is None else completion.timing.attempts or 0
 
 
 class ToolRoundsError(SiliconFlowError):

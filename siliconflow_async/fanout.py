@@ -241,8 +241,6 @@ class MapResults(Generic[C]):
             error = failure
         finally:
             self._calls.pop(item.index, None)
-        if error is not None and call is not None:
-            error.attempts = call.attempts
         self._tokens += call.tokens if call is not None else 0
         return MapResult(
             index=item.index,

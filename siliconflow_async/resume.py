@@ -57,14 +57,16 @@ Reopen: TypeAlias = Callable[[Break], Coroutine[Any, Any, ChatStream | None]]
 class ResumingStream(ChatStream):
     """A ChatStream that takes over the next stream, with all that belongs to it, where the one before broke off."""
 
-    __slots__ = ("_attempts", "_began_at", "_left", "_opening", "_reopen", "_seams", "_spent", "_tokens")
+    __slots__ = ("_allowed", "_began_at", "_count", "_left", "_opening", "_reopen", "_seams", "_spent", "_tokens")
 
-    def __init__(self, stream: ChatStream, reopen: Reopen, attempts: int) -> None:
+    def __init__(self, stream: ChatStream, reopen: Reopen, allowed: int, count: Callable[[], int]) -> None:
         for name in _OF_THE_ANSWER:
             setattr(self, name, getattr(stream, name))
-        self._attempts = attempts
-        self._left = attempts
+        self._allowed = allowed
+        self._left = allowed
         self._reopen = reopen
+        # The requests that were made, for continuations that came to nothing as well.
+        self._count = count
         self._opening: asyncio.Task[ChatStream | None] | None = None
         self._seams: list[Seam] = []
         # What the streams before this one took.
@@ -107,6 +109,7 @@ class ResumingStream(ChatStream):
                 return await super()._fill()
             except (TruncatedStreamError, StreamAPIError, APITimeoutError) as error:
                 if not await self._go_on(error):
+                    error.attempts = self._attempts
                     raise
                 # It holds frames that hold this stream, and itself: forgotten, the stream must go at once.
                 error.__traceback__ = None
@@ -126,7 +129,7 @@ class ResumingStream(ChatStream):
             elif len(text) > before:
                 self._tokens = None
         self._left -= 1
-        attempt = self._attempts - self._left
+        attempt = self._allowed - self._left
         stream = await self._opened(Break(attempt, error, text, self._tokens))
         if stream is None:
             self._left = 0
@@ -165,12 +168,13 @@ class ResumingStream(ChatStream):
         finally:
             self._opening = None
             self._reading = False
+            self._attempts = self._count()
             # It may hold an exception, whose traceback holds this frame.
             del opening
         if self.ended is not None:
             if stream is not None:
                 stream.abort()
-            raise ClosedError("the stream was closed while it was being read")
+            raise self._counted(ClosedError("the stream was closed while it was being read"))
         if stream is None:
             self.ended = ended
         return stream

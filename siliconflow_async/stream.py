@@ -45,6 +45,13 @@ __all__ = ["ChatStream", "Ended", "first_chunk"]
 
 Ended: TypeAlias = Literal["done", "finish", "truncated", "error", "malformed", "too_large", "timeout", "closed"]
 
+_ENDED_BY: dict[type[SiliconFlowError], Ended] = {
+    APITimeoutError: "timeout",
+    TruncatedStreamError: "truncated",
+    MalformedStreamError: "malformed",
+    EventTooLargeError: "too_large",
+}
+
 # After `[DONE]` the last bytes of the HTTP body may lag: reading them lets the connection serve again.
 _DRAIN_BYTES = 64 * 1024
 _DRAIN_SECONDS = 0.05
@@ -62,6 +69,7 @@ class ChatStream(Uncopyable):
         "__weakref__",
         "_accumulator",
         "_answer",
+        "_attempts",
         "_batch",
         "_body",
         "_clock",
@@ -90,6 +98,7 @@ class ChatStream(Uncopyable):
         max_event_size: int,
         split_think: bool = False,
         watcher: StreamWatcher | None = None,
+        attempts: int = 1,
     ) -> None:
         self.loop = answer.loop
         self.ended: Ended | None = None
@@ -98,6 +107,7 @@ class ChatStream(Uncopyable):
         self._body = answer.body
         self._clock = clock
         self._watcher = watcher
+        self._attempts = attempts
         self._timeouts = timeouts
         self._started_at = started_at
         self._first_token_at: float | None = None
@@ -160,9 +170,9 @@ class ChatStream(Uncopyable):
 
     @property
     def timing(self) -> Timing:
-        """Seconds from the call to the first token, and to the end; None for what has not come."""
+        """Seconds from the call to the first token and to the end, None for what has not come; requests made for it."""
         first = self._first_token_at
-        return Timing(first - self._started_at if first is not None else None, self._total)
+        return Timing(first - self._started_at if first is not None else None, self._total, self._attempts)
 
     def text(self) -> TextIterator:
         """Iterate the content of choice 0, piece by piece, empty pieces left out."""
@@ -221,7 +231,7 @@ class ChatStream(Uncopyable):
                     data = await self._body.read()
                 except (BodyBroken, ClockExpired) as end:
                     if self.ended is not None:
-                        raise ClosedError("the stream was closed while it was being read") from None
+                        raise self._counted(ClosedError("the stream was closed while it was being read")) from None
                     self._end = end
                     chunks = protocol.cut_short()
                 else:
@@ -264,33 +274,19 @@ class ChatStream(Uncopyable):
         raise self._broken(end) from cause
 
     def _broken(self, end: bytes | BodyBroken | ClockExpired) -> SiliconFlowError:
-        error: SiliconFlowError
         if isinstance(end, ClockExpired):
-            self._conclude("timeout")
-            seconds = self._timeouts.limit(end.clock, streaming=True)
-            error = APITimeoutError(clock=end.clock, seconds=seconds, partial=self.partial, trace_id=self.trace_id)
-        else:
-            self._conclude("truncated")
-            how = f"broke off ({end})" if isinstance(end, BodyBroken) else "ended"
-            error = TruncatedStreamError(
-                f"the stream {how}, with neither a finish_reason nor [DONE]",
-                partial=self.partial,
-                trace_id=self.trace_id,
-                empty=not self._accumulator.begun,
+            return self._failed(
+                APITimeoutError(clock=end.clock, seconds=self._timeouts.limit(end.clock, streaming=True))
             )
-        self._error = copy(error)
-        return error
+        how = f"broke off ({end})" if isinstance(end, BodyBroken) else "ended"
+        words = f"the stream {how}, with neither a finish_reason nor [DONE]"
+        return self._failed(TruncatedStreamError(words, empty=not self._accumulator.begun))
 
-    def _failed(self, failure: StreamError | APIStatusError) -> SiliconFlowError:
-        """Complete what the protocol can't know of its failure."""
-        # Raised, it would hold the frames that hold this stream: the protocol keeps a copy.
+    def _failed(self, failure: StreamError | APIStatusError | APITimeoutError) -> SiliconFlowError:
+        """End with a failure, completed by what only the stream knows."""
+        # Raised, it would hold the frames that hold this stream: the protocol keeps none, the stream a copy.
         self._protocol.failure = None
-        if isinstance(failure, MalformedStreamError):
-            self._conclude("malformed")
-        elif isinstance(failure, EventTooLargeError):
-            self._conclude("too_large")
-        else:
-            self._conclude("error")
+        self._conclude(_ENDED_BY.get(type(failure), "error"))
         if isinstance(failure, APIStatusError):
             failure.headers = self.headers
         else:
@@ -299,14 +295,19 @@ class ChatStream(Uncopyable):
         if self._watcher is not None:
             self._watcher.fail(failure)
         self._error = copy(failure)
-        return failure
+        return self._counted(failure)
 
     def _ended_before(self) -> bool:
         if self._error is not None:
-            raise copy(self._error)
+            raise self._counted(copy(self._error))
         if self.ended == "closed":
-            raise ClosedError("the stream is closed")
+            raise self._counted(ClosedError("the stream is closed"))
         return False
+
+    def _counted(self, error: SiliconFlowError) -> SiliconFlowError:
+        """Return an error that says how many requests were made for this answer."""
+        error.attempts = self._attempts
+        return error
 
     def _conclude(self, ended: Ended) -> None:
         self._fold()

@@ -199,10 +199,8 @@ class ToolRun(Uncopyable, Generic[C]):
     async def _open(self) -> None:
         rounds = len(self.completions)
         if rounds >= self._limits.max_rounds:
-            raise ToolRoundsError(
-                f"the model still called tools after {rounds} rounds, as many as max_rounds allows",
-                messages=self.messages,
-            )
+            words = f"the model still called tools after {rounds} rounds, as many as max_rounds allows"
+            raise self._bounded(ToolRoundsError(words))
         self._stream = await self._ask(self.messages, rounds == 0)
         self._events = self._stream.events()
 
@@ -262,7 +260,7 @@ class ToolRun(Uncopyable, Generic[C]):
             outcome = task.result()
         if outcome.error is not None and self._limits.on_tool_error == "raise":
             if isinstance(outcome.error, ToolRoundsError):
-                outcome.error.messages = list(self.messages)
+                self._bounded(outcome.error)
             try:
                 raise outcome.error
             finally:
@@ -270,6 +268,12 @@ class ToolRun(Uncopyable, Generic[C]):
                 del outcome, task
         self._outcomes[call] = outcome
         self._ready.append(call)
+
+    def _bounded(self, error: ToolRoundsError) -> ToolRoundsError:
+        """Return the error with what the run knows: the conversation so far, and the requests that it took."""
+        error.messages = list(self.messages)
+        error.attempts = sum(completion.timing.attempts or 0 for completion in self.completions)
+        return error
 
     def _told(self, call: int) -> ToolResult:
         answered = self._calls[call]

@@ -141,10 +141,14 @@ class Choice(Answered):
 
 
 class Timing(Answered):
-    """Seconds from the call: to the first token (None for whole answers), and to the end."""
+    """Seconds from the call: to the first token (None for whole answers), and to the end.
+
+    `attempts` is how many requests were made for the answer, retries and continuations included.
+    """
 
     first_token: float | None = None
     total: float | None = None
+    attempts: int | None = None
 
 
 class ChoiceDeltaToolCallFunction(Answered):
