@@ -13,11 +13,13 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ..errors import (
+    APIConnectionError,
     APIStatusError,
     AuthenticationError,
     BadRequestError,
     ContentFlaggedError,
     ContextLengthError,
+    EventTooLargeError,
     GatewayTimeoutError,
     InsufficientBalanceError,
     MalformedStreamError,
@@ -27,17 +29,21 @@ from ..errors import (
     PermissionDeniedError,
     RateLimitError,
     ServerError,
+    SiliconFlowError,
     StreamAPIError,
+    StreamError,
 )
 from . import jsontext
 
 __all__ = [
     "MAX_ERROR_BODY",
     "error_in",
+    "is_passing",
     "malformed",
     "meter_of",
     "retry_after",
     "status_error",
+    "status_in",
     "status_of_code",
     "value_in",
 ]
@@ -98,6 +104,26 @@ def status_of_code(code: int | str | None) -> int | None:
     if 20011 <= number <= 20090:
         return 400
     return number if 400 <= number <= 599 else None
+
+
+def status_in(error: SiliconFlowError) -> int | None:
+    """Return the HTTP status that the service refused with, or sends its code with; None where it did not refuse."""
+    if isinstance(error, APIStatusError) and error.status >= 400:
+        return error.status
+    return status_of_code(error.code) if isinstance(error, APIStatusError | StreamAPIError) else None
+
+
+def is_passing(error: SiliconFlowError) -> bool:
+    """Whether the same request may fare better later: nobody refused it for what it asks, or for who asks.
+
+    So for the connection, the clocks, full meters, a service that fails, and answers that broke off or are none.
+    """
+    match status_in(error):
+        case None:
+            passing = APIConnectionError | StreamError
+            return isinstance(error, passing) and not isinstance(error, EventTooLargeError)
+        case status:
+            return status in (408, 429) or status >= 500
 
 
 def value_in(body: bytes, what_else: str) -> Any:

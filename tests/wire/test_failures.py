@@ -7,13 +7,21 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from siliconflow_async import errors
-from siliconflow_async.wire.failures import MAX_ERROR_BODY, error_in, retry_after, status_error, status_of_code
+from siliconflow_async.wire.failures import (
+    MAX_ERROR_BODY,
+    error_in,
+    is_passing,
+    retry_after,
+    status_error,
+    status_of_code,
+)
 
 from .build import Json, dump
 
@@ -373,3 +381,33 @@ def test_no_retry_after_raises(value: str) -> None:
 def test_what_is_an_error_object(value: Json, found: tuple[int | str | None, str] | None) -> None:
     """An `error`, or code and message without choices, make an error; a code that means success does not."""
     assert error_in(value) == found
+
+
+@pytest.mark.parametrize(
+    ("error", "passing"),
+    [
+        (errors.APIConnectionError(), True),
+        (errors.APIConnectionError(transient=False), True),
+        *[(errors.APITimeoutError(clock=clock), True) for clock in get_args(errors.Clock)],
+        (errors.TruncatedStreamError(), True),
+        (errors.MalformedStreamError(), True),
+        (errors.EventTooLargeError(), False),
+        (errors.StreamAPIError("of no code"), True),
+        (errors.StreamAPIError(code=50505), True),
+        (errors.StreamAPIError(code="503"), True),
+        (errors.StreamAPIError(code=429), True),
+        (errors.StreamAPIError(code=20021), False),
+        (errors.StreamAPIError(code=30001), False),
+        *[(status_error(status, b"", {}), True) for status in (408, 429, 500, 502, 503, 504, 599)],
+        *[(status_error(status, b"", {}), False) for status in (307, 400, 401, 402, 403, 404, 413, 422, 451)],
+        *[(status_error(200, envelope(code), {}), True) for code in (50603, 50505)],
+        (status_error(200, envelope(20015), {}), False),
+        (errors.InvalidRequestError(), False),
+        (errors.ConfigurationError(), False),
+        (errors.ParseError(), False),
+    ],
+    ids=repr,
+)
+def test_what_may_fare_better_later(error: errors.SiliconFlowError, passing: bool) -> None:
+    """What failed for want of the service passes; what was refused for the request or the account does not."""
+    assert is_passing(error) is passing
