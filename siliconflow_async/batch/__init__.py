@@ -3,6 +3,7 @@
 Lines in and out have the form of OpenAI's batch files. `run_batch` is the whole of it.
 """
 
-from .job import BatchReport, run_batch
+from .job import run_batch
+from .outcome import BatchReport, FailureKind
 
-__all__ = ["BatchReport", "run_batch"]
+__all__ = ["BatchReport", "FailureKind", "run_batch"]

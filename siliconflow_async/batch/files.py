@@ -1,33 +1,47 @@
 """The files that a batch writes: results and errors, to which lines are only ever added, and the journal.
 
-A line that is in one of them whole is finished; there is no other account of that, which could disagree. The journal
-holds the fingerprint of the requests, and is locked for as long as a run lasts.
+What they say is the only account of what is finished, so nothing is taken for written that is not: a file that was
+removed or cut during the run, or can't be written, is an OSError that names it. Each is locked for as long as a run
+lasts. The journal holds the fingerprint of the requests.
 """
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import stat
+import threading
 from array import array
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import combinations
 from pathlib import Path
 
 import msgspec
 
 from ..errors import ConfigurationError
 from .lines import LineBuffer, open_input, pieces
+from .records import Record, read_record
 
 try:
     import fcntl
 except ImportError:  # no such locks on Windows: there two runs at once are the user's own care
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Journal", "LineFile", "holds_lines", "without"]
+__all__ = [
+    "Journal",
+    "LineFile",
+    "OwnFile",
+    "Syncing",
+    "errors_beside",
+    "holds_lines",
+    "keep_apart",
+    "last_errors",
+    "replace",
+]
 
-
-class _Finished(msgspec.Struct):
-    custom_id: str
+_SYNC_SECONDS = 5.0
 
 
 class _Fingerprint(msgspec.Struct):
@@ -35,105 +49,119 @@ class _Fingerprint(msgspec.Struct):
     requests: str
 
 
-_FINISHED = msgspec.json.Decoder(_Finished)
+class OwnFile:
+    """A file that this run alone writes."""
+
+    def __init__(self, path: Path, flags: int) -> None:
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | flags, 0o666)
+        except OSError as error:
+            raise ConfigurationError(f"can't write {path}: {error.strerror}") from error
+        found = os.fstat(self._descriptor)
+        self._inode = (found.st_dev, found.st_ino)
+        self._size = found.st_size
+        self._dirty = False
+        # A pipe or a device can be neither locked, nor cut, nor brought to the disk.
+        self._is_regular = stat.S_ISREG(found.st_mode)
+        if fcntl is not None and self._is_regular:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                os.close(self._descriptor)
+                raise ConfigurationError(f"another run is writing {path}") from error
+            except OSError:
+                pass  # a file system without locks is as good as Windows
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        with _named(self.path):
+            while rest:
+                written = os.write(self._descriptor, rest)
+                self._size += written
+                self._dirty = True
+                rest = rest[written:]
+
+    def _cut(self, size: int) -> None:
+        self._size = size
+        with _named(self.path):
+            os.ftruncate(self._descriptor, size)
+
+    def sync(self) -> None:
+        """Bring what was written to the disk; raise OSError where that fails."""
+        if self._dirty and self._is_regular:
+            self._dirty = False
+            with _named(self.path):
+                os.fsync(self._descriptor)
+
+    def look(self) -> None:
+        """Raise OSError unless the path still leads to all that was written. May be called in another thread."""
+        if not self._is_regular:
+            return
+        expected = self._size
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError as error:
+            raise self._lost("removed") from error
+        if (found.st_dev, found.st_ino) != self._inode:
+            raise self._lost("replaced")
+        if found.st_size < expected:
+            raise self._lost("cut")
+
+    def _lost(self, how: str) -> OSError:
+        return OSError(errno.EIO, f"it was {how} by someone else during the run", str(self.path))
+
+    def close(self) -> None:
+        """Close the file, which unlocks it; a second time does nothing."""
+        if self._descriptor >= 0:
+            # Whoever wants to know has synced it before.
+            with suppress(OSError):
+                self.sync()
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
-class LineFile:
+class LineFile(OwnFile):
     """A file to which whole lines are added."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
-        except OSError as error:
-            raise ConfigurationError(f"can't write {path}: {error.strerror}") from error
+        super().__init__(path, os.O_APPEND)
 
     def add(self, line: bytes) -> None:
         """Add a line, which a crash of this process from here on can't take back. Raises OSError."""
-        rest = memoryview(line + b"\n")
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
+        if self._is_regular and os.fstat(self._descriptor).st_size < self._size:
+            # What follows would hide the torn end, which only the last line may have.
+            raise self._lost("cut")
+        self._write(line + b"\n")
 
-    def ids(self) -> Iterator[str]:
-        """Yield the ids of all lines, and mend the last one.
+    def records(self) -> Iterator[Record]:
+        """Yield what all lines say, and mend the last one.
 
         One that was cut off is taken away; one that lacks only its end gets it. Raises ConfigurationError at a line
         that is none of ours.
         """
-        size = os.fstat(self._descriptor).st_size
+        size = self._size
         for number, (start, line) in enumerate(_lines(self.path), 1):
             torn = start + len(line) == size
             try:
-                custom_id = _FINISHED.decode(line).custom_id
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                record = read_record(line)
+            except ValueError as error:
                 if not torn:
                     raise ConfigurationError(f"{self.path}, line {number}: not a line of a batch's results") from error
-                os.ftruncate(self._descriptor, start)
+                self._cut(start)
                 return
             if torn:
-                os.write(self._descriptor, b"\n")
-            yield custom_id
-
-    def close(self) -> None:
-        """Close the file, once it is on the disk."""
-        with suppress(OSError):  # what is no file of a disk can't be synced
-            os.fsync(self._descriptor)
-        os.close(self._descriptor)
+                self._write(b"\n")
+            yield record
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    start = 0
-    buffer = LineBuffer(math.inf)
-    with open_input(path) as file:
-        for piece in pieces(file):
-            for line in buffer.feed(piece):
-                yield start, line
-                start += len(line) + 1
-        for line in buffer.rest():
-            yield start, line
-
-
-def without(path: Path, line_of: Callable[[str], int], lines: int, stale: Callable[[int], bool]) -> None:
-    """Replace a file of errors at once by one that has the last error of each request, and none that is stale.
-
-    `line_of` gives the number of a request by its id, from 1 to `lines`.
-    """
-    last = array("Q", bytes(8)) * (lines + 1)
-    for start, line in _lines(path):
-        last[line_of(_FINISHED.decode(line).custom_id)] = start
-    aside = path.with_name(f"{path.name}.tmp")
-    with aside.open("wb") as file:
-        for start, line in _lines(path):
-            number = line_of(_FINISHED.decode(line).custom_id)
-            if last[number] == start and not stale(number):
-                file.write(line + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
-def holds_lines(path: Path) -> bool:
-    """Whether the file is there and is not empty."""
-    return path.exists() and path.stat().st_size > 0
-
-
-class Journal:
-    """The journal beside the results: which requests they belong to, and that a run is writing them."""
+class Journal(OwnFile):
+    """The journal beside the results: which requests they belong to."""
 
     def __init__(self, results: Path, errors: Path) -> None:
-        self.path = results.with_name(f"{results.name}.journal")
         self._results = results
         self._errors = errors
-        try:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise ConfigurationError(f"can't write {self.path}: {error.strerror}") from error
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                os.close(self._descriptor)
-                raise ConfigurationError(f"another run is writing {results}") from error
+        super().__init__(_journal_beside(results), 0)
 
     def compare(self, fingerprint: str) -> None:
         """Go on if the results belong to these requests, or begin; else raise ConfigurationError."""
@@ -156,10 +184,122 @@ class Journal:
             if before.requests == fingerprint:
                 return
         os.lseek(self._descriptor, 0, os.SEEK_SET)
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, msgspec.json.encode(_Fingerprint(1, fingerprint)) + b"\n")
-        os.fsync(self._descriptor)
+        self._cut(0)
+        self._write(msgspec.json.encode(_Fingerprint(1, fingerprint)) + b"\n")
+        self.sync()
+
+
+class Syncing:
+    """Brings files to the disk every few seconds, and looks whether they are there, in a thread of its own."""
+
+    def __init__(self, files: Sequence[OwnFile]) -> None:
+        self._files = files
+        self._closed = threading.Event()
+        self._failure: OSError | None = None
+        # A disk may take seconds, for which the loop can't wait.
+        self._thread = threading.Thread(target=self._run, name="siliconflow-batch-sync", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            while not self._closed.wait(_SYNC_SECONDS):
+                for file in self._files:
+                    file.sync()
+                    file.look()
+        except OSError as error:
+            self._failure = error
+
+    def check(self) -> None:
+        """Raise the OSError that it has met, if it has."""
+        if self._failure is not None:
+            raise self._failure
 
     def close(self) -> None:
-        """Close the file, which unlocks it."""
-        os.close(self._descriptor)
+        """End it, once it is through with what it is at."""
+        self._closed.set()
+        self._thread.join()
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Give an OSError of the block the name of the file, which those of descriptors lack."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    start = 0
+    buffer = LineBuffer(math.inf)
+    with open_input(path) as file:
+        for piece in pieces(file):
+            for line in buffer.feed(piece):
+                yield start, line
+                start += len(line) + 1
+        for line in buffer.rest():
+            yield start, line
+
+
+def last_errors(path: Path, line_of: Callable[[str], int], lines: int, stale: Callable[[int], bool]) -> Iterator[bytes]:
+    """Yield of a file of errors the last line of each request, unless it is stale.
+
+    `line_of` gives the number of a request by its id, from 1 to `lines`.
+    """
+    last = array("Q", bytes(8)) * (lines + 1)
+    for start, line in _lines(path):
+        last[line_of(read_record(line).custom_id)] = start
+    for start, line in _lines(path):
+        number = line_of(read_record(line).custom_id)
+        if last[number] == start and not stale(number):
+            yield line
+
+
+def replace(path: Path, lines: Iterable[bytes]) -> None:
+    """Replace a file at once by one that has these lines. Raises OSError, and then it is as it was."""
+    aside = _aside(path)
+    with _named(aside):
+        # Never into what a name of ours may lead to.
+        aside.unlink(missing_ok=True)
+        with aside.open("xb") as file:
+            for line in lines:
+                file.write(line + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def errors_beside(results: Path) -> Path:
+    """Return where the errors of a batch go if nothing else is said."""
+    return results.with_name(f"{results.stem}.errors{results.suffix}")
+
+
+def _journal_beside(results: Path) -> Path:
+    return results.with_name(f"{results.name}.journal")
+
+
+def _aside(errors: Path) -> Path:
+    return errors.with_name(f"{errors.name}.tmp")
+
+
+def keep_apart(requests: Path | None, results: Path | None, errors: Path | None) -> None:
+    """Raise ConfigurationError if two of the files of a batch are one, by whatever names and links."""
+    named = {"the requests": requests, "the results": results, "the errors": errors}
+    if requests is not None and results is not None and errors is not None:
+        named["the journal"] = _journal_beside(results)
+        named["what becomes the errors"] = _aside(errors)
+    paths = [(what, path) for what, path in named.items() if path is not None]
+    for (what, path), (other, its) in combinations(paths, 2):
+        if _is_one(path, its):
+            raise ConfigurationError(f"{what} and {other} must be files of their own: {path} and {its} are one")
+
+
+def _is_one(path: Path, other: Path) -> bool:
+    with suppress(OSError):  # one that is not there yet has its name alone
+        return os.path.samefile(path, other)
+    return os.path.realpath(path) == os.path.realpath(other)
+
+
+def holds_lines(path: Path) -> bool:
+    """Whether the file is there and is not empty."""
+    return path.exists() and path.stat().st_size > 0

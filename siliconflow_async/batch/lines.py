@@ -24,20 +24,23 @@ __all__ = [
     "DONE",
     "FAILED",
     "LONGEST_LINE",
+    "OPEN",
     "PENDING",
     "Checked",
+    "Fingerprint",
     "LineBuffer",
     "LineRequest",
     "check",
     "duplicate",
+    "note_model",
     "open_input",
     "parse_line",
     "pieces",
     "split_lines",
 ]
 
-# How a line fares, one byte for each.
-PENDING, DONE, FAILED, BLANK, BAD = range(5)
+# How a line fares, one byte for each. An open one has failed in this run, and is pending in the next.
+PENDING, DONE, FAILED, OPEN, BLANK, BAD = range(6)
 # A file that is one endless line must not fill the memory. Lines with pictures are long.
 LONGEST_LINE = 128 * 1024 * 1024
 _BREATH = 1000
@@ -59,13 +62,31 @@ class LineRequest(dict[str, Any]):
 class Checked(NamedTuple):
     """A file after the first pass: which line each id is on, how each line fares, and the file's fingerprint.
 
-    `states` has one byte for each line, that of line 1 at index 1. `bad` counts the bad lines.
+    `states` has one byte for each line, that of line 1 at index 1. `bad` counts the bad lines. `models` are those that
+    the lines name, two at most. `marks` are what a `Fingerprint` came to after each piece of the file.
     """
 
     ids: LineOfId
     states: bytearray
-    fingerprint: str
     bad: int
+    models: set[str]
+    marks: list[bytes]
+
+    @property
+    def fingerprint(self) -> str:
+        return (self.marks[-1] if self.marks else b"").hex()
+
+
+class Fingerprint:
+    """What a file holds, told from a digest of all up to each of its pieces."""
+
+    def __init__(self) -> None:
+        self._digest = blake2b(digest_size=16)
+        self.marks: list[bytes] = []
+
+    def add(self, piece: bytes) -> None:
+        self._digest.update(piece)
+        self.marks.append(self._digest.digest())
 
 
 def parse_line(data: bytes, number: int, model: str | None) -> LineRequest | None:
@@ -134,11 +155,12 @@ async def check(
     """
     ids = LineOfId()
     states = bytearray([BLANK])
-    digest = blake2b(digest_size=16)
+    fingerprint = Fingerprint()
+    models: set[str] = set()
     first_bad: str | None = None
     bad = 0
     with open_input(path) as file:
-        for number, data in enumerate(split_lines(pieces(file, digest.update)), 1):
+        for number, data in enumerate(split_lines(pieces(file, fingerprint.add)), 1):
             if number % _BREATH == 0:
                 # A cancellation gets through, and so do the other tasks of the loop.
                 await asyncio.sleep(0)
@@ -151,6 +173,7 @@ async def check(
                 if first := ids.add(custom_id, number):
                     raise duplicate(number, custom_id, first)
                 states.append(PENDING)
+                note_model(models, request)
             except InvalidRequestError as error:
                 states.append(BAD)
                 bad += 1
@@ -159,7 +182,13 @@ async def check(
                     on_bad(str(error))
     if bad and not skip_bad:
         raise InvalidRequestError(f"{path}: {bad} bad lines, nothing was sent; the first is {first_bad}")
-    return Checked(ids, states, digest.hexdigest(), bad)
+    return Checked(ids, states, bad, models, fingerprint.marks)
+
+
+def note_model(models: set[str], request: LineRequest) -> None:
+    """Note the model of a request, up to two of them: then there are several, which is all that is asked."""
+    if len(models) < 2:
+        models.add(request["model"])
 
 
 def open_input(path: Path) -> BinaryIO:
@@ -167,13 +196,13 @@ def open_input(path: Path) -> BinaryIO:
     if path.exists() and not path.is_file():
         raise ConfigurationError(f"{path} is no regular file, which could be read again; pipe it in")
     try:
-        return path.open("rb", buffering=0)
+        return path.open("rb")
     except OSError as error:
         raise ConfigurationError(f"can't read {path}: {error.strerror}") from error
 
 
 def pieces(file: BinaryIO, look: Callable[[bytes], None] | None = None) -> Iterator[bytes]:
-    """Yield what a file holds, showing it to `look` first."""
+    """Yield what a file holds, in pieces of one size, showing each to `look` first."""
     while piece := file.read(_PIECE):
         if look is not None:
             look(piece)

@@ -3,7 +3,7 @@
 Exit codes:
 0    done; `serve` and `playground` stopped by Ctrl-C too, since nothing else ends it
 1    the service refused, the connection failed, or the answer broke off; what had arrived was printed. Of a batch:
-     some lines failed or were skipped
+     some lines failed, are open, or were skipped
 2    nothing was sent: wrong usage, no key, no prompt, a base URL or a port that can't be used, a bad file. From stdin
      `batch` has sent what came before a bad line
 130  Ctrl-C

@@ -28,8 +28,8 @@ _EXITS = (
 )
 _NO_KEY = "error: no API key. Set SILICONFLOW_API_KEY to yours, or try it without one: siliconflow-async "
 _BATCH_EXITS = (
-    "Exit codes: 0 all done; 1 some lines failed or were skipped; 2 bad input; 130 Ctrl-C; 141 the reader of the "
-    "output left."
+    "Exit codes: 0 all done; 1 some lines failed, are open or were skipped, or the service turned the account away; 2 "
+    "bad input; 130 Ctrl-C; 141 the reader of the output left."
 )
 _AT_LEAST_1 = click.IntRange(1)
 _NO_PROMPT = 'error: no prompt. Give it as an argument, or pipe it in: echo "Hello" | siliconflow-async chat'
@@ -117,7 +117,7 @@ def _chat(
 @click.option("--tpm", type=_AT_LEAST_1, help="Tokens a minute; left out: found out.")
 @click.option("--max-retries", type=click.IntRange(0), help="Retries of one request; 3 if left out.")
 @click.option("--ordered", is_flag=True, help="Write the results in the order of the requests.")
-@click.option("--retry-failed", is_flag=True, help="Ask again for lines that failed in an earlier run.")
+@click.option("--retry-failed", is_flag=True, help="Ask again for lines that were refused in an earlier run.")
 @click.option("--skip-bad", is_flag=True, help="Skip lines that can't be sent, rather than refuse them all.")
 @click.option("--base-url", help="Another service; else SILICONFLOW_BASE_URL, else SiliconFlow.")
 def _batch(
@@ -137,7 +137,8 @@ def _batch(
     """Run a file of requests.
 
     REQUESTS has one on each line, as in OpenAI's batch files or a bare body; `-` is stdin. A run that was stopped in
-    any way goes on when the same command is given again. The key comes from SILICONFLOW_API_KEY.
+    any way goes on when the same command is given again, with lines that failed for passing reasons too. The key comes
+    from SILICONFLOW_API_KEY.
     """
     screen = Screen()
     if not os.environ.get("SILICONFLOW_API_KEY", "").strip():
@@ -146,6 +147,8 @@ def _batch(
         _refuse(screen, "error: stdin is closed")
     if output is None and requests != "-":
         _refuse(screen, "error: no file for the results. Name one: -o results.jsonl")
+    if output in (None, "-") and sys.stdout is None:
+        _refuse(screen, "error: stdout is closed; name a file for the results: -o results.jsonl")
     if retry_failed and (requests == "-" or output == "-"):
         _refuse(screen, "error: --retry-failed goes on with an earlier run, which needs files on both sides")
     options = Batch(
@@ -223,7 +226,7 @@ def _run(command: Coroutine[Any, Any, int], screen: Screen, *, interrupted: int 
     except Hangup:
         code = 141
     except CannotWrite as error:
-        screen.notice(f"error: can't write: {error}")
+        screen.notice(f"error: can't write {error}")
         code = 1
     sys.exit(code)
 

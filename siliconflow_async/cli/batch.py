@@ -10,14 +10,17 @@ from typing import NamedTuple
 
 from siliconflow_async import AsyncSiliconFlow, ConfigurationError, InvalidRequestError, Limit, SiliconFlowError
 from siliconflow_async.batch import BatchReport, run_batch
+from siliconflow_async.batch.files import errors_beside
 from siliconflow_async.cli.bar import ProgressBar
-from siliconflow_async.cli.screen import CannotWrite, Screen
+from siliconflow_async.cli.screen import CannotWrite, Screen, one_line
 from siliconflow_async.cli.stdin import stdin_lines
 from siliconflow_async.client import ClientOptions
 
 __all__ = ["Batch", "batch"]
 
 _BAD_LINES_SHOWN = 20
+# Of what the service said, so that what stands behind it is seen.
+_WORDS_SHOWN = 200
 
 
 class Batch(NamedTuple):
@@ -36,6 +39,16 @@ class Batch(NamedTuple):
     skip_bad: bool
     base_url: str | None
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether another run can go on with this one, as both sides are files."""
+        return self.requests is not None and self.output is not None
+
+    @property
+    def errors_file(self) -> Path | None:
+        """Where the lines that failed are written, None for stdout."""
+        return errors_beside(self.output) if self.errors is None and self.output is not None else self.errors
+
 
 async def batch(options: Batch, screen: Screen) -> int:
     """Run a batch; return the exit code."""
@@ -43,15 +56,18 @@ async def batch(options: Batch, screen: Screen) -> int:
         report = await _run(options, screen)
     except SiliconFlowError as error:
         screen.notice(f"error: {error}")
+        for note in getattr(error, "__notes__", ()):
+            screen.notice(f"{note}; the same command goes on from here" if options.goes_on else note)
         return 2 if isinstance(error, ConfigurationError | InvalidRequestError) else 1
     except OSError as error:
-        raise CannotWrite(error.strerror) from error
+        raise CannotWrite(f"{error.filename or 'the results'}: {error.strerror}") from error
     except asyncio.CancelledError:
-        if options.requests is not None and options.output is not None:
+        if options.goes_on:
             screen.notice("stopped; the same command goes on from here")
         raise
-    screen.notice(closing_line(report))
-    return 1 if report.failed or report.bad else 0
+    for line in closing_lines(report, options):
+        screen.notice(line)
+    return 1 if report.failed or report.open or report.bad else 0
 
 
 async def _run(options: Batch, screen: Screen) -> BatchReport:
@@ -108,11 +124,30 @@ def _client_options(options: Batch) -> ClientOptions:
     return chosen
 
 
-def closing_line(report: BatchReport) -> str:
-    """Return how the batch stands."""
-    parts = [f"{report.done} done"]
-    if report.failed:
-        parts.append(f"{report.failed} failed")
+def closing_lines(report: BatchReport, options: Batch) -> list[str]:
+    """Return how the batch stands: what is done, and of what is not, why, where to look, and what to do."""
+    lines = [f"{report.done} done"]
+    for count, what, is_open, how in (
+        (report.failed, "failed", False, "--retry-failed asks"),
+        (report.open, "open", True, "the same command asks"),
+    ):
+        if count:
+            parts = [f"{count} {what}{_commonest(report, count, is_open)}"]
+            if options.errors_file is not None:
+                parts.append(f"see {options.errors_file}")
+            if options.goes_on:
+                parts.append(f"{how} {'it' if count == 1 else 'them'} again")
+            lines.append("; ".join(parts))
     if report.bad:
-        parts.append(f"{report.bad} bad lines skipped")
-    return ", ".join(parts)
+        lines.append(f"{report.bad} bad lines skipped")
+    return lines
+
+
+def _commonest(report: BatchReport, count: int, is_open: bool) -> str:
+    kind = next((kind for kind in report.failures if kind.is_open == is_open), None)
+    if kind is None:
+        return ""
+    words = one_line(kind.message)
+    words = words if len(words) <= _WORDS_SHOWN else f"{words[:_WORDS_SHOWN]}..."
+    share = "" if count == 1 else "all of them " if kind.count == count else f"{kind.count} of them "
+    return f", {share}{kind.type}: {words}"

@@ -30,7 +30,7 @@ class Hangup(Exception):
 
 
 class CannotWrite(Exception):
-    """The output can't be written, for example because the disk is full."""
+    """The output, which is named, can't be written, for example because the disk is full."""
 
 
 class _Channel:
@@ -56,10 +56,11 @@ class _Channel:
             self._stream.write(f"{_DIM}{text}{_RESET}" if dim and self._dims else text)
             self._stream.flush()
         except OSError as error:
+            name = self._stream.name.strip("<>")
             self._abandon()
             if isinstance(error, BrokenPipeError):
                 raise Hangup from error
-            raise CannotWrite(error.strerror) from error
+            raise CannotWrite(f"{name}: {error.strerror}") from error
 
     def end_line(self) -> None:
         if self.mid_line:

@@ -2,60 +2,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from client_kit import ASK, chunk, served
+from batch_kit import bad_request, ids, read, request, write
+from client_kit import chunk, served
 
 from siliconflow_async import ConfigurationError, InvalidRequestError
 from siliconflow_async.batch import run_batch
 from siliconflow_async.testing import Fin, Gate, Until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from batch_kit import Files
+
 pytestmark = pytest.mark.anyio
-
-
-def request(custom_id: str, **body: Any) -> dict[str, Any]:
-    body = {**ASK, "max_tokens": 3, **body}
-    return {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}
-
-
-def bad_request(custom_id: str) -> dict[str, Any]:
-    # The stand-in refuses it by itself, as the service would.
-    return request(custom_id, temperature=9)
-
-
-def write(path: Path, lines: Iterable[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def ids(path: Path) -> list[str]:
-    return sorted(line["custom_id"] for line in read(path))
-
-
-class Files:
-    """Twelve requests, one of which fails, and where their results go."""
-
-    def __init__(self, folder: Path) -> None:
-        names = [f"id-{i:02}" for i in range(12)]
-        self.lines = [bad_request(name) if name == "id-07" else request(name) for name in names]
-        self.requests = write(folder / "requests.jsonl", self.lines)
-        self.results = folder / "results.jsonl"
-        self.errors = folder / "results.errors.jsonl"
-        self.good = [name for name in names if name != "id-07"]
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path)
 
 
 async def test_each_line_has_a_line_in_the_results_or_in_the_errors(files: Files) -> None:
@@ -89,7 +52,7 @@ async def test_what_had_arrived_of_a_failed_line_is_kept(tmp_path: Path) -> None
     async with served() as (server, client):
         server.raw([chunk("It beg"), Fin()])
         report = await run_batch(client, path, tmp_path / "out.jsonl", errors=tmp_path / "bad.jsonl")
-    assert (report.done, report.failed) == (0, 1)
+    assert (report.done, report.failed, report.open) == (0, 0, 1)
     (line,) = read(tmp_path / "bad.jsonl")
     assert line["response"] is None
     assert line["error"]["type"] == "TruncatedStreamError"
@@ -154,6 +117,23 @@ async def test_a_run_goes_on_at_every_place_where_it_may_have_been_cut_off(files
             assert len(server.requests) - asked == 11 - finished
             assert (report.done, report.failed, report.before) == (11, 1, finished + 1)
             assert files.results.read_bytes().startswith(whole[: whole[:size].rfind(b"\n") + 1])
+
+
+async def test_progress_counts_from_what_was_finished_before(files: Files) -> None:
+    """A run that goes on tells of the whole batch: done and failed, of all lines."""
+    looks: list[tuple[int, int, int | None]] = []
+    async with served() as (_, client):
+        await run_batch(client, files.requests, files.results, ordered=True)
+        lines = files.results.read_bytes().splitlines(keepends=True)
+        files.results.write_bytes(b"".join(lines[:4]))
+        await run_batch(
+            client,
+            files.requests,
+            files.results,
+            on_progress=lambda progress: looks.append((progress.done, progress.failed, progress.total)),
+        )
+    assert min(looks) >= (4, 1, 12)
+    assert looks[-1] == (11, 1, 12)
 
 
 async def test_a_changed_file_of_requests_is_noticed(files: Files) -> None:

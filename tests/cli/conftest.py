@@ -36,10 +36,13 @@ class Command:
             "TERM": "xterm",
         }
 
-    def run(self, *args: str | bytes, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[str]:
-        """Run to the end, with pipes for all three streams."""
+    def run(
+        self, *args: str | bytes, stdin: bytes = b"", shell: str | None = None, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run to the end, with pipes for all three streams; `shell` is a script that runs "$@"."""
+        command = [*COMMAND, *args] if shell is None else ["sh", "-c", shell, "sh", *COMMAND, *args]
         done = subprocess.run(
-            [*COMMAND, *args], input=stdin, capture_output=True, env=self.env | env, timeout=_TIMEOUT, check=False
+            command, input=stdin, capture_output=True, env=self.env | env, timeout=_TIMEOUT, check=False
         )
         out, err = done.stdout.decode(), done.stderr.decode()
         assert "Traceback" not in err, err

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import struct
 from typing import TYPE_CHECKING, Any
@@ -51,12 +52,17 @@ def test_a_file_is_run_into_a_file(command: Command, server: FakeSiliconFlow, re
 
 def test_the_options_reach_the_run(command: Command, server: FakeSiliconFlow, requests: Path, tmp_path: Path) -> None:
     """Model, errors file, order, retries and limits are those that were asked for."""
-    server.fail(503)
+    server.fail(400, {"code": 20015, "message": "No."})
     options = ["--model", "org/other", "--errors", str(tmp_path / "e.jsonl"), "--ordered", "--max-retries", "0"]
     limits = ["--concurrency", "1", "--rpm", "1000", "--tpm", "100000"]
     args = ["batch", str(requests), "-o", str(tmp_path / "r.jsonl"), *options, *limits]
     done = command.run(*args)
-    assert (done.returncode, done.stderr) == (1, "4 done, 1 failed\n")
+    trace = server.requests[0].trace_id
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"4 done\n1 failed, BadRequestError: HTTP 400, code 20015: No. [trace id {trace}]; see {tmp_path}/e.jsonl; "
+        "--retry-failed asks it again\n",
+    )
     assert {record.json["model"] for record in server.requests} == {"org/other"}
     assert ids(tmp_path / "e.jsonl") == ["id-0"]
     lines = (tmp_path / "r.jsonl").read_text().splitlines()
@@ -68,6 +74,66 @@ def test_the_options_reach_the_run(command: Command, server: FakeSiliconFlow, re
     assert (done.returncode, done.stderr) == (0, "going on: 4 of 5 lines are finished\n5 done\n")
     assert (tmp_path / "e.jsonl").read_text() == ""
     assert len(server.requests) == 6
+
+
+def test_lines_that_failed_for_passing_reasons_are_asked_by_the_same_command(
+    command: Command, server: FakeSiliconFlow, requests: Path, tmp_path: Path
+) -> None:
+    """The closing lines tell open ones from refused ones, with the commonest error, and what asks them again."""
+    results = tmp_path / "results.jsonl"
+    for status, code in ((400, 20015), (503, 50505), (503, 50505), (500, 50502)):
+        server.fail(status, {"code": code, "message": "No, " * 100})
+    args = ["batch", str(requests), "-o", str(results), "--max-retries", "0", "-c", "1"]
+    done = command.run(*args)
+    first, failed, still_open = done.stderr.splitlines()
+    assert (done.returncode, first) == (1, "1 done")
+    beside = tmp_path / "results.errors.jsonl"
+    assert failed.startswith("1 failed, BadRequestError: HTTP 400, code 20015: No, No, ")
+    assert failed.endswith(f"...; see {beside}; --retry-failed asks it again")
+    assert still_open.startswith("3 open, 2 of them OverloadedError: HTTP 503, code 50505: No, ")
+    assert still_open.endswith(f"...; see {beside}; the same command asks them again")
+    done = command.run(*args)
+    assert done.stderr.splitlines()[:2] == ["going on: 2 of 5 lines are finished", "4 done"]
+    assert len(server.requests) == 8
+    done = command.run(*args, "--retry-failed")
+    assert (done.returncode, done.stderr) == (0, "going on: 4 of 5 lines are finished\n5 done\n")
+
+
+def test_a_wrong_key_ends_a_run_with_the_reason(
+    command: Command, server: FakeSiliconFlow, requests: Path, tmp_path: Path
+) -> None:
+    """With 1, after the first refusal; nothing counts as finished, and the right key does it all."""
+    args = ["batch", str(requests), "-o", str(tmp_path / "r.jsonl"), "-c", "1"]
+    done = command.run(*args, SILICONFLOW_API_KEY="wrong")
+    assert done.returncode == 1
+    error, note = done.stderr.splitlines()
+    assert error.startswith("error: HTTP 401")
+    assert note == "stopped at 0 done, as no other line would fare better; the same command goes on from here"
+    assert len(server.requests) <= 2
+    done = command.run(*args)
+    assert (done.returncode, done.stderr) == (0, "5 done\n")
+    done = command.run("batch", "-", stdin=request("a").encode(), SILICONFLOW_API_KEY="wrong")
+    assert done.returncode == 1
+    assert done.stderr.endswith("\nstopped at 0 done, as no other line would fare better\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits the size of files, and closes what a shell opens")
+def test_what_can_not_be_written_is_named(command: Command, requests: Path, tmp_path: Path) -> None:
+    """A file that may not grow is an error with its name, and so is stdout; a closed one is refused before."""
+    results = tmp_path / "r.jsonl"
+
+    def run(shell: str) -> tuple[int, str]:
+        done = command.run("batch", str(requests), shell=shell)
+        return done.returncode, done.stderr
+
+    assert run(f'ulimit -f 1; exec "$@" -o {results}') == (1, f"error: can't write {results}: File too large\n")
+    assert 0 < results.stat().st_size <= 1024
+    assert run(f'exec "$@" -o {results}')[0] == 0
+    assert ids(results) == [f"id-{i}" for i in range(5)]
+    code, told = run('exec "$@" -o - >&-')
+    assert (code, told) == (2, "error: stdout is closed; name a file for the results: -o results.jsonl\n")
+    if os.path.exists("/dev/full"):
+        assert run('exec "$@" -o - > /dev/full') == (1, "error: can't write stdout: No space left on device\n")
 
 
 def test_bad_lines_are_told_by_number_and_nothing_is_sent(
@@ -86,7 +152,7 @@ def test_bad_lines_are_told_by_number_and_nothing_is_sent(
     assert not (tmp_path / "results.jsonl").exists()
     done = command.run(*args, "--skip-bad")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "5 done, 2 bad lines skipped"
+    assert done.stderr.splitlines()[-1] == "2 bad lines skipped"
 
 
 def test_many_bad_lines_are_not_all_told(command: Command, tmp_path: Path) -> None:
@@ -133,7 +199,8 @@ def test_a_dash_reads_stdin_and_writes_stdout(command: Command, tmp_path: Path) 
     """Results and errors are lines of stdout; the last line of stdin needs no end; errors may have a file."""
     lines = (request("a") + request("b", temperature=9) + request("c")).rstrip().encode()
     done = command.run("batch", "-", stdin=lines)
-    assert (done.returncode, done.stderr) == (1, "2 done, 1 failed\n")
+    assert done.returncode == 1
+    assert re.fullmatch(r"2 done\n1 failed, BadRequestError: HTTP 400, code 20015: temp[^;]*\n", done.stderr)
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert sorted((line["custom_id"], line["error"] is None) for line in answers) == [
         ("a", True),

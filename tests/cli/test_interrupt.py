@@ -95,4 +95,4 @@ def test_a_full_disk_is_one_line(command: Command) -> None:
     with open("/dev/full", "wb") as full, command.start("chat", "Hello", stdout=full) as process:
         assert process.stderr is not None
         assert process.wait() == 1
-        assert process.stderr.read().splitlines()[-1].startswith(b"error: can't write: ")
+        assert process.stderr.read().splitlines()[-1].startswith(b"error: can't write stdout: ")

@@ -1,0 +1,101 @@
+"""The lines that a batch writes, and what they say when they are read again.
+
+Their form is that of OpenAI's batch files. What is ours stands in `error`; there `retryable` says whether the line is
+open: to be asked again by the next run, as nobody refused the request.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..errors import APIStatusError, SiliconFlowError
+from ..results import MapResult
+from ..wire import jsontext
+from ..wire.structs import ChatCompletion
+
+__all__ = ["Record", "error_line", "read_record", "result_line"]
+
+
+class _Error(msgspec.Struct):
+    type: str = ""
+    message: str = ""
+    retryable: bool = False
+
+
+class Record(msgspec.Struct):
+    """What a written line says of a request: its id, and its error if it failed."""
+
+    custom_id: str
+    error: _Error | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.error is not None and self.error.retryable
+
+
+_RECORD = msgspec.json.Decoder(Record)
+
+
+def read_record(line: bytes) -> Record:
+    """Return what a line says; raise ValueError for one that is none of ours."""
+    try:
+        return _RECORD.decode(line)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def result_line(answer: MapResult[Any]) -> bytes:
+    """Return the line of a request that was answered."""
+    completion = answer.completion
+    assert completion is not None
+    response = {"status_code": 200, "request_id": completion.trace_id, "body": _json(completion)}
+    return _line(answer, response, None)
+
+
+def error_line(answer: MapResult[Any], error: SiliconFlowError, *, retryable: bool) -> bytes:
+    """Return the line of a request that failed."""
+    response = None
+    if isinstance(error, APIStatusError):
+        response = {"status_code": error.status, "request_id": error.trace_id, "body": _body(error.body)}
+    partial: ChatCompletion | None = getattr(error, "partial", None)
+    return _line(
+        answer,
+        response,
+        {
+            "code": getattr(error, "code", None),
+            "message": _sound(str(error)),
+            "type": type(error).__name__,
+            "retryable": retryable,
+            "request_id": getattr(error, "trace_id", None),
+            "attempts": answer.attempts,
+            "partial": None if partial is None else _json(partial),
+        },
+    )
+
+
+def _line(answer: MapResult[Any], response: dict[str, Any] | None, error: dict[str, Any] | None) -> bytes:
+    line = {
+        "id": f"batch_req_{answer.request.line}",
+        "custom_id": answer.custom_id,
+        "response": response,
+        "error": error,
+    }
+    return msgspec.json.encode(line)
+
+
+def _json(completion: ChatCompletion) -> msgspec.Raw:
+    return msgspec.Raw(completion.to_json().encode())
+
+
+def _body(text: str) -> Any:
+    """Return the body of a refusal as JSON where it is, else as text."""
+    try:
+        return jsontext.encode(jsontext.parse(text.encode("utf-8", "replace"))) or _sound(text)
+    except ValueError:
+        return _sound(text)
+
+
+def _sound(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
