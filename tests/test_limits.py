@@ -67,6 +67,8 @@ class TestGivenLimits:
             assert meter.refused == 0
             assert meter.peak_requests <= (rpm or 100)
             assert meter.peak_tokens <= (tpm or 10**6)
+            # How many at a time is found out only where no limits are given.
+            assert client.limits[MODEL].concurrency is None
 
     async def test_a_request_above_the_limit_gets_through(self) -> None:
         """It runs alone in an empty window, between others that it does not starve and that don't starve it."""

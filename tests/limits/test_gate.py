@@ -9,7 +9,16 @@ import pytest
 from limits.clock import FakeClock, usage
 from msgspec import Raw
 
-from siliconflow_async import ConfigurationError, Limit, RateLimitError, StreamAPIError, TruncatedStreamError
+from siliconflow_async import (
+    APITimeoutError,
+    ClosedError,
+    ConfigurationError,
+    Limit,
+    OverloadedError,
+    RateLimitError,
+    StreamAPIError,
+    TruncatedStreamError,
+)
 from siliconflow_async.limits.gate import Gate
 
 if TYPE_CHECKING:
@@ -125,6 +134,52 @@ def test_usage_corrects_the_estimate_while_the_answer_comes() -> None:
     assert scene.granted(waits)
 
 
+def test_room_that_the_prompt_s_usage_makes_is_told() -> None:
+    """Nobody would look again before the answer ends."""
+    scene = Scene(tpm=1000)
+    ticket = scene.enter(prompt=900, most=50)
+    scene.join(prompt=300)
+    told: list[bool] = []
+    scene.gate.changed = lambda: told.append(True)
+    ticket.answered(scene.clock.time)
+    told.clear()
+    ticket.progress(1, usage(500, 10))
+    assert told == [True]
+    ticket.progress(1, usage(500, 11))
+    assert told == [True]
+
+
+def test_usage_that_falls_takes_nothing_back() -> None:
+    """What the service has told once was used."""
+    scene = Scene(tpm=1000)
+    ticket = scene.enter(prompt=10, most=100)
+    ticket.answered(scene.clock.time)
+    ticket.progress(1, usage(10, 50))
+    ticket.progress(1, usage(10, 20))
+    assert (scene.gate.window.tokens, ticket.tokens) == (60, 50)
+
+
+def test_a_prompt_of_no_tokens_is_not_believed() -> None:
+    """Some servers tell of the answer alone: then the estimate stands."""
+    scene = Scene(tpm=1000)
+    ticket = scene.enter(prompt=100, most=100)
+    ticket.answered(scene.clock.time)
+    ticket.progress(1, usage(0, 5))
+    assert (scene.gate.window.tokens, scene.gate.reserved) == (5, 195)
+    ticket.end()
+    assert scene.gate.window.tokens == 105
+
+
+def test_what_answers_under_way_hold_is_looked_for_again() -> None:
+    """Though nothing in the window could leave: their tokens come to be in it, and pass."""
+    scene = Scene(tpm=100)
+    scene.enter(prompt=0, most=90)
+    scene.join(prompt=50)
+    at = scene.gate.next_at()
+    assert at is not None
+    assert scene.clock.time < at < scene.clock.time + WINDOW
+
+
 def test_an_answer_that_is_longer_than_estimated_is_expected_to_go_on() -> None:
     """What is owed never comes to nothing while the answer comes."""
     scene = Scene(tpm=10_000)
@@ -188,11 +243,17 @@ def test_an_estimate_goes_up_at_once_by_however_little() -> None:
 
 @pytest.mark.parametrize(
     ("error", "requests", "tokens"),
-    [(refusal("rpm"), 1, 0), (TruncatedStreamError(), 1, 10)],
-    ids=["refused", "broken off"],
+    [
+        (refusal("rpm"), 1, 0),
+        (TruncatedStreamError(), 1, 10),
+        (APITimeoutError(clock="first_token"), 1, 10),
+        (APITimeoutError(clock="connect"), 0, 0),
+        (ClosedError(), 0, 0),
+    ],
+    ids=["refused", "broken off", "not answered", "not connected", "not sent"],
 )
 def test_what_fails_costs_a_request(error: Any, requests: int, tokens: int) -> None:
-    """A refused request costs no tokens; one that breaks off costs its prompt."""
+    """A refused request costs no tokens; one that breaks off costs its prompt; one not sent costs nothing."""
     scene = Scene(rpm=10, tpm=1000)
     scene.enter().fail(error)
     assert (scene.gate.window.requests, scene.gate.window.tokens, scene.gate.reserved) == (requests, tokens, 0)
@@ -274,6 +335,60 @@ def test_a_limit_that_nobody_gave_is_learned(caplog: pytest.LogCaptureFixture) -
     assert scene.granted(waits)
 
 
+@pytest.mark.parametrize(("served", "learned"), [(4, None), (5, 5)])
+def test_a_handful_of_requests_teaches_nothing(served: int, learned: int | None) -> None:
+    """It was another's use that filled the meter."""
+    scene = Scene()
+    scene.serve(served)
+    scene.enter().fail(refusal("rpm"))
+    assert scene.gate.rpm == learned
+
+
+@pytest.mark.parametrize("seconds", [2, 2 * WINDOW])
+def test_what_was_refused_was_not_taken(seconds: float) -> None:
+    """It is in the window, and not in what is learned; a refusal that has left the window is in neither."""
+    scene = Scene()
+    scene.serve(10)
+    scene.enter().fail(refusal(None))
+    scene.clock.advance(seconds)
+    scene.serve(10)
+    scene.enter().fail(refusal("rpm"))
+    assert scene.gate.rpm == (20 if seconds < WINDOW else 10)
+
+
+def test_the_rest_of_a_burst_that_is_refused_teaches_nothing_more() -> None:
+    """It was sent before the first refusal, and knows no better."""
+    scene = Scene()
+    scene.serve(10)
+    first, second = scene.enter(), scene.enter()
+    first.fail(refusal("rpm"))
+    second.fail(refusal("tpm"))
+    assert (scene.gate.rpm, scene.gate.tpm) == (10, None)
+
+
+def test_a_limit_of_tokens_is_learned_and_raised_alike() -> None:
+    """The log says how many the meter took, and they grow while they hold calls up."""
+    scene = Scene()
+    scene.serve(100)
+    scene.enter().fail(refusal("tpm"))
+    assert (scene.gate.rpm, scene.gate.tpm) == (None, 1000)
+    scene.clock.advance(1)
+    assert not scene.granted(scene.join())
+    scene.clock.advance(WINDOW + 1)
+    scene.gate.poll()
+    assert scene.gate.tpm == 1020
+
+
+@pytest.mark.parametrize("error", [OverloadedError(status=503), StreamAPIError("busy", code=50603)])
+def test_an_overload_means_fewer_at_a_time(error: Any) -> None:
+    """By status, and by code within a stream, where concurrency is found out."""
+    scene = Scene()
+    scene.gate.pace.adapt()
+    running = [scene.enter() for _ in range(8)]
+    running[0].fail(error)
+    assert scene.gate.pace.cap < 8
+
+
 def test_what_teaches_a_limit_costs_no_concurrency() -> None:
     """The probe goes first, then as many as before: the limit alone holds them up."""
     scene = Scene()
@@ -308,12 +423,14 @@ def test_a_learned_limit_is_raised_while_it_holds_calls_up() -> None:
     assert limits == [100, 102, 107, 116]
 
 
-def test_a_given_limit_is_never_changed() -> None:
+@pytest.mark.parametrize("meter", ["rpm", "tpm"])
+def test_a_given_limit_is_never_changed(meter: str) -> None:
     """A refusal pauses, but the user's word stands."""
     scene = Scene(rpm=50, tpm=5000)
-    scene.serve(3)
-    scene.enter().fail(refusal("rpm"))
-    assert (scene.gate.state().rpm, scene.gate.state().learned) == (50, False)
+    scene.serve(30)
+    scene.enter().fail(refusal(meter))
+    state = scene.gate.state()
+    assert (state.rpm, state.tpm, state.learned) == (50, 5000, False)
 
 
 @pytest.mark.parametrize(

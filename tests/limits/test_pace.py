@@ -139,3 +139,93 @@ def test_without_adapting_nothing_bounds_it() -> None:
     for _ in range(5000):
         assert pace.ready(0.0)
         pace.begin()
+
+
+def test_a_service_may_ask_for_ten_minutes_and_no_more() -> None:
+    """Whoever hears it: the call that begins the pause, and one that was under way; that one never shortens it."""
+    pace = Pace(60.0)
+    first, second, third = pace.begin(), pace.begin(), pace.begin()
+    assert pace.refuse(first, 100.0, 10.0**6) == 600.0
+    pace.refuse(second, 101.0, 10.0**6)
+    assert pace.paused_until == 701.0
+    pace.refuse(third, 102.0, 1.0)
+    assert pace.paused_until == 701.0
+
+
+@pytest.mark.parametrize(("window", "most"), [(60.0, 60.0), (6.0, 6.0), (600.0, 60.0)])
+def test_pauses_grow_to_a_window_or_a_minute(window: float, most: float) -> None:
+    """However often a probe is refused."""
+    pace = Pace(window)
+    pauses = []
+    now = 0.0
+    for _ in range(1100):
+        pause = pace.refuse(pace.begin(), now, None)
+        assert pause is not None
+        pauses.append(pause)
+        now += pause
+    assert pauses[0] == window / 60
+    assert max(pauses) == pauses[-1] == most
+
+
+def test_a_call_from_before_a_pause_says_nothing_of_the_next() -> None:
+    """It succeeds late, and the probe that is refused waits twice as long all the same."""
+    pace = Pace(60.0)
+    before, refused = pace.begin(), pace.begin()
+    assert pace.refuse(refused, 0.0, None) == 1.0
+    pace.succeed(before, 0.5, None)
+    assert pace.refuse(pace.begin(), 1.0, None) == 2.0
+
+
+def test_one_late_round_cuts_once() -> None:
+    """What comes in time after it is not measured by what came before it."""
+    road = Road()
+    for _ in range(4):
+        road.round(0.5)
+    while (cap := road.pace.cap) and road.round(5.0) and road.pace.cap >= cap:
+        pass
+    for _ in range(3):
+        cap = road.pace.cap
+        road.round(0.5)
+        assert road.pace.cap >= cap
+
+
+def test_what_was_possible_long_ago_is_forgotten() -> None:
+    """A model that has become slower for good is not cut down to one call at a time."""
+    road = Road()
+    road.round(0.1)
+    for _ in range(2):
+        road.now += 601
+        road.round(2.0)
+    cap = road.pace.cap
+    for _ in range(5):
+        road.round(2.0)
+    assert road.pace.cap > cap
+
+
+def test_concurrency_that_nobody_uses_does_not_grow() -> None:
+    """One call at a time says nothing of how sixteen would fare."""
+    pace = Pace(60.0)
+    pace.adapt()
+    for now in range(100):
+        generation = pace.begin()
+        pace.succeed(generation, now, 0.1)
+        pace.end(generation)
+    assert pace.cap == 8
+
+
+def test_an_overload_is_measured_by_what_was_under_way() -> None:
+    """Four calls that were too many are cut from four, whatever might have been; one is never too many."""
+    road = Road()
+    for _ in range(4):
+        road.round()
+    assert road.pace.cap > 16
+    few = [road.pace.begin() for _ in range(4)]
+    road.pace.overload(few[0])
+    assert road.pace.cap == pytest.approx(2.8)
+    for generation in few:
+        road.pace.end(generation)
+    for _ in range(5):
+        generation = road.pace.begin()
+        road.pace.overload(generation)
+        road.pace.end(generation)
+    assert road.pace.cap == 1

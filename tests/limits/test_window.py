@@ -59,3 +59,16 @@ def test_the_log_is_short_however_much_it_took() -> None:
         window.add(count * LENGTH / 100_000, 1, 10)
     assert window.requests == 100_000
     assert len(window) <= 201
+
+
+def test_entries_that_share_a_place_leave_with_the_last_of_them() -> None:
+    """Then, and at no time before: the window never says that something has left which hasn't."""
+    window = Window(LENGTH)
+    window.add(0.0, 1, 10)
+    window.add(0.2, 1, 10)
+    assert len(window) == 1
+    assert window.leaves_at(1, 0) == LENGTH + 0.2
+    window.expire(LENGTH + 0.1)
+    assert (window.requests, window.tokens) == (2, 20)
+    window.expire(LENGTH + 0.2)
+    assert (window.requests, window.tokens) == (0, 0)
