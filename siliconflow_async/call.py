@@ -7,11 +7,12 @@ import functools
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from .errors import APITimeoutError, SiliconFlowError
+from .errors import APIConnectionError, APITimeoutError, SiliconFlowError
 from .limits.keeper import GateKeeper, ModelLimits
 from .limits.ticket import Ticket
 from .request import build_body, query_of
@@ -56,9 +57,9 @@ class CallSettings(NamedTuple):
 class Call:
     """One call, over all its attempts; each of them passes `keeper`'s gate, if there is one.
 
-    The gate is that of the limits given for the model; with `gated`, every model has one, and `waited` is the seconds
-    spent waiting there. `attempts` is how often the call was sent, continuations included, which every answer and error
-    of it tells.
+    The gate is that of the limits given for the model; with `patience`, the seconds for which an outage is waited out,
+    every model has one, and `waited` is the seconds spent waiting there. `attempts` is how often the call was sent,
+    continuations included, which every answer and error of it tells.
     """
 
     __slots__ = (
@@ -66,11 +67,13 @@ class Call:
         "_body",
         "_first_token",
         "_form",
-        "_gated",
+        "_model",
         "_params",
+        "_patience",
         "_request",
         "_resume",
         "_settings",
+        "_since",
         "_split_think",
         "_ticket",
         "_tokens",
@@ -86,7 +89,7 @@ class Call:
         *,
         stream: bool,
         response_format: Any,
-        gated: bool = False,
+        patience: float | None = None,
     ) -> None:
         self._form: Form[Any] | None = None
         if response_format is not None and is_type(response_format):
@@ -115,11 +118,12 @@ class Call:
             deadline=deadline,
             streaming=stream,
         )
-        limits = settings.limits
-        self.keeper: GateKeeper | None = (limits.always if gated else limits.given)(params["model"])
+        self._model = params["model"]
+        self._patience = patience
+        self._since = time.monotonic() if patience is not None else 0.0
+        self.keeper = self._gate()
         self.attempts = 0
         self.waited = 0.0
-        self._gated = gated
         self._ticket: Ticket | None = None
         # Of the attempts before the one of the ticket.
         self._tokens = 0
@@ -167,22 +171,34 @@ class Call:
         settings = self._settings
         try:
             return await with_retries(
-                attempt if self.keeper is None else functools.partial(self._let_through, self.keeper, attempt),
+                attempt if self.keeper is None else functools.partial(self._let_through, attempt),
                 policy=settings.retry,
                 budget=settings.budget,
                 deadline=self._request.deadline,
                 rng=rng,
-                gated=self._gated,
+                shared=self._failed_with_others if self._patience is not None else None,
             )
         except SiliconFlowError as error:
             # Not those of this round of retries alone, nor one that ended at the gate.
             error.attempts = self.attempts
             raise
 
-    async def _let_through(self, keeper: GateKeeper, attempt: Callable[[], Awaitable[T]]) -> T:
+    def _gate(self) -> GateKeeper | None:
+        """Return the model's gate: the one of now, for one that nobody uses may be forgotten."""
+        limits = self._settings.limits
+        return (limits.given if self._patience is None else limits.always)(self._model)
+
+    def _failed_with_others(self) -> bool:
+        return self._ticket is not None and self._ticket.shared
+
+    async def _let_through(self, attempt: Callable[[], Awaitable[T]]) -> T:
         if self._ticket is not None:
             self._tokens, self._first_token, self._ticket = self.tokens, self.first_token, None
-        ticket = self._ticket = keeper.join(self._params, again=self.attempts > 0)
+        keeper = self.keeper = self._gate()
+        assert keeper is not None
+        ticket = self._ticket = keeper.join(
+            self._params, again=self.attempts > 0, patience=self._patience, since=self._since
+        )
         if not ticket.granted:
             await self._wait(keeper, ticket)
         try:
@@ -201,6 +217,8 @@ class Call:
             raise APITimeoutError(clock="total", seconds=total) from error
         finally:
             self.waited += time.monotonic() - came_at
+        if not ticket.granted:
+            raise _given_up(ticket.last_seen, self._patience)
 
     async def open(self) -> ChatStream:
         """Open the stream, up to its first chunk."""
@@ -240,3 +258,11 @@ class Call:
             self._ticket.end()
         completion.timing = Timing(total=answer.loop.time() - request.started_at, attempts=self.attempts)
         return completion if self._form is None else parsed(self._form, completion)
+
+
+def _given_up(last_seen: SiliconFlowError | None, patience: float | None) -> SiliconFlowError:
+    """Return the error of a call that has waited for the service as long as it may."""
+    error = APIConnectionError() if last_seen is None else copy(last_seen)
+    error.waited = patience
+    error.message = f"gave up after waiting {patience:g} s for the service: {error}"
+    return error

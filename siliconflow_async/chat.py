@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 import random
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from .call import Call, CallSettings
-from .checks import MAPPINGS, is_count
+from .checks import MAPPINGS, is_count, is_finite
 from .content import prepared
 from .errors import ConfigurationError, InvalidRequestError, SiliconFlowError
 from .fanout import MapResults
@@ -29,6 +30,7 @@ from .structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStream
 from .toolrun import OnToolError, RunLimits, ToolRun, runnable
 from .views import ChatStreamManager
 from .wire.structs import ChatCompletion
+from .workers import Workers
 
 P = TypeVar("P")
 
@@ -205,6 +207,8 @@ class Completions:
         fail_fast: bool = ...,
         on_event: OnEvent | None = ...,
         on_progress: OnProgress | None = ...,
+        total: int | None = ...,
+        patience: float | None = ...,
         model: str | None = ...,
         messages: Iterable[MessageParam] | None = ...,
         response_format: Mapping[str, Any] | None = None,
@@ -221,6 +225,8 @@ class Completions:
         fail_fast: bool = ...,
         on_event: OnEvent | None = ...,
         on_progress: OnProgress | None = ...,
+        total: int | None = ...,
+        patience: float | None = ...,
         model: str | None = ...,
         messages: Iterable[MessageParam] | None = ...,
         response_format: type[P],
@@ -236,6 +242,8 @@ class Completions:
         fail_fast: bool = False,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
+        total: int | None = None,
+        patience: float | None = 600.0,
         model: str | None = None,
         messages: Iterable[MessageParam] | None = None,
         response_format: Any = None,
@@ -250,14 +258,21 @@ class Completions:
         the first error ends the run instead, and is raised.
 
         Every request is streamed, and passes its model's gate: the limits that the client was given, or else those
-        that are found out. `on_event(item, event)` is called, and awaited, with each typed event; `on_progress` with a
-        MapProgress, a few times a second. An exception from either, or from `requests`, ends the run and is raised
-        after the results that there are.
+        that are found out. Where a model's service goes away (several requests in a row meet 502, 503, no connection,
+        or other 5xx), the run pauses, one request at a time looks whether it is back, and those that failed are asked
+        again; each waits at most `patience` seconds of an outage (None: as long as it takes), then its error says so
+        in `waited`. `on_event(item, event)` is called, and awaited, with each typed event; `on_progress` with a
+        MapProgress, a few times a second, whose `total` is that of the keyword where `requests` has no length. An
+        exception from either, or from `requests`, ends the run and is raised after the results that there are.
         """
         if isinstance(requests, str | bytes | Mapping) or not isinstance(requests, Iterable | AsyncIterable):
             raise TypeError(f"requests must be an iterable of mappings, not a value of type {type(requests).__name__}")
         if not is_count(max_concurrency, 1):
             raise ConfigurationError(f"max_concurrency must be an integer >= 1, not {max_concurrency!r}")
+        if total is not None and not is_count(total, 0):
+            raise ConfigurationError(f"total must be an integer >= 0 or None, not {total!r}")
+        if patience is not None and (not is_finite(patience) or patience < 0):
+            raise ConfigurationError(f"patience must be a number of seconds >= 0 or None, not {patience!r}")
         conceal(defaults)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_keywords(defaults, STREAM_NAMES)
         given: dict[str, Any] = {"model": model, "messages": messages, "response_format": response_format, **defaults}
@@ -266,14 +281,17 @@ class Completions:
             if isinstance(given.get(name), Iterator):  # read once, for all requests
                 given[name] = list(given[name])
         return MapResults(
-            requests,
-            functools.partial(_begin, self._settings, given),
-            self._rng,
-            max_concurrency=max_concurrency,
-            ordered=ordered,
-            fail_fast=fail_fast,
-            on_event=on_event,
-            on_progress=on_progress,
+            Workers(
+                requests,
+                functools.partial(_begin, self._settings, given, math.inf if patience is None else patience),
+                self._rng,
+                max_concurrency=max_concurrency,
+                ordered=ordered,
+                fail_fast=fail_fast,
+                on_event=on_event,
+                on_progress=on_progress,
+                total=total,
+            )
         )
 
 
@@ -281,7 +299,7 @@ def _as_it_is(completion: ChatCompletion) -> ChatCompletion:
     return completion
 
 
-async def _begin(settings: CallSettings, defaults: Mapping[str, Any], item: MapItem) -> Call:
+async def _begin(settings: CallSettings, defaults: Mapping[str, Any], patience: float, item: MapItem) -> Call:
     """Make one request of many ready; raise InvalidRequestError for one that is none."""
     if not isinstance(item.request, MAPPINGS):
         kind = type(item.request).__name__
@@ -296,7 +314,7 @@ async def _begin(settings: CallSettings, defaults: Mapping[str, Any], item: MapI
         check_names(params)
         response_format = params.pop("response_format", None)
         params["messages"] = await prepared(params["messages"])
-        return Call(settings, params, stream=True, response_format=response_format, gated=True)
+        return Call(settings, params, stream=True, response_format=response_format, patience=patience)
     except SiliconFlowError:
         raise
     except Exception as error:  # a mapping and its messages may be the user's own, with errors of their own

@@ -47,9 +47,14 @@ Clock: TypeAlias = Literal["connect", "first_token", "idle", "total"]
 
 
 class SiliconFlowError(Exception):
-    """Base of every exception of this library; `attempts` counts the requests that were made."""
+    """Base of every exception of this library.
+
+    `attempts` counts the requests that were made; `waited` are the seconds of an outage after which `map` gave up
+    waiting for the service, None for all other errors.
+    """
 
     attempts: int = 0
+    waited: float | None = None
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message)

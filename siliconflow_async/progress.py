@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
-__all__ = ["MapProgress", "Reporter"]
+from .limits.limit import LimitState, WaitingFor
+
+__all__ = ["MapProgress", "Reporter", "held_up"]
 
 _INTERVAL = 0.25
 
@@ -18,8 +21,11 @@ class MapProgress(msgspec.Struct, frozen=True, kw_only=True):
     `done` and `failed` count finished requests (`done` those that succeeded), `in_flight` those under way, at the gate
     included; `total` is how many there are, where the requests have a length. `tokens` are those of the answers, as
     they come; `tokens_per_second` is over the last few seconds. `concurrency` is how many requests the run may have at
-    the service at a time. `paused_until` is a time of `time.time()` where a model's rate limit holds the run up, else
-    None. `elapsed` and `time_left` are seconds; `time_left` is None as long as there is nothing to go by.
+    the service at a time. `paused_until` is a time of `time.time()` where a rate limit or an outage holds the run up,
+    else None. `waiting_for` says what requests wait for, None where none waits: "rpm" or "tpm" (your limits, or those
+    that were found out), "rate_limit" (the pause after a refusal), "outage" (the service to come back), "concurrency"
+    (the end of another); `waiting_left` the seconds that this takes, None where nobody knows. `elapsed` and `time_left`
+    are seconds; `time_left` is None as long as there is nothing to go by.
     """
 
     done: int
@@ -30,16 +36,36 @@ class MapProgress(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_second: float
     concurrency: int
     paused_until: float | None
+    waiting_for: WaitingFor | None
+    waiting_left: float | None
     elapsed: float
     time_left: float | None
 
 
+def held_up(states: Sequence[LimitState], most: int) -> dict[str, Any]:
+    """Return the fields of a MapProgress that the gates of a run's models tell; `most` is its own concurrency."""
+    caps = [most if state.concurrency is None else state.concurrency for state in states]
+    pauses = [state.paused_until for state in states if state.paused_until is not None]
+    waiting = [state for state in states if state.waiting_for is not None]
+    # Of several models, the one that is held up for longest.
+    longest = max(waiting, key=lambda state: state.waiting_left or 0.0, default=None)
+    return {
+        "concurrency": min(most, sum(caps)) if caps else most,
+        "paused_until": max(pauses, default=None),
+        "waiting_for": longest.waiting_for if longest is not None else None,
+        "waiting_left": longest.waiting_left if longest is not None else None,
+    }
+
+
 class Reporter:
-    """Calls `report(elapsed, tokens_per_second)` a few times a second, and once when stopped."""
+    """Calls `report(elapsed, tokens, tokens_per_second)` a few times a second, and once when stopped.
+
+    `count` tells the tokens so far; where it says fewer than before, it is taken to be late.
+    """
 
     __slots__ = ("_count", "_handle", "_loop", "_rate", "_report", "_seen", "_seen_at", "_started_at")
 
-    def __init__(self, report: Callable[[float, float], None], count: Callable[[], int]) -> None:
+    def __init__(self, report: Callable[[float, int, float], None], count: Callable[[], int]) -> None:
         self._report = report
         self._count = count
         self._loop = asyncio.get_running_loop()
@@ -61,9 +87,10 @@ class Reporter:
 
     def _look(self) -> None:
         now = self._loop.time()
-        tokens = self._count()
+        # An answer's chunks may turn out to have been more than its tokens.
+        tokens = max(self._seen, self._count())
         if now > self._seen_at:
             rate = (tokens - self._seen) / (now - self._seen_at)
             self._rate = self._rate + 0.1 * (rate - self._rate) if self._rate else rate
             self._seen, self._seen_at = tokens, now
-        self._report(now - self._started_at, self._rate)
+        self._report(now - self._started_at, tokens, self._rate)

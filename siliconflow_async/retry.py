@@ -10,8 +10,9 @@ import asyncio
 import logging
 import math
 import random
+import threading
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -27,7 +28,7 @@ from .errors import (
     TruncatedStreamError,
     asked_wait,
 )
-from .wire.failures import meter_of, status_of_code
+from .wire.failures import meter_of, status_in, status_of_code
 
 __all__ = [
     "MINUTE_METERS",
@@ -49,6 +50,8 @@ MINUTE_METERS = ("rpm", "tpm", "ipm", None)
 # A minute's meter takes about a minute to clear, so waits on it grow faster than those on a failing server.
 _RATE_LIMIT_GROWTH = 8
 _MOST_REFUSALS = 10
+# Said by what stands before the service: overloaded, or nobody behind it. 520 to 523 are Cloudflare's.
+_NOBODY_THERE = frozenset({502, 503, 520, 521, 522, 523})
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,11 +96,9 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         return rng.uniform(0.0, min(self.cap, self.base * 2 ** (attempt - 1)))
 
 
-def _is_worth_waiting(error: SiliconFlowError, policy: RetryPolicy) -> bool:
-    if policy.max_attempts == 1 or not is_rate_limit(error) or meter_in(error) not in MINUTE_METERS:
-        return False
-    asked = asked_wait(error)
-    return asked is None or asked <= policy.cap
+def _is_worth_waiting(refusal: SiliconFlowError, policy: RetryPolicy) -> bool:
+    asked = asked_wait(refusal)
+    return meter_in(refusal) in MINUTE_METERS and (asked is None or asked <= policy.cap)
 
 
 def _most_retries(error: SiliconFlowError) -> float:
@@ -109,11 +110,23 @@ def _most_retries(error: SiliconFlowError) -> float:
         return math.inf if error.empty else 0
     if is_rate_limit(error):
         return math.inf if meter_in(error) in MINUTE_METERS else 0
-    if isinstance(error, APIStatusError):
-        return _most_retries_of(error.status if error.status >= 400 else status_of_code(error.code))
-    if isinstance(error, StreamAPIError):
-        return _most_retries_of(status_of_code(error.code))
-    return 0
+    return _most_retries_of(status_in(error))
+
+
+def absence_in(error: SiliconFlowError) -> Literal["certain", "doubtful"] | None:
+    """Return whether a call failed because the service is not there; None if it failed in another way.
+
+    "doubtful" is what may also be the fault of that one request: a server that breaks down over it, or takes too long.
+    """
+    if isinstance(error, APIConnectionError):
+        away = error.transient and (not isinstance(error, APITimeoutError) or error.clock == "connect")
+        return "certain" if away else None
+    if isinstance(error, TruncatedStreamError):
+        return "doubtful"
+    status = status_in(error)
+    if status is None or not (status == 408 or status >= 500):
+        return None
+    return "certain" if status in _NOBODY_THERE else "doubtful"
 
 
 def is_rate_limit(error: SiliconFlowError) -> bool:
@@ -143,7 +156,7 @@ def _most_retries_of(status: int | None) -> float:
 
 
 class RetryBudget:
-    """The retries that a client may make, all its calls together.
+    """The retries that a client may make, all its calls together, in whatever thread.
 
     Each call earns a share of a retry; credit is at most 10. The first 10 are an advance, paid back by the calls that
     follow, so that n calls in a row to a dead service make at most n · (1 + share) requests once it is paid back.
@@ -152,20 +165,54 @@ class RetryBudget:
     def __init__(self) -> None:
         self._credit = _MAX_CREDIT
         self._advance = _MAX_CREDIT
+        self._lock = threading.Lock()
 
     def earn(self, share: float) -> None:
         """Credit one call."""
-        if self._advance > 0:
-            self._advance -= share
-        else:
-            self._credit = min(_MAX_CREDIT, self._credit + share)
+        with self._lock:
+            if self._advance > 0:
+                self._advance -= share
+            else:
+                self._credit = min(_MAX_CREDIT, self._credit + share)
 
     def draw(self) -> bool:
         """Take one retry; False if there is none."""
-        if self._credit < 1:
+        with self._lock:
+            if self._credit < 1:
+                return False
+            self._credit -= 1
+            return True
+
+
+class _Spared:
+    """What a call that waits at a gate need not answer for: refusals by the minute, and failures of an outage.
+
+    `shared` tells whether the latest failure was one of many in an outage; `count` counts those that were spared.
+    """
+
+    __slots__ = ("_doubtful", "_policy", "_refusals", "_shared", "count")
+
+    def __init__(self, policy: RetryPolicy, shared: Callable[[], bool]) -> None:
+        self.count = 0
+        self._policy = policy
+        self._shared = shared
+        self._refusals = 0
+        self._doubtful = 0
+
+    def takes(self, error: SiliconFlowError) -> bool:
+        """Whether a failure is spared, and the call may go to the gate again."""
+        if self._policy.max_attempts == 1:
             return False
-        self._credit -= 1
-        return True
+        if is_rate_limit(error):
+            taken = self._refusals < _MOST_REFUSALS and _is_worth_waiting(error, self._policy)
+            self._refusals += taken
+        else:
+            # What may be the request's own fault is spared no more often than it would be repeated.
+            doubtful = absence_in(error) == "doubtful"
+            taken = self._shared() and not (doubtful and self._doubtful >= _most_retries(error))
+            self._doubtful += taken and doubtful
+        self.count += taken
+        return taken
 
 
 async def with_retries(
@@ -175,30 +222,34 @@ async def with_retries(
     budget: RetryBudget,
     deadline: float | None,
     rng: random.Random,
-    gated: bool = False,
+    shared: Callable[[], bool] | None = None,
 ) -> T:
     """Await `call()` until it succeeds or may not be repeated; its last error carries `attempts`.
 
-    With `gated`, `call` itself waits for the model's gate: a rate limit by the minute then needs no delay here, draws
-    nothing from the budget, and is no attempt to the policy, up to ten of them.
+    With `shared`, `call` itself waits for the model's gate, and raises an error that has `waited` where it gave up.
+    Then a rate limit by the minute, up to ten of them, and a failure that is `shared()` with others in an outage need
+    no delay here, draw nothing from the budget, and are no attempts to the policy.
     """
     budget.earn(policy.budget)
+    spared = None if shared is None else _Spared(policy, shared)
     attempt = 1
-    refused = 0
     while True:
         try:
             return await call()
         except SiliconFlowError as error:
             error.attempts = attempt
-            if gated and refused < _MOST_REFUSALS and _is_worth_waiting(error, policy):
-                refused += 1
-                attempt += 1
-                continue
-            delay = _granted(policy.delay(attempt - refused, error, rng), deadline, budget)
-            if delay is None:
+            if error.waited is not None:
                 raise
-            _log.warning("attempt %d failed (%s), trying again in %.2f s", attempt, _summary(error), delay)
-        await asyncio.sleep(delay)
+            if spared is None or not spared.takes(error):
+                tries = attempt if spared is None else attempt - spared.count
+                delay = _granted(policy.delay(tries, error, rng), deadline, budget)
+                if delay is None:
+                    raise
+                _log.warning("attempt %d failed (%s), trying again in %.2f s", attempt, _summary(error), delay)
+            else:
+                delay = None
+        if delay is not None:
+            await asyncio.sleep(delay)
         attempt += 1
 
 

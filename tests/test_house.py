@@ -36,7 +36,7 @@ ALLOWED = {
     "retry": {"checks", "errors", "timeouts", "wire"},
     "media": set(),
     "content": {"checks", "errors", "media"},
-    "limits": {"checks", "errors", "retry", "wire"},
+    "limits": {"checks", "errors", "loops", "retry", "wire"},
     "request": {"errors", "settings", "timeouts", "wire"},
     "resume": {"checks", "errors", "stream", "views", "wire"},
     "schema": {"errors"},
@@ -44,9 +44,10 @@ ALLOWED = {
     "toolcall": {"errors", "tools"},
     "toolrun": {"checks", "errors", "loops", "stream", "toolcall", "tools", "views", "wire"},
     "structured": {"errors", "schema", "stream", "views", "wire"},
-    "progress": set(),
+    "progress": {"limits"},
     "results": {"errors", "progress", "wire"},
-    "fanout": {"checks", "errors", "progress", "results", "wire"},
+    "workers": {"checks", "errors", "progress", "results", "wire"},
+    "fanout": {"loops", "results", "workers"},
     "call": {
         "errors",
         "limits",
@@ -78,6 +79,7 @@ ALLOWED = {
         "transport",
         "views",
         "wire",
+        "workers",
     },
     "models": {"errors", "request", "retry", "settings", "timeouts", "transport", "wire"},
     "client": {
@@ -123,7 +125,7 @@ ALLOWED_FOR_TYPES = {
     "errors": {"wire"},
     "models": {"call"},
     "views": {"stream"},
-    "fanout": {"call", "stream"},
+    "workers": {"call", "stream"},
     "results": {"wire"},
 }
 

@@ -45,7 +45,7 @@ async def all_of(results: Any) -> list[Any]:
 
 def workers() -> list[asyncio.Task[Any]]:
     # The stand-in's tasks share the loop.
-    return [task for task in asyncio.all_tasks() if "MapResults" in repr(task.get_coro())]
+    return [task for task in asyncio.all_tasks() if "Workers" in repr(task.get_coro())]
 
 
 def nothing_is_left() -> bool:

@@ -14,8 +14,10 @@ __all__ = ["Estimate", "count_by_hook", "weigh"]
 # Tokens in a byte of text, and in an answer, before the first usage was seen.
 _RATIO = 0.4
 _ANSWER = 1024.0
-# How fast an estimate comes down to what is really used; it goes up at once.
+# How fast an estimate comes down to what is really used. It goes up at once, but a single absurd usage must not hold
+# all later calls up for hours.
 _FORGET = 0.1
+_LEAP = 8.0
 # What a picture, sound or clip may cost where nothing says more, in tokens.
 _MEDIA_TOKENS = 1024
 # Role and frame of a message, in bytes of text.
@@ -50,7 +52,7 @@ class Estimate:
 
 
 def _learned(known: float, seen: float) -> float:
-    return seen if seen > known else known + _FORGET * (seen - known)
+    return min(seen, _LEAP * known) if seen > known else known + _FORGET * (seen - known)
 
 
 def count_by_hook(hook: Callable[[Mapping[str, Any]], int], params: Mapping[str, Any]) -> int:

@@ -11,20 +11,28 @@ neither a slow network nor a slow service can make two requests fall into one wi
 
 A limit that nobody gave is learned: a refusal says which meter is full, and the log how much that meter took. It is
 then raised step by step, as long as nothing is refused.
+
+Where several calls in a row fail for want of the service, it is away: all pause, and one at a time is let out to see
+whether it is back. Only calls with `patience` notice an outage and bring one about; so long each of them waits at most.
+
+Calls may come from several threads: whoever uses a gate holds its `lock`; a ticket's methods take it by themselves.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from copy import copy
 
 from ..errors import SiliconFlowError, asked_wait
 from ..retry import MINUTE_METERS, meter_in
 from .estimate import Estimate
-from .limit import Limit, LimitState
+from .limit import Limit, LimitState, WaitingFor
+from .outage import Outage
 from .pace import Pace
 from .ticket import Ticket
 from .window import Window
@@ -48,6 +56,7 @@ class Gate:
     """The gate of `model` under `limit`; `now` is its clock, `changed` what it calls when `poll` may let out more."""
 
     def __init__(self, model: str, limit: Limit, now: Callable[[], float]) -> None:
+        self.lock = threading.RLock()
         self.model = model
         self.limit = limit
         self.now = now
@@ -70,28 +79,43 @@ class Gate:
         self._grow_at = math.inf
         self._step = _STEP
         self._held = False
+        self.outage = Outage()
+        self._let_out_so_far = 0
 
     def join(
-        self, size: int, extra: int, max_tokens: int | None, *, prompt: int | None = None, again: bool = False
+        self,
+        size: int,
+        extra: int,
+        max_tokens: int | None,
+        *,
+        prompt: int | None = None,
+        again: bool = False,
+        patience: float | None = None,
+        since: float = 0.0,
     ) -> Ticket:
         """Begin a request of `size` bytes of text and `extra` tokens, or of `prompt` tokens, or have it wait its turn.
 
-        One that comes `again`, having failed, goes first: else a few would meet every refusal, and give up.
+        One that comes `again`, having failed, goes first: else a few would meet every refusal, and give up. But where
+        the service is away it goes last, or one that brings the service down would be every probe. `since` is when a
+        call with `patience`, in seconds, came for the first time.
         """
         tokens = self.estimate.prompt(size) + extra if prompt is None else prompt
         expected = self.estimate.answer() if max_tokens is None else max_tokens
         # What holds pictures says nothing of how many tokens text has.
-        ticket = Ticket(self, 0 if extra else size, tokens, expected)
+        ticket = Ticket(self, 0 if extra else size, tokens, expected, again, patience, since)
         if not self._queue and self._let_out(ticket, self._tick()):
             return ticket
-        if again:
+        if again and self.outage.since is None:
             self._queue.appendleft(ticket)
         else:
             self._queue.append(ticket)
         return ticket
 
     def poll(self) -> list[Ticket]:
-        """Let out the calls at the head of the queue that may begin now, and return them."""
+        """Let out the calls at the head of the queue that may begin now, and return them.
+
+        With them those that are `over` because their patience is: the service has been away for too long.
+        """
         now = self._tick()
         granted: list[Ticket] = []
         while self._queue:
@@ -103,6 +127,13 @@ class Gate:
             else:
                 break
             self._queue.popleft()
+        if self.outage.since is not None:
+            for ticket in self._queue:
+                if not ticket.over and ticket.patient_until(self.outage.since) <= now:
+                    ticket.over = True
+                    ticket.last_seen = self.outage.error
+                    self._gone += 1
+                    granted.append(ticket)
         return granted
 
     def _tick(self) -> float:
@@ -117,6 +148,8 @@ class Gate:
         if not self.pace.ready(now) or not self._fits(ticket):
             return False
         ticket.granted = True
+        self._let_out_so_far += 1
+        ticket.number = self._let_out_so_far
         ticket.generation = self.pace.begin()
         self.unanswered += 1
         self.running += 1
@@ -128,6 +161,15 @@ class Gate:
         if not self.waiting:
             return None
         now = self.now()
+        at = self._opens_at(now)
+        if self.outage.since is not None:
+            for ticket in self._queue:
+                if not ticket.over:
+                    until = ticket.patient_until(self.outage.since)
+                    at = until if at is None else min(at, until)
+        return None if at == math.inf else at
+
+    def _opens_at(self, now: float) -> float | None:
         if now < self.pace.paused_until:
             return self.pace.paused_until
         if self.pace.in_flight >= self.pace.cap:
@@ -146,11 +188,18 @@ class Gate:
         """How many calls wait."""
         return len(self._queue) - self._gone
 
+    def is_blank(self) -> bool:
+        """Whether it holds nothing that a new gate of the model would not: no call, no use, no limit of its finding."""
+        now = self._tick()
+        busy = self._queue or self.running or len(self.window) or now < self.pace.paused_until
+        return not busy and self.outage.since is None and self._learned_in is None
+
     def state(self) -> LimitState:
         """Return how the model fares."""
         now = self.now()
         self.window.expire(now)
         left = self.pace.paused_until - now
+        waits_for, opens_at = self._waits_for(now)
         return LimitState(
             rpm=self.rpm,
             tpm=self.tpm,
@@ -162,7 +211,21 @@ class Gate:
             waiting=self.waiting,
             concurrency=None if self.pace.cap == math.inf else int(self.pace.cap),
             paused_until=None if left <= 0 else time.time() + left,
+            waiting_for=waits_for,
+            waiting_left=None if opens_at is None else max(0.0, opens_at - now),
         )
+
+    def _waits_for(self, now: float) -> tuple[WaitingFor | None, float | None]:
+        if not self.waiting:
+            return None, None
+        opens_at = self._opens_at(now)
+        if now < self.pace.paused_until:
+            return "rate_limit" if self.outage.since is None else "outage", opens_at
+        if self.pace.in_flight >= self.pace.cap:
+            return "concurrency" if self.outage.since is None else "outage", None
+        if self.rpm is not None and self.window.requests + self.unanswered + 1 > self.rpm:
+            return "rpm", opens_at
+        return "tpm", opens_at
 
     def _fits(self, ticket: Ticket) -> bool:
         if self.rpm is not None and self.window.requests + self.unanswered + 1 > self.rpm:
@@ -194,6 +257,30 @@ class Gate:
         """A call may still use so many tokens."""
         self.reserved += tokens - ticket.owed
         ticket.owed = tokens
+
+    def note_there(self, ticket: Ticket) -> None:
+        """The service has answered a call, if only to refuse it; one of long ago says nothing of how it is now."""
+        if self.outage.answered(ticket.number):
+            self.pace.resume(self.now())
+            self.notify()
+
+    def note_lapse(self, ticket: Ticket, error: SiliconFlowError, *, doubtful: bool) -> bool:
+        """A call has failed for want of the service; return whether it shares that with others, in an outage.
+
+        `doubtful`: it may be the request's own fault, so that the same one failing again says nothing new.
+        """
+        outage = self.outage
+        if ticket.generation < outage.generation:
+            return True
+        now = self.now()
+        if not outage.lapse(ticket.number, now, self.running, counts=not (doubtful and ticket.again)):
+            return False
+        outage.error = copy(error)
+        pause = self.pace.refuse(ticket.generation, now, asked_wait(error), away=True)
+        if pause is not None:
+            outage.generation = self.pace.generation
+            _log.warning("%s: the service is away (%s), all calls wait %.2f s", self.model, type(error).__name__, pause)
+        return True
 
     def note_end(self, ticket: Ticket) -> None:
         """A call that was let out has ended."""

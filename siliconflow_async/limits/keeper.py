@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
+from ..loops import on_loop
 from .estimate import count_by_hook, weigh
 from .gate import Gate
 from .limit import Limit, Limits, LimitState
@@ -16,87 +20,152 @@ __all__ = ["GateKeeper", "ModelLimits"]
 
 # A timer of some loops fires up to a millisecond early.
 _LEAST_WAIT = 0.001
+# So few gates are not worth a look.
+_LEAST_SWEPT = 16
 
 
 class GateKeeper:
-    """Lets calls through one model's gate as it opens."""
+    """Lets calls through one model's gate as it opens; they may come from several loops, each in its thread."""
 
-    __slots__ = ("_handle", "_loop", "_wakes_at", "gate")
+    __slots__ = ("_timers", "gate")
 
     def __init__(self, model: str, limit: Limit) -> None:
         self.gate = Gate(model, limit, time.monotonic)
         self.gate.changed = self._open
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._handle: asyncio.TimerHandle | None = None
-        self._wakes_at = 0.0
+        # Of the loops in which calls wait: what one timer for all would be set on may end before the others do.
+        self._timers: dict[asyncio.AbstractEventLoop, _Timer] = {}
 
-    def join(self, params: Mapping[str, Any], *, again: bool) -> Ticket:
+    def join(
+        self, params: Mapping[str, Any], *, again: bool, patience: float | None = None, since: float = 0.0
+    ) -> Ticket:
         """Return the ticket of a call: it may begin if that is `granted`, else `wait` for it.
 
-        One that comes `again` goes before others. Give the ticket `end`, `fail` or `give_back` when the call is over.
-        Raises InvalidRequestError where the user's `count_tokens` fails.
+        One that comes `again` goes before others. With `patience`, in seconds, the call waits out an outage for so
+        long, counted from `since`, a time of `time.monotonic()`, at the earliest. Give the ticket `end`, `fail` or
+        `give_back` when the call is over. Raises InvalidRequestError where the user's `count_tokens` fails.
         """
         gate = self.gate
         max_tokens = _whole(params.get("max_tokens"))
         if max_tokens is not None:
             max_tokens *= _whole(params.get("n")) or 1
         hook = gate.limit.count_tokens
-        if hook is None:
-            return gate.join(*weigh(params), max_tokens, again=again)
-        return gate.join(0, 0, max_tokens, prompt=count_by_hook(hook, params), again=again)
+        prompt = None if hook is None else count_by_hook(hook, params)
+        size, extra = weigh(params) if hook is None else (0, 0)
+        with gate.lock:
+            return gate.join(size, extra, max_tokens, prompt=prompt, again=again, patience=patience, since=since)
 
     async def wait(self, ticket: Ticket, deadline: float | None) -> None:
-        """Wait until a call may begin; TimeoutError at `deadline`, a time of the loop, its ticket given back."""
-        self._open()
-        if ticket.granted:
-            return
-        waiter = ticket.waiter = asyncio.get_running_loop().create_future()
+        """Wait until a call may begin, or has its patience behind it: then it is not `granted`.
+
+        TimeoutError at `deadline`, a time of the loop, its ticket given back.
+        """
+        loop = asyncio.get_running_loop()
+        lock = self.gate.lock
+        waiter = ticket.waiter = loop.create_future()
+        with lock:
+            timer = self._timers.get(loop)
+            if timer is None:
+                timer = self._timers[loop] = _Timer(loop, self._open)
+            timer.waiting += 1
+            self._open()
         try:
-            async with asyncio.timeout_at(deadline):
-                await waiter
+            if not ticket.granted:
+                async with asyncio.timeout_at(deadline):
+                    await waiter
         except BaseException:
             ticket.give_back()
             raise
+        finally:
+            with lock:
+                timer.waiting -= 1
+                if not timer.waiting:
+                    timer.cancel()
+                    self._timers.pop(loop, None)
+
+    def state(self) -> LimitState:
+        """Return how the model fares."""
+        with self.gate.lock:
+            return self.gate.state()
 
     def _open(self) -> None:
-        """Let out who may go, and look again when more may."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            # A forgotten stream's finalizer, in a thread without a loop or after its end.
-            if self._loop is not None and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._open)
-            return
-        for ticket in self.gate.poll():
-            waiter = ticket.waiter
-            if waiter is not None:
-                _wake(waiter, loop)
-        self._arm(loop)
+        """Let out who may go, and see to it that someone looks again when more may."""
+        here = _running_loop()
+        with self.gate.lock:
+            while True:
+                lost = [ticket for ticket in self.gate.poll() if not _woken(ticket.waiter, here)]
+                if not lost:
+                    break
+                for ticket in lost:  # of a loop that was closed under them
+                    ticket.give_back()
+            at = self.gate.next_at()
+            if at is not None:
+                for loop, timer in list(self._timers.items()):
+                    if loop.is_closed():
+                        del self._timers[loop]
+                    else:
+                        timer.set(at, here)
 
-    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        at = self.gate.next_at()
+
+class _Timer:
+    """Looks at a gate at a time, in a loop in which calls wait. It is changed under the gate's lock."""
+
+    __slots__ = ("_at", "_handle", "_look", "_loop", "waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, look: Callable[[], None]) -> None:
+        self._loop = loop
+        self._look = look
+        self._at = math.inf
+        self._handle: asyncio.TimerHandle | None = None
+        self.waiting = 0
+
+    def set(self, at: float, here: asyncio.AbstractEventLoop | None) -> None:
+        """Look at a time, unless it looks before: whoever looks sets it anew."""
+        if at < self._at:
+            self._at = at
+            _call_in(self._loop, here, self._arm)
+
+    def cancel(self) -> None:
+        """Look no more; for the loop's own thread."""
         if self._handle is not None:
-            if loop is self._loop and at is not None and self._wakes_at <= at:
-                return
             self._handle.cancel()
             self._handle = None
-        if at is not None:
-            self._loop = loop
-            self._wakes_at = at
-            self._handle = loop.call_later(max(_LEAST_WAIT, at - time.monotonic()), self._look)
 
-    def _look(self) -> None:
+    def _arm(self) -> None:
+        self.cancel()
+        if self.waiting:
+            self._handle = self._loop.call_later(max(_LEAST_WAIT, self._at - time.monotonic()), self._ring)
+
+    def _ring(self) -> None:
         self._handle = None
-        self._open()
+        self._at = math.inf
+        self._look()
 
 
-def _wake(waiter: asyncio.Future[None], loop: asyncio.AbstractEventLoop) -> None:
-    home = waiter.get_loop()
-    if home is loop:
-        if not waiter.done():
-            waiter.set_result(None)
-    elif not home.is_closed():
-        home.call_soon_threadsafe(_wake, waiter, home)
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _call_in(
+    loop: asyncio.AbstractEventLoop, here: asyncio.AbstractEventLoop | None, callback: Callable[[], object]
+) -> bool:
+    """Call back in a loop, at once if it runs `here`; False if it is closed."""
+    if loop is here:
+        callback()
+        return True
+    return on_loop(loop, callback)
+
+
+def _woken(waiter: asyncio.Future[None] | None, here: asyncio.AbstractEventLoop | None) -> bool:
+    """Wake whoever waits; False if nobody can be woken any more."""
+    return waiter is None or _call_in(waiter.get_loop(), here, partial(_wake, waiter))
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _whole(value: Any) -> int | None:
@@ -110,12 +179,14 @@ class ModelLimits(Mapping[str, LimitState]):
     def __init__(self, limits: Limits | None) -> None:
         self._limits = limits
         self._keepers: dict[str, GateKeeper] = {}
+        self._lock = threading.Lock()
+        self._most = _LEAST_SWEPT
 
     def __getitem__(self, model: str) -> LimitState:
-        return self._keepers[model].gate.state()
+        return self._keepers[model].state()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._keepers)
+        return iter(list(self._keepers))
 
     def __len__(self) -> int:
         return len(self._keepers)
@@ -143,5 +214,17 @@ class ModelLimits(Mapping[str, LimitState]):
         name = str(model)
         keeper = self._keepers.get(name)
         if keeper is None:
-            keeper = self._keepers[name] = GateKeeper(name, self._limit(model) or Limit())
+            with self._lock:
+                self._sweep()
+                keeper = self._keepers.setdefault(name, GateKeeper(name, self._limit(model) or Limit()))
         return keeper
+
+    def _sweep(self) -> None:
+        """Forget the gates that hold nothing, each time they have doubled: a model's name may come from anywhere."""
+        if len(self._keepers) < self._most:
+            return
+        for name, keeper in list(self._keepers.items()):
+            with keeper.gate.lock:
+                if keeper.gate.is_blank():
+                    del self._keepers[name]
+        self._most = max(_LEAST_SWEPT, 2 * len(self._keepers))

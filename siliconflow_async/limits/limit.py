@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from ..checks import is_count, is_finite
 from ..errors import ConfigurationError
 
-__all__ = ["Limit", "LimitState", "Limits", "check_limits"]
+__all__ = ["Limit", "LimitState", "Limits", "WaitingFor", "check_limits"]
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,13 +41,19 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 Limits: TypeAlias = Limit | Mapping[str, Limit]
 
 
+WaitingFor: TypeAlias = Literal["rpm", "tpm", "rate_limit", "outage", "concurrency"]
+
+
 class LimitState(msgspec.Struct, frozen=True, kw_only=True):
     """How a model fares, at the moment of asking.
 
     `rpm` and `tpm` are the limits kept to, given or learned from refusals (None: none known). `requests` and `tokens`
     are what the last window holds, with `reserved` tokens for answers under way; `in_flight` and `waiting` count calls.
     `concurrency` is how many calls the model is given at a time, None where nothing bounds them. `paused_until` is
-    when calls go on after a refusal, a time of `time.time()`; None where they are not paused.
+    when calls go on after a refusal, a time of `time.time()`; None where they are not paused. `waiting_for` says what
+    the calls that wait wait for, None if none does: "rpm" or "tpm" (room in the window), "rate_limit" (the pause after
+    a refusal), "outage" (the pause of a service that is away), "concurrency" (the end of a call under way);
+    `waiting_left` the seconds until that may change by itself, None if only an answer can tell.
     """
 
     rpm: int | None
@@ -60,6 +66,8 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     concurrency: int | None
     paused_until: float | None
+    waiting_for: WaitingFor | None
+    waiting_left: float | None
 
 
 def check_limits(limits: Any) -> Limits | None:

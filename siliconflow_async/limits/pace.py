@@ -3,8 +3,9 @@
 As in TCP, the cap doubles in each round up to the last one that went wrong, then grows by one a round; a rate limit
 (429) or an overload (503) cuts it, and so does a time to first token that has grown out of proportion. After a pause
 one call goes first, and the cap grows from there. But a rate limit that has taught what a window takes was not for how
-many went at a time: then the cap is what it was as soon as that one call has succeeded. A cut holds for all calls that
-were under way: each call belongs to the generation in which it began, and only the present one can cut.
+many went at a time: then the cap is what it was as soon as that one call has succeeded; and a service that was away is
+led back to what it bore, by doubling. A cut holds for all calls that were under way: each call belongs to the
+generation in which it began, and only the present one can cut.
 """
 
 from __future__ import annotations
@@ -111,25 +112,30 @@ class Pace:
             self._until_probed = None  # the probe itself: this is no time to send many
         return self.adaptive and self._cut(generation, _OVERLOAD)
 
-    def refuse(self, generation: int, now: float, asked: float | None, *, learned: bool = False) -> float | None:
+    def refuse(
+        self, generation: int, now: float, asked: float | None, *, learned: bool = False, away: bool = False
+    ) -> float | None:
         """Note a 429, and the seconds it asks to wait; return those of the pause that it begins, None if it is old.
 
-        `learned` says that what a window takes is known from now on.
+        `learned` says that what a window takes is known from now on, `away` that it was no refusal: nobody is there.
         """
         if generation != self.generation:
             # It began before the pause that there is: it knows no more, but may ask for longer.
             if asked is not None:
                 self.paused_until = max(self.paused_until, now + min(asked, _MAX_ASKED))
             return None
-        pause = min(self.window / 60 * (1 << self._pauses), self.window, _MAX_PAUSE)
-        if asked is not None:
-            pause = max(pause, min(asked, _MAX_ASKED))
+        # One who asks for 0 seconds, and refuses again, has not said how long.
+        pause = (
+            min(asked, _MAX_ASKED) if asked else min(self.window / 60 * (1 << self._pauses), self.window, _MAX_PAUSE)
+        )
         # The exponent of a power of two has its bounds too.
         self._pauses = min(self._pauses + 1, 16)
         self.paused_until = now + pause
         if self.adaptive and self.cap > 1.0:  # a probe that is refused says nothing new of how many are too many
             if learned:
                 self._until_probed = self.cap
+            elif away:
+                self._threshold = self.cap
             else:
                 self._threshold = max(_LEAST_THRESHOLD, self.cap / 2)
         self.cap = 1.0
@@ -137,6 +143,10 @@ class Pace:
         self._counted_from = self.generation
         self.in_flight = 0
         return pause
+
+    def resume(self, now: float) -> None:
+        """End the pause that there is: one call goes first, as after its time."""
+        self.paused_until = min(self.paused_until, now)
 
     def _is_slow(self, now: float, seconds: float) -> bool:
         if now >= self._least_until:

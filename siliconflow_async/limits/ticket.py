@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from ..errors import (
@@ -14,9 +15,9 @@ from ..errors import (
     SiliconFlowError,
     StreamAPIError,
 )
-from ..retry import is_rate_limit
-from ..wire.failures import status_of_code
-from ..wire.structs import decode_usage
+from ..retry import absence_in, is_rate_limit
+from ..wire.failures import status_in
+from ..wire.structs import Usage, decode_usage
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -31,27 +32,46 @@ _log = logging.getLogger("siliconflow_async")
 
 
 class Ticket:
-    """One call's way through a gate: `granted` once it may begin, `over` when it has ended."""
+    """One call's way through a gate: `granted` once it may begin, `over` when it has ended, or waits no more.
+
+    `shared`, once it has failed, says that it did so in an outage, and not alone; `last_seen`, once its patience is
+    over, how the service last showed that it is away.
+    """
 
     __slots__ = (
         "_expected",
         "_logged",
+        "_patience",
         "_prompt",
         "_reached_at",
         "_sent_at",
+        "_since",
         "_size",
+        "again",
         "chunks",
         "first_token_after",
         "gate",
         "generation",
         "granted",
+        "last_seen",
+        "number",
         "over",
         "owed",
+        "shared",
         "waiter",
     )
 
-    def __init__(self, gate: Gate, size: int, prompt: int, expected: int) -> None:
+    def __init__(
+        self, gate: Gate, size: int, prompt: int, expected: int, again: bool, patience: float | None, since: float
+    ) -> None:
         self.gate = gate
+        self.again = again
+        self._patience = patience
+        self._since = since
+        # Counted by the gate.
+        self.number = 0
+        self.shared = False
+        self.last_seen: SiliconFlowError | None = None
         self.granted = False
         self.over = False
         # What it may still use.
@@ -74,30 +94,41 @@ class Ticket:
         """The tokens of the answer so far, as the service told, or as many as there were chunks."""
         return self._logged or self.chunks
 
+    def patient_until(self, since: float) -> float:
+        """Return when a call that waits has waited long enough for a service that is away since then."""
+        return math.inf if self._patience is None else max(since, self._since) + self._patience
+
     def answered(self, sent_at: float) -> None:
         """Note that the service has begun to answer what was sent at `sent_at`."""
-        if self._reached_at is None and not self.over:
-            gate = self.gate
-            self._sent_at = sent_at
-            self._reached_at = min(gate.now(), sent_at + gate.slack)
-            gate.note_answer(self.generation, self._reached_at)
+        gate = self.gate
+        with gate.lock:
+            if self._reached_at is None and not self.over:
+                self._sent_at = sent_at
+                self._reached_at = min(gate.now(), sent_at + gate.slack)
+                gate.note_answer(self.generation, self._reached_at)
 
     def first_token(self, at: float | None) -> None:
         """Note the first token and when it came; None for a whole answer, of which nobody knows."""
         gate = self.gate
-        if not self.over:
+        with gate.lock:
+            if self.over:
+                return
             seconds = None if at is None or self._sent_at is None else at - self._sent_at
             self.first_token_after = seconds
+            gate.note_there(self)
             if gate.pace.succeed(self.generation, gate.now(), seconds):
                 _log.info("%s: slow to answer, concurrency down to %d", gate.model, gate.pace.cap)
             gate.notify()
 
     def progress(self, chunks: int, usage_json: Raw) -> None:
         """Note chunks of the answer, and the usage so far, which may be empty."""
-        if self.over:
-            return
-        self.chunks += chunks
         usage = decode_usage(usage_json) if len(usage_json) > 4 else None
+        with self.gate.lock:
+            if not self.over:
+                self.chunks += chunks
+                self._used(usage)
+
+    def _used(self, usage: Usage | None) -> None:
         gate = self.gate
         used = self.chunks
         told = False
@@ -118,9 +149,12 @@ class Ticket:
 
     def end(self) -> None:
         """The call has ended, in whatever way: what it did not use is given back."""
-        if self.over:
-            return
-        self.over = True
+        with self.gate.lock:
+            if not self.over:
+                self.over = True
+                self._end()
+
+    def _end(self) -> None:
         gate = self.gate
         if not self.granted:
             # It may be in the middle of the queue, where it costs nothing until its turn comes.
@@ -141,38 +175,45 @@ class Ticket:
 
     def give_back(self) -> None:
         """The call has ended before anything was sent."""
-        if self.granted and not self.over and self._reached_at is None:
-            self.over = True
-            self.gate.unanswered -= 1
-            self.gate.note_end(self)
-        else:
-            self.end()
+        with self.gate.lock:
+            if self.granted and not self.over and self._reached_at is None:
+                self.over = True
+                self.gate.unanswered -= 1
+                self.gate.note_end(self)
+            else:
+                self.end()
 
     def fail(self, error: BaseException) -> None:
-        """The call has ended with an error; a refusal slows all calls down."""
+        """The call has ended with an error; a refusal slows all calls down, and so does an outage."""
+        with self.gate.lock:
+            if isinstance(error, SiliconFlowError):
+                self._judge(error)
+            if _is_unsent(error):
+                self.give_back()
+                return
+            if isinstance(error, APIStatusError) and not self.over:
+                self._prompt = None  # what is refused costs a request, but no tokens
+            self.end()
+
+    def _judge(self, error: SiliconFlowError) -> None:
         gate = self.gate
-        if isinstance(error, SiliconFlowError):
-            if is_rate_limit(error):
-                gate.note_refusal(self.generation, error)
-            elif _status(error) == 503 and gate.pace.overload(self.generation):
-                _log.info("%s: overloaded, concurrency down to %d", gate.model, gate.pace.cap)
-        if _is_unsent(error):
-            self.give_back()
+        if is_rate_limit(error):
+            gate.note_there(self)
+            gate.note_refusal(self.generation, error)
             return
-        if isinstance(error, APIStatusError) and not self.over:
-            self._prompt = None  # what is refused costs a request, but no tokens
-        self.end()
+        if status_in(error) == 503 and gate.pace.overload(self.generation):
+            _log.info("%s: overloaded, concurrency down to %d", gate.model, gate.pace.cap)
+        absence = absence_in(error)
+        if absence is None:
+            if isinstance(error, APIStatusError | StreamAPIError):
+                gate.note_there(self)
+        elif self._patience is not None:
+            self.shared = gate.note_lapse(self, error, doubtful=absence == "doubtful")
 
     def _log_prompt(self, tokens: int) -> None:
         self._prompt = None
         if self._reached_at is not None:
             self.gate.window.add(self._reached_at, 0, tokens)
-
-
-def _status(error: SiliconFlowError) -> int | None:
-    if isinstance(error, APIStatusError):
-        return error.status
-    return status_of_code(error.code) if isinstance(error, StreamAPIError) else None
 
 
 def _is_unsent(error: BaseException) -> bool:

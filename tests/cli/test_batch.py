@@ -81,8 +81,12 @@ def test_lines_that_failed_for_passing_reasons_are_asked_by_the_same_command(
 ) -> None:
     """The closing lines tell open ones from refused ones, with the commonest error, and what asks them again."""
     results = tmp_path / "results.jsonl"
-    for status, code in ((400, 20015), (503, 50505), (503, 50505), (500, 50502)):
-        server.fail(status, {"code": code, "message": "No, " * 100})
+    # No two in a row for want of the service, which would be an outage.
+    for status, code in ((503, 50505), (400, 20015), (503, 50505), (None, None), (500, 50502)):
+        if status is None:
+            server.reply("Fine.")
+        else:
+            server.fail(status, {"code": code, "message": "No, " * 100})
     args = ["batch", str(requests), "-o", str(results), "--max-retries", "0", "-c", "1"]
     done = command.run(*args)
     first, failed, still_open = done.stderr.splitlines()

@@ -1,0 +1,53 @@
+"""Whether a model's service is away, told by what becomes of its calls. It reads no clock.
+
+It is away once several calls in a row have failed for want of it, and back with the first answer to a call that was let
+out after the first of them: what was let out before says how it was then. Calls are numbered as they are let out.
+"""
+
+from __future__ import annotations
+
+from ..errors import SiliconFlowError
+
+__all__ = ["Outage"]
+
+# So many in a row, or all that are under way, but one alone is too few.
+_LAPSES = 5
+_LEAST_LAPSES = 2
+
+
+class Outage:
+    """`since` is when the service went away, None where it is there; `error` how that showed last.
+
+    `generation` is the first generation of calls that began after the latest outage did.
+    """
+
+    __slots__ = ("_first", "_lapses", "error", "generation", "since")
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+        self.error: SiliconFlowError | None = None
+        self.generation = 0
+        self._lapses = 0
+        self._first = 0
+
+    def lapse(self, number: int, now: float, running: int, *, counts: bool) -> bool:
+        """Note that call `number` of `running` ones failed for want of the service; return whether it is away.
+
+        `counts` is False for one that says nothing new.
+        """
+        if self.since is None:
+            if not self._lapses:
+                self._first = number
+            self._lapses += counts
+            if self._lapses >= min(_LAPSES, max(_LEAST_LAPSES, running)):
+                self.since = now
+        return self.since is not None
+
+    def answered(self, number: int) -> bool:
+        """Note that the service has answered call `number`; return whether that ends an outage."""
+        if not self._lapses or number <= self._first:
+            return False
+        self._lapses = 0
+        was_away = self.since is not None
+        self.since = self.error = None
+        return was_away
