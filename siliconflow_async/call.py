@@ -247,8 +247,8 @@ class Call:
         """Get the whole answer."""
         request = self._request
         self.attempts += 1
-        answer, body = await self._settings.transport.fetch(request, self._settings.max_body_size)
-        completion = answer.decoded(decode_completion, body)
+        settings = self._settings
+        answer, completion = await settings.transport.fetch(request, settings.max_body_size, decode_completion)
         if self._split_think:
             split_completion(completion)
         if self._ticket is not None:

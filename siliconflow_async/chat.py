@@ -13,6 +13,7 @@ from .checks import MAPPINGS, is_count, is_finite
 from .content import prepared
 from .errors import ConfigurationError, InvalidRequestError, SiliconFlowError
 from .fanout import MapResults
+from .masking import conceal
 from .request import (
     CREATE_NAMES,
     STREAM_NAMES,
@@ -24,7 +25,7 @@ from .request import (
 )
 from .results import MapItem, OnEvent, OnProgress, Requests
 from .schema import form_of
-from .settings import check_keywords, conceal
+from .settings import check_keywords
 from .stream import ChatStream
 from .structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager, is_type, parsed
 from .toolrun import OnToolError, RunLimits, ToolRun, runnable

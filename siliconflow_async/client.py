@@ -16,12 +16,11 @@ from .checks import is_count
 from .errors import ConfigurationError
 from .limits.keeper import ModelLimits
 from .limits.limit import Limits, LimitState, check_limits
+from .masking import Secret, conceal
 from .models import Models
 from .retry import RetryBudget, RetryPolicy
 from .settings import (
-    Secret,
     check_keywords,
-    conceal,
     find_key,
     find_proxy,
     masked,

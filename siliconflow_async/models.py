@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from .errors import InvalidRequestError
+from .masking import conceal
 from .request import query_of
 from .retry import with_retries
-from .settings import check_keywords, conceal, replace_headers
+from .settings import check_keywords, replace_headers
 from .timeouts import Timeouts
 from .transport.exchange import Request
 from .wire.models import ModelList, decode_models
@@ -66,8 +67,8 @@ class Models:
         )
 
         async def fetch() -> ModelList:
-            answer, body = await settings.transport.fetch(request, settings.max_body_size)
-            return answer.decoded(decode_models, body)
+            _, models = await settings.transport.fetch(request, settings.max_body_size, decode_models)
+            return models
 
         return await with_retries(
             fetch, policy=settings.retry, budget=settings.budget, deadline=deadline, rng=self._rng

@@ -13,13 +13,12 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from .errors import ConfigurationError
+from .masking import Secret, concealed
 
 __all__ = [
     "Proxy",
-    "Secret",
     "check_headers",
     "check_keywords",
-    "conceal",
     "find_key",
     "find_proxy",
     "masked",
@@ -35,21 +34,11 @@ _SITES = {
     "api.siliconflow.com": "https://api.siliconflow.cn/v1",
 }
 _UNSENDABLE = re.compile("[\r\n\0\ud800-\udfff]")
-_SECRET_NAME = re.compile(r"auth|key|token|cookie|secret", re.IGNORECASE)
-_TELLING = frozenset({"headers", "default_headers", "extra_headers", "base_url", "proxy"})
 # A password before the host, or what a query holds.
 _SECRET_PART = re.compile(r"(?<=//)[^/]*(?=@)|(?<=\?).+", re.DOTALL)
 _USER = re.compile(r"//[^/?#]*@")
+_SCHEME = re.compile(r"\s*(?:authorization\s*:)?\s*(?:bearer(?:\s+|\Z))+", re.IGNORECASE)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-
-
-class Secret(str):
-    """Text that no repr shows: logs and tracebacks print reprs, of our frames and of aiohttp's."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
 
 
 class Proxy(NamedTuple):
@@ -57,21 +46,6 @@ class Proxy(NamedTuple):
 
     url: str
     headers: dict[str, str] | None
-
-
-def conceal(keywords: dict[str, Any]) -> None:
-    """Mask in place what may hold a key or password, so that it shows in no local of a frame from here on."""
-    for name in _TELLING & keywords.keys():
-        given = keywords[name]
-        if isinstance(given, Mapping):
-            keywords[name] = {key: _concealed(key, value) for key, value in given.items()}
-        elif isinstance(given, str) and "@" in given:
-            keywords[name] = Secret(given)
-
-
-def _concealed(name: object, value: Any) -> Any:
-    is_secret = not isinstance(name, str) or _SECRET_NAME.search(name)
-    return Secret(value) if is_secret and isinstance(value, str) else value
 
 
 def masked(key: str | None) -> Secret | None:
@@ -84,8 +58,16 @@ def masked(key: str | None) -> Secret | None:
 
 
 def find_key(given: str | None) -> Secret:
-    """Return the key, from the argument or SILICONFLOW_API_KEY; raise ConfigurationError if there is no usable one."""
+    """Return the key, from the argument or SILICONFLOW_API_KEY; raise ConfigurationError if there is no usable one.
+
+    Pasted from an example of curl's, it loses what stands before it: `Authorization: Bearer `.
+    """
     key = Secret(os.environ.get("SILICONFLOW_API_KEY", "") if given is None else given)
+    if scheme := _SCHEME.match(key):
+        key = Secret(key[scheme.end() :])
+        del scheme  # its repr quotes
+        if not key:
+            raise ConfigurationError("the API key is the word Bearer, with no key after it")
     if not key.strip():
         raise ConfigurationError(
             "no API key: set the environment variable SILICONFLOW_API_KEY, or pass api_key=…"
@@ -179,7 +161,7 @@ def check_headers(headers: Mapping[str, str | None] | None) -> dict[str, str]:
             continue
         if not isinstance(value, str) or _UNSENDABLE.search(value):
             raise ConfigurationError(f"the value of header {name!r} can't be sent: it must be text in one line")
-        checked[name] = _concealed(name, value)
+        checked[name] = concealed(name, value)
     return checked
 
 

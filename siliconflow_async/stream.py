@@ -112,7 +112,7 @@ class ChatStream(Uncopyable):
         self._started_at = started_at
         self._first_token_at: float | None = None
         self._total: float | None = None
-        self._protocol = ThinkProtocol(max_event_size) if split_think else ChatProtocol(max_event_size)
+        self._protocol = (ThinkProtocol if split_think else ChatProtocol)(max_event_size, answer.mask)
         self._accumulator = Accumulator()
         # The chunks of the last read that are not folded yet, and those of them that are still to be given out.
         self._batch: list[ChatCompletionChunk] = []
@@ -232,7 +232,7 @@ class ChatStream(Uncopyable):
                 except (BodyBroken, ClockExpired) as end:
                     if self.ended is not None:
                         raise self._counted(ClosedError("the stream was closed while it was being read")) from None
-                    self._end = end
+                    self._end = self._answer.mask.clean(end)
                     chunks = protocol.cut_short()
                 else:
                     if data:
@@ -252,6 +252,9 @@ class ChatStream(Uncopyable):
         except asyncio.CancelledError:
             self._reading = False
             self.abort()
+            raise
+        except SiliconFlowError:
+            data = b""  # a traceback shows this frame, and what was read may quote the key
             raise
         finally:
             self._reading = False

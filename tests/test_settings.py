@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from siliconflow_async import ConfigurationError
+from siliconflow_async.masking import Secret
 from siliconflow_async.settings import (
-    Secret,
     check_headers,
     find_key,
     find_proxy,
@@ -119,6 +119,38 @@ def test_the_key_comes_from_the_argument_or_the_environment(monkeypatch: pytest.
     assert find_key("given") == "given"
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "Bearer sk-1",
+        "bearer sk-1",
+        " BEARER\t sk-1",
+        "Bearer Bearer sk-1",
+        "Authorization: Bearer sk-1",
+        "\nBearer\nsk-1",
+    ],
+)
+def test_a_key_pasted_with_its_scheme_is_taken_without(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As examples of curl's have it; from the environment too."""
+    assert find_key(given) == "sk-1"
+    assert "sk-1" not in repr(find_key(given))
+    monkeypatch.setenv("SILICONFLOW_API_KEY", given)
+    assert find_key(None) == "sk-1"
+
+
+def test_a_key_may_begin_as_the_scheme_does() -> None:
+    """The word alone is meant, with a space after it."""
+    assert find_key("bearer-1") == "bearer-1"
+    assert find_key("BearerOfNews") == "BearerOfNews"
+
+
+@pytest.mark.parametrize("given", ["Bearer", "bearer ", "Authorization: Bearer"])
+def test_a_scheme_without_a_key_is_refused(given: str) -> None:
+    """It is named, as no key of anybody's."""
+    with pytest.raises(ConfigurationError, match="the word Bearer"):
+        find_key(given)
+
+
 @pytest.mark.parametrize("given", [None, "", " ", "\t\n"])
 def test_no_key_says_what_to_do(given: str | None) -> None:
     """A key of spaces is none."""
@@ -126,7 +158,9 @@ def test_no_key_says_what_to_do(given: str | None) -> None:
         find_key(given)
 
 
-@pytest.mark.parametrize("given", ["hush\n", " hush", "hu\r\nsh", "hush\0", "hüsh", "hush\u2028", "\ufeffhush"])
+@pytest.mark.parametrize(
+    "given", ["hush\n", " hush", "Bearer hush ", "hu\r\nsh", "hush\0", "hüsh", "hush\u2028", "\ufeffhush"]
+)
 def test_a_key_that_can_not_be_sent_is_refused_unquoted(given: str) -> None:
     """Line breaks, control characters, what is no ASCII; the message does not repeat them."""
     with pytest.raises(ConfigurationError) as caught:
@@ -177,6 +211,24 @@ def test_headers_that_hold_secrets_are_masked() -> None:
     checked = check_headers({"Authorization": "hush", "X-Api-Key": "hush", "X-Trace-Id": "1", "X-None": None})
     assert checked == {"Authorization": "hush", "X-Api-Key": "hush", "X-Trace-Id": "1"}
     assert "hush" not in repr(checked)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("My-Password", "X-Passwd", "x_pass", "X-PWD", "X-Passphrase", "X-Passcode", "X-AWS-Credentials"),
+        *("X-Session-Id", "X-Hub-Signature-256", "X-Sig", "X-JWT", "X-Bearer", "Cookie", "Proxy-Authorization"),
+    ],
+)
+def test_a_header_is_secret_by_its_name(name: str) -> None:
+    """Whatever is commonly said of passwords, keys and signed things."""
+    assert "hush" not in repr(check_headers({name: "hush"}))
+
+
+@pytest.mark.parametrize("name", ["X-Team", "X-Bypass", "X-Compass", "X-Design", "X-Trace-Id", "User-Agent", "Accept"])
+def test_a_header_is_shown_by_its_name(name: str) -> None:
+    """What only contains a short word is none."""
+    assert "shown" in repr(check_headers({name: "shown"}))
 
 
 def test_headers_replace_those_of_the_same_name() -> None:

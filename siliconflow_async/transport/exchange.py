@@ -10,7 +10,7 @@ import io
 import ssl
 import weakref
 from collections.abc import Awaitable, Mapping
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiohttp
 import msgspec
@@ -24,16 +24,19 @@ from ..errors import (
     SiliconFlowError,
     TruncatedStreamError,
 )
+from ..masking import Mask
 from ..timeouts import Timeouts
 from ..wire.failures import MAX_ERROR_BODY, status_error
 from .alarms import Alarm
-from .answer import Answer
+from .answer import Answer, Decode, Headed
 from .body import Body, BodyBroken
 from .connector import AnswerProtocol, connect_watcher
 from .pool import SessionPool
 from .proxy import proxy_options
 
 __all__ = ["Request", "Site", "Transport"]
+
+T = TypeVar("T", bound=Headed)
 
 # The status is known: what explains it is not waited for longer than this.
 _ERROR_BODY_SECONDS = 2.0
@@ -64,7 +67,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     proxy: str | None
     proxy_headers: Mapping[str, str] | None
     other_site: str | None
-    secret: str
+    secret: str  # the key
 
 
 class _Attempt:
@@ -177,6 +180,8 @@ class Transport:
         self.pool = pool
         # No more than is needed: each keyword costs aiohttp's long signature a search.
         self._options: dict[str, Any] = {"allow_redirects": False}
+        # The last request's headers, most likely the next one's too, and their mask: together, as threads may ask.
+        self._masked: tuple[Mapping[str, str], Mask] | None = None
 
     async def open(self, request: Request) -> Answer:
         """Send the request and return its answer once the headers have come with a status below 300.
@@ -191,11 +196,11 @@ class Transport:
                 raise ClosedError("the client was closed during the call")
             return answer
 
-    async def fetch(self, request: Request, max_body_size: int) -> tuple[Answer, bytes]:
-        """Send the request and return its answer with the whole body.
+    async def fetch(self, request: Request, max_body_size: int, decode: Decode[T]) -> tuple[Answer, T]:
+        """Send the request and return its answer with what `decode` makes of the whole body.
 
-        Raises what `open` raises, TruncatedStreamError if the body breaks off or is empty, EventTooLargeError if it is
-        larger than `max_body_size` bytes.
+        Raises what `open` and `decode` raise, TruncatedStreamError if the body breaks off or is empty,
+        EventTooLargeError if it is larger than `max_body_size` bytes.
         """
         with _Attempt(request, self.pool) as attempt:
             answer = await self._open(request, attempt)
@@ -204,7 +209,11 @@ class Transport:
             except BaseException:
                 answer.body.abort()
                 raise
-            return answer, body
+        try:
+            return answer, answer.decoded(decode, body)
+        finally:
+            # A traceback shows this frame, and a body may quote the key.
+            del body
 
     async def _open(self, request: Request, attempt: _Attempt) -> Answer:
         options = self._options
@@ -230,17 +239,28 @@ class Transport:
                     raise
                 attempt.protocol = None
                 response = await self._send(request, options, session)
+        except Exception as error:
+            self._mask_of(request).clean(error)
+            raise
         finally:
             connect_watcher.reset(token)
-        answer = Answer(response, attempt.loop, attempt.shared.alarms, attempt.sent_at)
-        if response.status >= 300:
+        answer = Answer(response, attempt.loop, attempt.shared.alarms, attempt.sent_at, self._mask_of(request))
+        # Its repr, in a traceback, would show its headers.
+        del response
+        if answer.response.status >= 300:
             try:
-                # Some gateways quote the key that they refuse.
-                start = (await _read_start(answer.body)).replace(self.site.secret.encode(), b"***")
+                refusal = self._refusal(answer, await _read_start(answer.body))
             finally:
                 answer.body.abort()
-            raise self._refusal(answer, start)
+            raise refusal
         return answer
+
+    def _mask_of(self, request: Request) -> Mask:
+        masked = self._masked
+        if masked is None or masked[0] is not request.headers:
+            mask = Mask(self.site.secret, request.headers, self.site.proxy_headers)
+            self._masked = masked = (request.headers, mask)
+        return masked[1]
 
     def _send(
         self, request: Request, options: Mapping[str, Any], session: aiohttp.ClientSession
@@ -254,7 +274,9 @@ class Transport:
         )
 
     def _refusal(self, answer: Answer, body: bytes) -> SiliconFlowError:
-        error = status_error(answer.response.status, body, answer.headers, other_site=self.site.other_site)
+        error = status_error(
+            answer.response.status, body, answer.headers, other_site=self.site.other_site, mask=answer.mask
+        )
         if 300 <= answer.response.status < 400:
             error.hint = "redirects are never followed"
         return error
@@ -280,13 +302,14 @@ async def _read_start(body: Body) -> bytes:
                 start += data
     except (BodyBroken, TimeoutError):
         pass  # the status is what counts
-    return bytes(start[:MAX_ERROR_BODY])
+    return bytes(start)
 
 
 async def _read_whole(answer: Answer, max_size: int) -> bytes:
     if answer.response.headers.get("Content-Encoding", "identity") != "identity":
         max_size = min(max_size, _MAX_INFLATED)
     body = bytearray()
+    data = b""
     try:
         while data := await answer.body.read():
             if len(body) + len(data) > max_size:
@@ -294,10 +317,15 @@ async def _read_whole(answer: Answer, max_size: int) -> bytes:
             body += data
             if answer.body.at_end():
                 break
+        if not body:
+            raise TruncatedStreamError("the answer is empty", trace_id=answer.trace_id, empty=True)
+        return bytes(body)
     except BodyBroken as error:
+        answer.mask.clean(error)
         raise TruncatedStreamError(
             f"the answer broke off after {len(body)} bytes ({error})", trace_id=answer.trace_id
         ) from error
-    if not body:
-        raise TruncatedStreamError("the answer is empty", trace_id=answer.trace_id, empty=True)
-    return bytes(body)
+    finally:
+        # A traceback shows this frame.
+        data = b""
+        body.clear()

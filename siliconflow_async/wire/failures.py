@@ -1,16 +1,18 @@
 """Error bodies, codes and statuses to exceptions, after the table on SiliconFlow's error page and recorded bodies.
 
-The class goes by HTTP status, its subclass by the service's code or, for a context overflow, by its words.
+The class goes by HTTP status, its subclass by the service's code or, for a context overflow, by its words. What is told
+of an answer passes a `Mask`, since it may quote the key that was sent: after it was judged, so that no mask changes a
+class or a code, and before it is cut, since half a key is not found.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..errors import (
     APIConnectionError,
@@ -37,6 +39,7 @@ from . import jsontext
 
 __all__ = [
     "MAX_ERROR_BODY",
+    "Mask",
     "error_in",
     "is_passing",
     "malformed",
@@ -45,12 +48,19 @@ __all__ = [
     "status_error",
     "status_in",
     "status_of_code",
+    "stream_error",
+    "unmasked",
     "value_in",
 ]
 
+Mask: TypeAlias = Callable[[str], str]
+"""Returns a text of the server's without the secrets that it may hold."""
+
 MAX_ERROR_BODY = 64 * 1024
-# How many bytes of a body that is no answer are shown.
+# How much of a body that is no answer is shown.
 _SHOWN = 80
+# How many bytes more than are shown are masked: as many as a secret may have of which only the beginning is shown.
+_MARGIN = 8 * 1024
 
 _CONTEXT_OVERFLOW = re.compile(
     r"max_seq_len|max_prompt_tokens|maximum context length|exceeds the available context size", re.IGNORECASE
@@ -126,20 +136,29 @@ def is_passing(error: SiliconFlowError) -> bool:
             return status in (408, 429) or status >= 500
 
 
-def value_in(body: bytes, what_else: str) -> Any:
+def unmasked(text: str) -> str:
+    """Return the text as it is: the mask where nothing was sent."""
+    return text
+
+
+def value_in(body: bytes, what_else: str, mask: Mask) -> Any:
     """Return the JSON of a whole answer; raise APIStatusError for an error under 200, `malformed` for no JSON."""
     try:
         value = jsontext.parse(body)
     except ValueError as error:
-        raise malformed(body, str(error), what_else) from error
-    if error_in(value) is not None:
-        raise status_error(200, body, {})
-    return value
+        # Its words are all there is to keep: the parser's own error holds the whole body.
+        why = str(error)
+    else:
+        if error_in(value) is not None:
+            raise status_error(200, body, {}, mask=mask)
+        return value
+    raise malformed(body, why, what_else, mask)
 
 
-def malformed(body: bytes, why: str, what_else: str) -> MalformedStreamError:
+def malformed(body: bytes, why: str, what_else: str, mask: Mask) -> MalformedStreamError:
     """Return the error for an answer that is `what_else`, such as "no list of models", and why."""
-    return MalformedStreamError(f"the answer is {what_else} ({why}): {body[:_SHOWN].decode('utf-8', 'replace')!r}")
+    start = mask(body[: _SHOWN + _MARGIN].decode("utf-8", "replace"))[:_SHOWN]
+    return MalformedStreamError(f"the answer is {what_else} ({why}): {start!r}")
 
 
 def error_in(value: Any) -> tuple[int | str | None, str] | None:
@@ -172,23 +191,26 @@ def status_error(
     headers: Mapping[str, str],
     *,
     other_site: str | None = None,
+    mask: Mask = unmasked,
 ) -> APIStatusError:
     """Build the exception for a refused request.
 
-    `body` is the start of the answer's body, `headers` have lower-case names, `other_site` is the base URL to name when
-    the key belongs to the other of SiliconFlow's two sites.
+    `body` is the start of the answer's body, `headers` have lower-case names and are masked already, `other_site` is
+    the base URL to name when the key belongs to the other of SiliconFlow's two sites.
     """
-    text = body[:MAX_ERROR_BODY].decode("utf-8", "replace")
-    code, message = _read_body(body, text)
+    text = body[: MAX_ERROR_BODY + _MARGIN].decode("utf-8", "replace")
+    shown = mask(text).encode()[:MAX_ERROR_BODY].decode("utf-8", "ignore")
+    code, words = _read_body(body)
+    message = words or _start(text)
     error_class = _class_of(status if status >= 300 else status_of_code(code) or status, code, message)
     hint = None
     if _number(code) == 30014 and other_site is not None:
         hint = f"the .cn and .com sites have separate keys: this one may belong to {other_site}"
     error = error_class(
-        message,
+        mask(words) if words else _start(shown),
         status=status,
-        code=code,
-        body=text,
+        code=mask(code) if isinstance(code, str) else code,
+        body=shown,
         headers=dict(headers),
         retry_after=retry_after(headers),
         hint=hint,
@@ -198,13 +220,13 @@ def status_error(
     return error
 
 
-def stream_error(value: Any) -> StreamAPIError:
+def stream_error(value: Any, mask: Mask = unmasked) -> StreamAPIError:
     """Build the exception for the data of an `event: error`, whatever it holds."""
     found = error_in(value)
     if found is None:
         found = (None, _words(value) if isinstance(value, Mapping) else str(value))
     code, message = found
-    return StreamAPIError(message, code=code)
+    return StreamAPIError(mask(message), code=mask(code) if isinstance(code, str) else code)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -232,16 +254,20 @@ def _seconds(value: str | None) -> float | None:
     return seconds if seconds < 1e9 else None
 
 
-def _read_body(body: bytes, text: str) -> tuple[int | str | None, str]:
+def _read_body(body: bytes) -> tuple[int | str | None, str]:
+    """Return the code and the words of JSON, none for what is no JSON."""
     try:
         value = jsontext.parse(body)
     except ValueError:
-        title = _HTML_TITLE.search(text)
-        return None, (title.group(1) if title else text[:200]).strip()
+        return None, ""
     if isinstance(value, str):
         return None, value
-    code, message = error_in(value) or (None, _words(value) if isinstance(value, Mapping) else "")
-    return code, message or text[:200]
+    return error_in(value) or (None, _words(value) if isinstance(value, Mapping) else "")
+
+
+def _start(text: str) -> str:
+    title = _HTML_TITLE.search(text)
+    return (title.group(1) if title else text[:200]).strip()
 
 
 def _class_of(status: int, code: int | str | None, message: str) -> type[APIStatusError]:

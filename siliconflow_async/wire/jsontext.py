@@ -32,6 +32,10 @@ def parse(data: bytes | msgspec.Raw) -> Any:
         return _cleaned(json.loads(_text(data), object_pairs_hook=_object))
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
+    except json.JSONDecodeError as error:
+        why = str(error)
+    # Not the parser's own error, which holds all that was parsed.
+    raise ValueError(why)
 
 
 def parse_each(data: bytes) -> Iterator[tuple[Any, bytes]]:

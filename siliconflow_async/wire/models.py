@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import field
 
-from .failures import malformed, value_in
+from .failures import Mask, malformed, unmasked, value_in
 from .structs import Answered
 
 __all__ = ["Model", "ModelList", "decode_models"]
@@ -42,12 +42,12 @@ class ModelList(Answered):
     headers: Mapping[str, str] = field(default_factory=dict, name="$headers")
 
 
-def decode_models(body: bytes) -> ModelList:
+def decode_models(body: bytes, mask: Mask = unmasked) -> ModelList:
     """Decode the body of an answer."""
-    value = value_in(body, _NONE)
+    value = value_in(body, _NONE, mask)
     entries = value.get("data") if isinstance(value, dict) else None
     if not isinstance(entries, list):
-        raise malformed(body, "no data", _NONE)
+        raise malformed(body, "no data", _NONE, mask)
     models = [_model(entry) for entry in entries if isinstance(entry, dict) and _text(entry.get("id"))]
     return ModelList(data=models, raw=body)
 

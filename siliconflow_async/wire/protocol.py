@@ -12,13 +12,15 @@ is dropped.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
-from ..errors import APIStatusError, EventTooLargeError, MalformedStreamError, StreamError
+from ..errors import APIStatusError, EventTooLargeError, MalformedStreamError, StreamAPIError, StreamError
 from . import jsontext
-from .failures import error_in, malformed, status_error, stream_error, value_in
+from .failures import Mask, error_in, malformed, status_error, stream_error, unmasked, value_in
 from .lenient import to_chunk, to_completion
 from .sse import SSEDecoder, SSEEvent
 from .structs import CHUNK_DECODER, COMPLETION_DECODER, ChatCompletion, ChatCompletionChunk, Timing
@@ -31,17 +33,22 @@ _DONE = b"[DONE]"
 _NONE = "not a chat answer"
 # How many bytes may pass before the kind of body is settled.
 _START = 80
+_CUT_WORD = re.compile(rb"[^\s<>\"']*\Z")
 _CANNOT_DECODE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class ChatProtocol:
-    """Decode one stream; `max_event_size` in bytes bounds an event, or a body that is no event stream."""
+    """Decode one stream; `max_event_size` in bytes bounds an event, or a body that is no event stream.
 
-    __slots__ = ("_began", "_body", "_head", "_sse", "done", "failure")
+    What a failure quotes of it passes `mask`; chunks do not.
+    """
 
-    def __init__(self, max_event_size: int) -> None:
+    __slots__ = ("_began", "_body", "_head", "_mask", "_sse", "done", "failure")
+
+    def __init__(self, max_event_size: int, mask: Mask = unmasked) -> None:
         self.done = False
         self.failure: StreamError | APIStatusError | None = None
+        self._mask = mask
         self._sse = SSEDecoder(max_event_size)
         self._head: bytes | None = b""
         self._began = False
@@ -89,16 +96,16 @@ class ChatProtocol:
         try:
             for value, raw in jsontext.parse_each(text):
                 if error_in(value) is not None:
-                    self.failure = stream_error(value) if chunks else status_error(200, body, {})
+                    self.failure = self._error(value) if chunks else status_error(200, body, {}, mask=self._mask)
                     return chunks
                 if not isinstance(value, dict):
-                    self.failure = _malformed(raw, "not an object")
+                    self.failure = self._malformed(raw, "not an object")
                     return chunks
                 chunk = to_chunk(value)
                 chunk.raw = raw
                 chunks.append(chunk)
         except ValueError as error:
-            self.failure = _malformed(body, str(error))
+            self.failure = self._malformed(body, str(error))
         self.done = self.failure is None and len(text) < len(body.rstrip())
         return chunks
 
@@ -110,9 +117,9 @@ class ChatProtocol:
         """Tell a body of HTML or text, in which no event was found, from an event stream that ended."""
         if self._head is not None:
             if self._head.removeprefix(_BOM).lstrip(_SPACE).startswith(b"<"):
-                self.failure = _malformed(self._head, "HTML or XML")
+                self.failure = self._malformed(self._head, "HTML or XML")
         elif not self._began and self._sse.stray_text():
-            self.failure = _malformed(self._sse.stray_text(), "text")
+            self.failure = self._malformed(self._sse.stray_text(), "text")
 
     def _sniff(self, data: bytes) -> bytes:
         """Return what there is to decode once the first byte that is no space shows what the body is."""
@@ -127,7 +134,8 @@ class ChatProtocol:
             self._body = bytearray()
             return data.removeprefix(_BOM)
         if start.startswith(b"<"):
-            self.failure = _malformed(data, "HTML or XML")
+            # No more than the shortest read had, and no word that it may have cut: half a key is not found.
+            self.failure = self._malformed(_CUT_WORD.sub(b"", data[:_START]), "HTML or XML")
         return data
 
     def _hold(self, data: bytes) -> None:
@@ -180,27 +188,40 @@ class ChatProtocol:
             value = jsontext.parse(payload)
         except ValueError as error:
             if event == "error":
-                self.failure = stream_error(payload.decode("utf-8", "replace"))
+                self.failure = self._error(payload.decode("utf-8", "replace"))
             elif event == "message":
-                self.failure = _malformed(payload, str(error))
+                self.failure = self._malformed(payload, str(error))
             return None
         if event == "error" or error_in(value) is not None:
-            self.failure = stream_error(value)
+            self.failure = self._error(value)
             return None
         if not isinstance(value, dict):
-            self.failure = _malformed(payload, "not an object")
+            self.failure = self._malformed(payload, "not an object")
             return None
         return to_chunk(value)
 
+    def _error(self, value: Any) -> StreamAPIError:
+        return stream_error(value, self._mask)
 
-def decode_completion(body: bytes) -> ChatCompletion:
-    """Decode a whole answer; raise APIStatusError for an error under 200, MalformedStreamError for no answer."""
+    def _malformed(self, data: bytes, why: str) -> MalformedStreamError:
+        return malformed(data, why, _NONE, self._mask)
+
+
+def decode_completion(body: bytes, mask: Mask = unmasked) -> ChatCompletion:
+    """Decode a whole answer; raise APIStatusError for an error under 200, MalformedStreamError for no answer.
+
+    What the errors quote passes `mask`.
+    """
+    completion: ChatCompletion | None
     try:
         completion = COMPLETION_DECODER.decode(body)
     except _CANNOT_DECODE:
-        completion = _completion_carefully(body)
+        # What is raised here would lead to the decoder's error, which may hold the body.
+        completion = None
+    if completion is None:
+        completion = _completion_carefully(body, mask)
     if not completion.choices:
-        raise _malformed(body, "no choices")
+        raise malformed(body, "no choices", _NONE, mask)
     # Whatever the wire said under these names.
     completion.raw = body
     completion.trace_id = None
@@ -209,12 +230,8 @@ def decode_completion(body: bytes) -> ChatCompletion:
     return completion
 
 
-def _completion_carefully(body: bytes) -> ChatCompletion:
-    value = value_in(body, _NONE)
+def _completion_carefully(body: bytes, mask: Mask) -> ChatCompletion:
+    value = value_in(body, _NONE, mask)
     if not isinstance(value, dict):
-        raise _malformed(body, "not an object")
+        raise malformed(body, "not an object", _NONE, mask)
     return to_completion(value)
-
-
-def _malformed(data: bytes, why: str) -> MalformedStreamError:
-    return malformed(data, why, _NONE)

@@ -21,7 +21,7 @@ _BOM = b"\xef\xbb\xbf"
 _CR = 0x0D
 _LF = 0x0A
 _FIELDS = (b"data", b"event", b"id", b"retry")
-_SHOWN = 80
+_SHOWN = 8 * 1024
 _DEFAULT_MAX_EVENT_SIZE = 16 * 1024 * 1024
 
 

@@ -10,6 +10,7 @@ same to a whole answer.
 
 from __future__ import annotations
 
+from .failures import Mask, unmasked
 from .protocol import ChatProtocol
 from .structs import ChatCompletion, ChatCompletionChunk, ChoiceDelta, ChunkChoice
 
@@ -83,8 +84,8 @@ class ThinkProtocol(ChatProtocol):
 
     __slots__ = ("_last", "_splitters")
 
-    def __init__(self, max_event_size: int) -> None:
-        super().__init__(max_event_size)
+    def __init__(self, max_event_size: int, mask: Mask = unmasked) -> None:
+        super().__init__(max_event_size, mask)
         self._splitters: dict[int, _Splitter] = {}
         self._last = ChatCompletionChunk()
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 from client_kit import ASK, NO_WAIT, chunk
+from telling import all_that_tells, told_by_libraries
 
 from siliconflow_async import (
     APIConnectionError,
@@ -31,13 +32,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 KEY = "sk-" + "very-secret-key"  # never whole in a line of this file that a traceback could quote
-
-
-def all_that_tells(error: BaseException) -> str:
-    """An exception as every way of looking shows it, locals of its frames and of its causes included."""
-    told = traceback.TracebackException.from_exception(error, capture_locals=True)
-    frames = "".join(told.format(chain=True))
-    return "\n".join([frames, repr(error), str(error), repr(vars(error)), repr(pickle.dumps(error))])
 
 
 SCRIPTS: dict[str, Callable[[FakeSiliconFlow], Any]] = {
@@ -181,24 +175,6 @@ async def enter(make: Callable[..., AsyncSiliconFlow], *args: Any, **options: An
     make(*args, **options)
 
 
-def told_by_libraries(error: BaseException) -> str:
-    """All that an exception and its causes tell, but for the locals of frames in this file, which hold the secrets."""
-    lines: list[str] = []
-    link: BaseException | None = error
-    while link is not None:
-        lines += [repr(link), str(link), repr(vars(link)), repr(getattr(link, "__notes__", None))]
-        told = traceback.TracebackException.from_exception(link, capture_locals=True)
-        frames = [frame for frame in told.stack if frame.filename != __file__]
-        lines += [
-            f"{frame.filename} {frame.name} {name} {value}"
-            for frame in frames
-            for name, value in (frame.locals or {}).items()
-        ]
-        link = link.__cause__ or link.__context__
-    lines.append(repr(pickle.dumps(error)))
-    return "\n".join(lines)
-
-
 @pytest.mark.parametrize("way", GIVEN)
 async def test_a_key_in_a_header_is_not_told(way: str, caplog: pytest.LogCaptureFixture) -> None:
     """However a key is given, and whether or not it can be sent, no local of the libraries' frames shows it."""
@@ -207,7 +183,7 @@ async def test_a_key_in_a_header_is_not_told(way: str, caplog: pytest.LogCapture
         server.fail(401, times=None)
         with pytest.raises(SiliconFlowError) as caught:
             await GIVEN[way](client)
-    assert [line for line in told_by_libraries(caught.value).splitlines() if KEY in line] == []
+    assert [line for line in told_by_libraries(caught.value, __file__).splitlines() if KEY in line] == []
     assert KEY not in caplog.text
 
 
@@ -252,7 +228,7 @@ async def test_tasks_and_slow_callbacks_do_not_tell(caplog: pytest.LogCaptureFix
                 call.cancel()
                 with pytest.raises(asyncio.CancelledError) as caught:
                     await call
-                shown += [repr(call), told_by_libraries(caught.value)]
+                shown += [repr(call), told_by_libraries(caught.value, __file__)]
     assert KEY not in "\n".join(shown)
     assert "took" in caplog.text
     assert KEY not in caplog.text
@@ -283,7 +259,7 @@ async def test_a_proxys_password_is_not_told(name: str, caplog: pytest.LogCaptur
         with pytest.raises(SiliconFlowError) as caught:
             async with proxied(name, server.base_url) as client:
                 await read(client, streaming=False)
-    told = told_by_libraries(caught.value)
+    told = told_by_libraries(caught.value, __file__)
     assert [line for line in told.splitlines() if PASSWORD in line] == []
     assert PASSWORD not in caplog.text
 
@@ -302,4 +278,4 @@ def test_a_base_url_with_a_password_is_not_told() -> None:
     """It is refused, and quoted nowhere."""
     with pytest.raises(ConfigurationError) as caught:
         make_client(f"http://user:{PASSWORD}@127.0.0.1")
-    assert [line for line in told_by_libraries(caught.value).splitlines() if PASSWORD in line] == []
+    assert [line for line in told_by_libraries(caught.value, __file__).splitlines() if PASSWORD in line] == []

@@ -391,7 +391,7 @@ def test_a_long_line_in_small_reads_is_held_once(size: int) -> None:
         (b"dat", b""),
         (b"data: a", b""),
         (b": unfinished", b""),
-        (b"x" * 200, b"x" * 80),
+        (b"x" * 10_000, b"x" * 8192),
     ],
 )
 def test_text_that_is_no_event_stream_is_remembered(body: bytes, stray: bytes) -> None:

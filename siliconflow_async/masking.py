@@ -1,0 +1,203 @@
+"""Secrets, and how they stay out of sight: text that no repr shows, and masks for what a server says.
+
+A server, or a gateway before it, may quote the key that it was sent, in words, bodies, headers, frames. What errors and
+headers take from there passes the `Mask` of the request; what the model wrote does not, and is as it came.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import b64decode, b64encode, urlsafe_b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+__all__ = ["Mask", "Secret", "conceal", "concealed"]
+
+E = TypeVar("E", bound=BaseException)
+
+_SECRET_NAME = re.compile(
+    r"auth|key|token|cookie|secret|passw|passphrase|passcode|pwd|credential|session|signature|bearer|jwt"
+    r"|(?<![a-z])(pass|sig)(?![a-z])",
+    re.IGNORECASE,
+)
+_TELLING = frozenset({"headers", "default_headers", "extra_headers", "base_url", "proxy"})
+_MASKED = "***"
+# Below it a key is hidden only where it stands alone, as a word: one of a few letters is part of many others.
+_LONG = 8
+# And below this nowhere. Such a key is no secret but a placeholder, "x" or "0", for a server that wants none.
+_SHORTEST = 4
+_JSON_WORDS = frozenset({"null", "true", "false"})
+
+
+class Secret(str):
+    """Text that no repr shows: logs and tracebacks print reprs, of our frames and of aiohttp's."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+def conceal(keywords: dict[str, Any]) -> None:
+    """Mask in place what may hold a key or password, so that it shows in no local of a frame from here on."""
+    for name in _TELLING & keywords.keys():
+        given = keywords[name]
+        if isinstance(given, Mapping):
+            keywords[name] = {key: concealed(key, value) for key, value in given.items()}
+        elif isinstance(given, str) and "@" in given:
+            keywords[name] = Secret(given)
+
+
+def concealed(name: object, value: Any) -> Any:
+    """Return a header's value, as a Secret if its name tells of one."""
+    is_secret = not isinstance(name, str) or _SECRET_NAME.search(name)
+    return Secret(value) if is_secret and isinstance(value, str) else value
+
+
+class Mask:
+    """Hides from a text the secrets that were sent: `key`, and the Secrets among the values of `headers`.
+
+    They are found as they are, in the escapes of JSON (also of JSON within JSON) and of URLs, and in base64.
+    """
+
+    __slots__ = ("_forms", "_found", "_headers", "_key")
+
+    def __init__(self, key: str, *headers: Mapping[str, str] | None) -> None:
+        self._key = key
+        self._headers = headers
+        # Made when they are first needed, which for most calls is never.
+        self._forms: tuple[str, ...] | None = None
+        self._found: re.Pattern[str] | None = None
+
+    def __call__(self, text: str) -> str:
+        """Return the text with `***` in the place of each secret."""
+        if self._found is None:
+            secrets = set(self._secrets())
+            patterns = [_escapable(secret) for secret in sorted(secrets, key=len, reverse=True)]
+            patterns += map(re.escape, _in_base64(secrets))
+            self._found = re.compile("|".join(patterns) or r"(?!)")
+        return self._found.sub(_MASKED, text)
+
+    def in_headers(self, headers: dict[str, str]) -> dict[str, str]:
+        """Return headers with their values masked; the same ones if there is nothing to mask."""
+        if not self._may_be_in("\n".join(headers.values())):
+            return headers
+        return {name: self(value) for name, value in headers.items()}
+
+    def in_header(self, value: str) -> str:
+        """Return a header's value masked."""
+        return self(value) if self._may_be_in(value) else value
+
+    def _may_be_in(self, text: str) -> bool:
+        # Every answer has headers, and next to none tells: to look for plain text costs a fraction of the pattern.
+        if self._forms is None:
+            secrets = set(self._secrets())
+            self._forms = ("%", "\\", *secrets, *_in_base64(secrets))
+        for form in self._forms:  # noqa: SIM110  # a generator for any() would cost as much again
+            if form in text:
+                return True
+        return False
+
+    def clean(self, error: E) -> E:
+        """Mask in place what another library's exception, and those that it came of, tell of a server's words.
+
+        Where one tells, its traceback goes too: its frames hold the same words.
+        """
+        links: list[BaseException] = []
+        left: list[BaseException | None] = [error]
+        while left:
+            link = left.pop()
+            if link is not None and link not in links:
+                links.append(link)
+                left += [link.__cause__, link.__context__]
+        if sum(map(self._clean, links)):
+            for link in links:
+                link.__traceback__ = None
+        return error
+
+    def _clean(self, error: BaseException) -> bool:
+        told = False
+        args = self._hidden(error.args)
+        if args is not error.args:
+            error.args = args
+            told = True
+        for name, value in list(vars(error).items()):
+            hidden = self._hidden(value)
+            if hidden is not value:
+                setattr(error, name, hidden)
+                told = True
+        return told
+
+    def _hidden(self, value: Any) -> Any:
+        """Return a value that tells nothing: itself, if it doesn't, or else what its repr would show."""
+        if type(value) in (list, tuple):
+            hidden = [self._hidden(item) for item in value]
+            return value if all(map(_is, hidden, value)) else type(value)(hidden)
+        shown = value if isinstance(value, str) else repr(value)
+        masked = self(shown)
+        return value if masked == shown else masked
+
+    def _secrets(self) -> Iterator[str]:
+        for secret in (self._key, *_credentials(self._headers)):
+            # Hidden where it is JSON's own, a number or null, a short one would break the JSON around it.
+            is_json = len(secret) < _LONG and (secret.isdigit() or secret in _JSON_WORDS)
+            if len(secret) >= _SHORTEST and not is_json:
+                yield secret
+
+
+def _is(one: object, other: object) -> bool:
+    return one is other
+
+
+def _credentials(several: Iterable[Mapping[str, str] | None]) -> Iterator[str]:
+    """Yield what is secret in headers: without the scheme before it, and of Basic the password too."""
+    for headers in several:
+        for name, value in (headers or {}).items():
+            if not isinstance(value, Secret):
+                continue
+            if name.lower() == "cookie":
+                yield from (pair.partition("=")[2].strip() for pair in value.split(";"))
+                continue
+            scheme, _, rest = value.strip().partition(" ")
+            yield rest.strip() or scheme
+            if scheme.lower() == "basic":
+                try:
+                    yield b64decode(rest).decode("utf-8", "replace").partition(":")[2]
+                except (ValueError, binascii.Error):
+                    continue
+
+
+def _escapable(secret: str) -> str:
+    """Return a pattern for a secret, each of its characters as it is or escaped."""
+    pattern = "".join(map(_character, secret))
+    return pattern if len(secret) >= _LONG else rf"(?<![\w-]){pattern}(?![\w-])"
+
+
+def _character(char: str) -> str:
+    plain = re.escape(char)
+    units = char.encode("utf-16-be")
+    # One backslash more for each JSON text that holds the other as a text. Bounded, as all here, or a server's endless
+    # backslashes would be looked through from each of them.
+    in_json = "".join(rf"\\\\{{0,7}}u{_hex(units[at : at + 2])}" for at in range(0, len(units), 2))
+    in_url = "".join(f"%(?:25){{0,3}}{_hex(bytes([byte]))}" for byte in char.encode("utf-8", "surrogatepass"))
+    quoted = rf"|\\\\{{0,7}}{plain}" if char in '"\\/' else ""
+    return f"(?:{plain}|{in_json}|{in_url}{quoted})"
+
+
+def _hex(data: bytes) -> str:
+    return "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in data.hex())
+
+
+def _in_base64(secrets: Iterable[str]) -> set[str]:
+    """Return how long secrets show in base64, whatever stands before them, as `user:` does for Basic."""
+    forms = set()
+    for secret in secrets:
+        data = secret.encode("utf-8", "surrogatepass")
+        for before in range(3) if len(secret) >= _LONG else ():
+            # Only the characters that are its own: those at the ends may hold bits of what is beside it.
+            start = (before * 4 + 2) // 3
+            end = (before + len(data)) * 8 // 6
+            for encode in (b64encode, urlsafe_b64encode):
+                forms.add(encode(bytes(before) + data).decode()[start:end])
+    return forms
