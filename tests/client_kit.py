@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import siliconflow_async
 from siliconflow_async import AsyncSiliconFlow, RetryPolicy
 from siliconflow_async.testing import FakeSiliconFlow
 
@@ -24,6 +27,12 @@ def chunk(content: str | None = None, *, finish: str | None = None, index: int =
 
 
 DONE = b"data: [DONE]\n\n"
+
+
+def environment(*paths: Path) -> dict[str, str]:
+    """The environment of a program that imports this tree and `paths`, and makes its loops as the tests do."""
+    here = [os.environ.get("PYTHONPATH"), Path(siliconflow_async.__file__).parents[1], *paths]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(str(path) for path in here if path)}
 
 
 @asynccontextmanager

@@ -31,7 +31,7 @@ ALLOWED = {
     "timeouts": {"checks", "errors"},
     "settings": {"errors", "masking"},
     "wire": {"errors"},
-    "transport": {"errors", "masking", "timeouts", "wire"},
+    "transport": {"errors", "loops", "masking", "timeouts", "wire"},
     "views": {"errors", "wire"},
     "stream": {"errors", "loops", "timeouts", "transport", "views", "wire"},
     "retry": {"checks", "errors", "timeouts", "wire"},

@@ -54,6 +54,16 @@ class AnswerProtocol(ResponseHandler):
     """Knows whether a byte of the present answer came (`answered`), and leaves no reader of a body behind."""
 
     answered = False
+    # Until the connection is lost, which over TLS is later than aiohttp forgets it.
+    wire: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.wire = transport
+        # Not the transport: uvloop's for TLS takes no weak reference.
+        _connected.add(weakref.ref(self, _connected.discard))
+        if hasattr(transport, "max_size"):
+            transport.max_size = _RECEIVE_SIZE
 
     def data_received(self, data: bytes) -> None:
         if not self.answered and data:
@@ -67,6 +77,7 @@ class AnswerProtocol(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         # After an error of its parser aiohttp forgets the body, without a word to who waits for it.
+        self.wire = None
         body = self._payload
         super().connection_lost(exc)
         if body is not None and not body.is_eof() and body.exception() is None:
@@ -98,17 +109,12 @@ class Connector(aiohttp.TCPConnector):
         watcher = _watcher()
         if watcher is not None:
             watcher.connecting()
-        protocol = await super()._create_connection(req, traces, timeout)
-        transport: Any = protocol.transport
-        if transport is not None:
-            _transports.add(transport)
-            if hasattr(transport, "max_size"):
-                transport.max_size = _RECEIVE_SIZE
-        return protocol
+        return await super()._create_connection(req, traces, timeout)
 
 
-# Of every connection of this process, for a forked child to cut.
-_transports: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
+# Whatever may have a connection of this process, for a forked child to cut. The loops of several threads add to it at
+# once, which a set takes, and a WeakSet does not.
+_connected: set[weakref.ref[AnswerProtocol]] = set()
 _process_id = os.getpid()
 
 
@@ -124,11 +130,12 @@ def _cut_inherited() -> None:
     event loop, whose epoll the two share, or over TLS its peer.
     """
     with socket.socket() as dead:
-        for transport in list(_transports):
-            inherited = transport.get_extra_info("socket")
+        for reference in _connected.copy():
+            protocol = reference()
+            inherited = None if protocol is None or protocol.wire is None else protocol.wire.get_extra_info("socket")
             if inherited is not None and inherited.fileno() != -1:
                 os.dup2(dead.fileno(), inherited.fileno(), inheritable=False)
-    _transports.clear()
+    _connected.clear()
     global _process_id
     _process_id = os.getpid()
 

@@ -1,7 +1,12 @@
 """One aiohttp session for each event loop, and the streams that are open on them.
 
-A client is made outside any loop and may serve several `asyncio.run()`s in a row. Each loop gets a session of its own
-when it first needs one; an async generator, parked in the loop, closes that session when the loop shuts down.
+A client is made outside any loop and may serve several, one after another or each in its thread. Each loop gets a
+session of its own when it first needs one; an async generator, parked in the loop, closes that session when the loop
+shuts down.
+
+What a loop has is used in its own thread alone. The threads share `closed` and the table of loops, of which each
+changes its own entry; the table and the sets of streams are copied to be looked through, in one step of C that no
+other thread comes between.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ import aiohttp
 import anyio
 
 from ..errors import ClosedError
+from ..loops import on_loop
 from .alarms import Alarms
 from .connector import Connector, process_id
 
@@ -40,13 +46,21 @@ class LoopSession(NamedTuple):
     """What the requests of one loop share.
 
     `session` sends the pool's default headers by itself, `bare` none; they have one connector. `closer`, if they are
-    the pool's own, closes them with the loop.
+    the pool's own, closes them with the loop. `streams` have to end before; `pid` is the process that made it all.
     """
 
+    loop: asyncio.AbstractEventLoop
     session: aiohttp.ClientSession
     bare: aiohttp.ClientSession
     alarms: Alarms
+    # Not a WeakSet, of which the collector takes in any thread, also while another looks through it.
+    streams: set[weakref.ref[Abortable]]
     closer: AsyncGenerator[None, None] | None
+    pid: int
+
+    def abort(self) -> None:
+        """Abort the streams that are open."""
+        _abort(self.streams)
 
 
 class SessionPool:
@@ -66,50 +80,52 @@ class SessionPool:
         self._max_connections = max_connections
         self._ssl = ssl
         self._session = session
-        self._pid = process_id()
-        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopSession] = weakref.WeakKeyDictionary()
-        self._open: weakref.WeakSet[Any] = weakref.WeakSet()
-        # What a forked child inherited: never used or closed there, since closing would reach the parent's peers.
-        self._inherited: list[object] = []
+        self._by_loop: dict[asyncio.AbstractEventLoop, LoopSession] = {}
 
     def get(self, loop: asyncio.AbstractEventLoop) -> LoopSession:
         """Return what the running `loop`'s requests share; raise ClosedError after `aclose()`."""
         if self.closed:
             raise ClosedError("the client is closed")
-        if process_id() != self._pid:
-            self._forget()
         entry = self._by_loop.get(loop)
-        if entry is None or entry.session.closed:
-            for ended in [known for known in self._by_loop if known.is_closed()]:
-                del self._by_loop[ended]
+        if entry is None or entry.session.closed or entry.pid != process_id():
+            for ended in [known for known in self._by_loop.copy() if known.is_closed()]:
+                self._by_loop.pop(ended, None)
             entry = self._by_loop[loop] = self._new_entry(loop)
         return entry
 
     def track(self, stream: Abortable) -> None:
         """Remember a stream that has to end before its session does."""
-        self._open.add(stream)
+        entry = self._by_loop.get(stream.loop)
+        if entry is not None:
+            entry.streams.add(weakref.ref(stream, entry.streams.discard))
+        # Looked at last: `aclose()` in another thread aborts what it finds after it has said so.
+        if self.closed:
+            stream.abort()
 
     async def aclose(self) -> None:
-        """Abort open streams, close the running loop's session, and refuse further use."""
+        """Abort open streams, close the running loop's session, and refuse further use.
+
+        Loops of other threads abort their own streams at their next turn, and close their own sessions as they end.
+        """
         self.closed = True
-        if process_id() != self._pid:
-            self._forget()
-        here = asyncio.get_running_loop()
-        for stream in list(self._open):
-            if stream.loop is here:
-                stream.abort()
-            elif not stream.loop.is_closed():
-                stream.loop.call_soon_threadsafe(stream.abort)
-        entry = self._by_loop.pop(here, None)
-        if entry is not None and entry.closer is not None:
-            await entry.closer.aclose()
+        mine = self._by_loop.pop(asyncio.get_running_loop(), None)
+        for entry in self._by_loop.copy().values():
+            # What a forked child inherited is never closed there: that would reach the parent's peers.
+            if entry.pid == process_id():
+                on_loop(entry.loop, entry.abort)
+        if mine is not None:
+            mine.abort()
+            if mine.closer is not None:
+                await mine.closer.aclose()
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         # The loop itself closes the session when it finds the closer gone; here there is only a word to say.
-        by_loop = getattr(self, "_by_loop", {})
-        if process_id() == getattr(self, "_pid", 0) and any(
-            not loop.is_closed() and entry.closer is not None and not entry.session.closed
-            for loop, entry in list(by_loop.items())
+        if not getattr(self, "closed", True) and any(
+            entry.pid == process_id()
+            and entry.closer is not None
+            and not entry.loop.is_closed()
+            and not entry.session.closed
+            for entry in getattr(self, "_by_loop", {}).values()
         ):
             _warn("unclosed AsyncSiliconFlow: use `async with`, or await its aclose()", ResourceWarning, stacklevel=2)
 
@@ -117,7 +133,7 @@ class SessionPool:
         if self._session is not None:
             if self._session.closed:
                 raise ClosedError("the session that the client was given is closed")
-            return LoopSession(self._session, self._session, Alarms(loop), None)
+            return LoopSession(loop, self._session, self._session, Alarms(loop), set(), None, process_id())
         connector = Connector(limit=self._max_connections, ssl=self._ssl or True)
         sessions = [
             aiohttp.ClientSession(
@@ -132,29 +148,28 @@ class SessionPool:
             )
             for headers in (self.default_headers or {}, None)
         ]
-        closer = _close_with_loop(sessions, self._open)
+        streams: set[weakref.ref[Abortable]] = set()
+        closer = _close_with_loop(sessions, streams)
         # Up to its yield it awaits nothing.
         with contextlib.suppress(StopIteration):
             closer.asend(None).send(None)
-        return LoopSession(sessions[0], sessions[1], Alarms(loop), closer)
+        return LoopSession(loop, sessions[0], sessions[1], Alarms(loop), streams, closer, process_id())
 
-    def _forget(self) -> None:
-        self._inherited.append((dict(self._by_loop), list(self._open)))
-        self._by_loop = weakref.WeakKeyDictionary()
-        self._open = weakref.WeakSet()
-        self._pid = process_id()
+
+def _abort(streams: set[weakref.ref[Abortable]]) -> None:
+    for reference in streams.copy():
+        stream = reference()
+        if stream is not None:
+            stream.abort()
 
 
 async def _close_with_loop(
-    sessions: list[aiohttp.ClientSession], streams: weakref.WeakSet[Any]
+    sessions: list[aiohttp.ClientSession], streams: set[weakref.ref[Abortable]]
 ) -> AsyncGenerator[None, None]:
-    loop = asyncio.get_running_loop()
     try:
         yield
     finally:
-        for stream in list(streams):
-            if stream.loop is loop:
-                stream.abort()
+        _abort(streams)
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
             for session in sessions:
                 await session.close()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-import siliconflow_async
+from client_kit import environment
 
 HERE = Path(__file__).parent
 SCRIPTS = sorted((HERE / "leak_scripts").glob("*.py"))
@@ -18,10 +16,9 @@ SCRIPTS = sorted((HERE / "leak_scripts").glob("*.py"))
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_nothing_is_left_unsaid(script: Path) -> None:
     """No unclosed socket, destroyed task, coroutine that was never awaited, or exception that nobody retrieved."""
-    path = os.pathsep.join([str(Path(siliconflow_async.__file__).parents[1]), str(HERE.parent)])
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", str(script)],
-        env=os.environ | {"PYTHONPATH": path},
+        env=environment(HERE.parent),
         capture_output=True,
         encoding="utf-8",
         timeout=60,
@@ -31,4 +28,4 @@ def test_nothing_is_left_unsaid(script: Path) -> None:
 
 def test_there_are_scripts() -> None:
     """An empty directory would be a test that checks nothing."""
-    assert len(SCRIPTS) == 5
+    assert len(SCRIPTS) == 6

@@ -210,6 +210,8 @@ def test_a_forked_child_shares_no_socket(
     where: str, tls: bool, way: str, authority: tuple[ssl.SSLContext, Path]
 ) -> None:
     """Whatever the child does, the parent's stream and its kept-alive connection go on; the child makes its own."""
+    if way == "exits" and os.environ.get("SILICONFLOW_TEST_LOOP") == "uvloop":
+        pytest.skip("uvloop 0.23 crashes by itself in a forked child that exits while its parent has a connection open")
     gate = Gate()
     # In a process of its own: a fork wants one thread, and its warnings are errors.
     with FakeSiliconFlow(ssl=authority[0] if tls else None).threaded() as server:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-import siliconflow_async
+from client_kit import environment
 
 SOAK = Path(__file__).parents[1] / "soak.py"
 
@@ -19,7 +17,7 @@ def test_a_short_soak_is_flat() -> None:
     """400 streams, of which two in five break, end as they should and leave the process as it was."""
     done = subprocess.run(
         [sys.executable, str(SOAK), "--streams", "400", "--faults", "0.4", "--seed", "1"],
-        env=os.environ | {"PYTHONPATH": str(Path(siliconflow_async.__file__).parents[1])},
+        env=environment(),
         capture_output=True,
         encoding="utf-8",
         timeout=60,

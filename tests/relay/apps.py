@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -121,4 +122,6 @@ def leave(transport: Any, *, reset: bool) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         transport.abort()
     else:
-        sock.shutdown(socket.SHUT_WR)
+        # uvloop's stands for a socket and can't be shut down; one on the same connection can.
+        with socket.socket(fileno=os.dup(sock.fileno())) as twin:
+            twin.shutdown(socket.SHUT_WR)
