@@ -79,7 +79,8 @@ class AsyncSiliconFlow:
 
     `api_key` is taken from SILICONFLOW_API_KEY if not given; the other keywords are those of `ClientOptions`. A client
     may be made outside any event loop and serve several, also at once in threads with a loop each; it needs `async
-    with` or, in the end, `await client.aclose()`. Raises ConfigurationError for settings that can't work, TypeError for an unknown keyword.
+    with` or, in the end, `await client.aclose()`. Raises ConfigurationError for settings that can't work, TypeError for
+    an unknown keyword.
     """
 
     base_url: str = ""

@@ -16,7 +16,7 @@ from ..wire.events import ErrorEvent, Event, Snapshot
 from ..wire.structs import ChatCompletion
 from .frames import TooSlow
 
-__all__ = ["Answer", "Describe", "OnFinish", "Pump", "Sink", "Source"]
+__all__ = ["Answer", "Describe", "OnFinish", "Pump", "Sink", "Source", "check_source"]
 
 
 class Answer(Protocol):
@@ -56,10 +56,7 @@ class Pump:
     """
 
     def __init__(self, source: Source, sink: Sink, *, describe: Describe, on_finish: OnFinish | None) -> None:
-        if not hasattr(source, "events") and not hasattr(source, "__aenter__"):
-            raise ConfigurationError(
-                f"stream must be an open stream or what stream(…) returns, not {type(source).__name__}"
-            )
+        check_source(source)
         self._source: Source | None = source
         self._sink = sink
         self._describe = describe
@@ -151,6 +148,14 @@ class Pump:
         # on_finish may take its time: what is read no more is not kept by it.
         self._answer = self._source = None
         self._sink.close()
+
+
+def check_source(source: object) -> None:
+    """Raise ConfigurationError for what is no source."""
+    if not hasattr(source, "events") and not hasattr(source, "__aenter__"):
+        raise ConfigurationError(
+            f"stream must be an open stream or what stream(…) returns, not {type(source).__name__}"
+        )
 
 
 def _uncancel() -> None:

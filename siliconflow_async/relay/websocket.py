@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal, TypeAlias
@@ -10,10 +11,11 @@ from typing import Any, Literal, TypeAlias
 import anyio
 import msgspec
 
+from ..errors import ConfigurationError
 from ..wire.events import error_event
 from ..wire.structs import ChatCompletion
 from .frames import FrameQueue, Slow, check_seconds
-from .pump import Describe, OnFinish, Pump, Source
+from .pump import Describe, OnFinish, Pump, Source, check_source
 
 __all__ = ["RelayEnded", "Relayed", "relay"]
 
@@ -70,9 +72,18 @@ async def relay(
     Raises ConfigurationError for an argument that can't be, what `on_finish` raises, and what a stream that is none of
     this library's raises; upstream's own errors are told to the client and returned.
     """
-    if send_timeout is not None:
-        check_seconds(send_timeout, "send_timeout")
-    queue = FrameQueue(limit=buffer, slow=slow, patience=patience, smooth=smooth)
+    try:
+        if left is not None and not inspect.isawaitable(left):
+            raise ConfigurationError(f"left must be awaitable or None, not {left!r}")
+        if send_timeout is not None:
+            check_seconds(send_timeout, "send_timeout")
+        queue = FrameQueue(limit=buffer, slow=slow, patience=patience, smooth=smooth)
+        check_source(stream)
+    except ConfigurationError:
+        # Else it would complain that nobody awaited it.
+        if inspect.iscoroutine(left):
+            left.close()
+        raise
     gone = None if left is None else asyncio.ensure_future(left)
     pump = Pump(stream, queue, describe=describe, on_finish=on_finish)
     sender = _Sender(queue, send, send_timeout)

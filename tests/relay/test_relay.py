@@ -580,3 +580,19 @@ async def test_a_stream_of_someone_elses_may_fail_as_it_likes() -> None:
     with pytest.raises(ZeroDivisionError):
         await relay(Odd(), browser.send, left=browser.left, on_finish=browser.save)
     assert [(done, type(error)) for done, error in browser.saved] == [(Odd.partial, ZeroDivisionError)]
+
+
+@pytest.mark.parametrize("wrong", [{"stream": 42}, {"buffer": 0}, {"send_timeout": -1}, {"left": 42}])
+async def test_a_wrong_argument_leaves_nothing_behind(wrong: dict[str, Any]) -> None:
+    """No task, and no coroutine that would complain: the arguments are looked at before anything begins."""
+
+    async def never() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async with served() as (_, client):
+        left = {} if "left" in wrong else {"left": never()}
+        keywords: dict[str, Any] = {"stream": client.chat.completions.stream(**ASK), **left, **wrong}
+        before = asyncio.all_tasks()
+        with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+            await relay(send=str, **keywords)  # type: ignore[arg-type]  # nothing is sent
+        assert asyncio.all_tasks() == before
