@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from siliconflow_async.testing.scripted import Framing, Headers
     from siliconflow_async.testing.steps import Step
 
+# How many pieces are sent at once, before the loop has a turn.
 _GROUP = 64
 _EVENT_STREAM = {"content-type": "text/event-stream; charset=utf-8"}
 _JSON = {"content-type": "application/json; charset=utf-8"}
@@ -83,6 +84,7 @@ class Exchange:
         self._pace = tokens_per_second
         self._chunked = False
         self._keep_alive = request.keep_alive
+        self._since_turn = 0
 
     async def read_body(self, limit: int) -> None:
         """Read the request's body into the record, or raise `BadBody`."""
@@ -224,6 +226,14 @@ class Exchange:
         if self._transport.is_closing():
             raise ConnectionResetError("the client has left")
         await self._request.writer.drain()
+        self._since_turn += 1
+        if self._since_turn >= _GROUP:
+            await self._turn()
+
+    async def _turn(self) -> None:
+        # A client in the same loop reads nothing until then, nor can it be seen to leave.
+        self._since_turn = 0
+        await asyncio.sleep(0)
 
     async def _flush(self) -> None:
         # asyncio's TLS transport pauses at the limit, the plain one above it: 0 would pause the
@@ -245,8 +255,7 @@ class Exchange:
             self._charge(_tokens_until(start + len(group), tokens) - _tokens_until(start, tokens))
             self._write(b"".join(group))
             await self._drain()
-            # Without this turn a client in the same loop would read nothing until the buffer fills.
-            await asyncio.sleep(0)
+            await self._turn()
 
     async def _send_paced(self, events: Sequence[bytes], pause: float, tokens: int) -> None:
         # Against the clock, so that a late turn of the loop doesn't slow the whole answer down.

@@ -196,6 +196,21 @@ async def test_a_client_that_goes_while_much_is_sent_has_left_early(server: Fake
     assert not (await server.left_early()).completed
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["script", "reply behind its pace"])
+async def test_a_long_answer_gives_the_loop_turns(server: FakeSiliconFlow, connect: Connect, late: bool) -> None:
+    """A client in the same loop reads while it is sent, and its leaving is noticed before the end."""
+    pieces = 10_000
+    if late:
+        server.reply(["x"] * pieces, usage_on="never", pause=1e-9)
+    else:
+        server.raw([b"x"] * pieces)
+    reader, writer = await connect(REQUEST.replace(b"2\r\n\r\n{}", b"15\r\n\r\n" + b'{"stream":true}'))
+    await reader.readuntil(b"\r\n\r\n")
+    writer.transport.abort()
+    left = await asyncio.wait_for(server.left_early(), 5)
+    assert not left.completed
+
+
 async def test_a_reply_streams_to_an_http_1_0_client(server: FakeSiliconFlow, connect: Connect) -> None:
     server.raw([b"one"])
     reader, _ = await connect(b"POST / HTTP/1.0\r\ncontent-length: 0\r\n\r\n")
