@@ -269,7 +269,7 @@ class ChatStream(Uncopyable):
         """Decide what an end without `[DONE]` means."""
         # Kept here, it would hold the frames that hold this stream.
         self._end = b""
-        if self._accumulator.finished:
+        if self._accumulator.finished or self._protocol.whole:
             self._conclude("finish")
             return
         cause = end if isinstance(end, Exception) else None
@@ -281,9 +281,8 @@ class ChatStream(Uncopyable):
             return self._failed(
                 APITimeoutError(clock=end.clock, seconds=self._timeouts.limit(end.clock, streaming=True))
             )
-        how = f"broke off ({end})" if isinstance(end, BodyBroken) else "ended"
-        words = f"the stream {how}, with neither a finish_reason nor [DONE]"
-        return self._failed(TruncatedStreamError(words, empty=not self._accumulator.begun))
+        why = str(end) if isinstance(end, BodyBroken) else None
+        return self._failed(self._protocol.cut_off(why, begun=self._accumulator.begun))
 
     def _failed(self, failure: StreamError | APIStatusError | APITimeoutError) -> SiliconFlowError:
         """End with a failure, completed by what only the stream knows."""

@@ -40,6 +40,7 @@ class Ticket:
 
     __slots__ = (
         "_expected",
+        "_judged",
         "_logged",
         "_patience",
         "_prompt",
@@ -71,6 +72,7 @@ class Ticket:
         # Counted by the gate.
         self.number = 0
         self.shared = False
+        self._judged = False
         self.last_seen: SiliconFlowError | None = None
         self.granted = False
         self.over = False
@@ -186,7 +188,9 @@ class Ticket:
     def fail(self, error: BaseException) -> None:
         """The call has ended with an error; a refusal slows all calls down, and so does an outage."""
         with self.gate.lock:
-            if isinstance(error, SiliconFlowError):
+            # A stream tells of its error, and then whoever opened it.
+            if isinstance(error, SiliconFlowError) and not self._judged:
+                self._judged = True
                 self._judge(error)
             if _is_unsent(error):
                 self.give_back()

@@ -50,6 +50,13 @@ def _watcher() -> ConnectWatcher | None:
 _receive = ResponseHandler.data_received
 
 
+def _has_surplus(data: bytes, end: int) -> bool:
+    """Whether more follows the headers, which stop at `end`, than they announce."""
+    at = data.find(b"ength:", 0, end) + 6
+    announced = data[at : data.find(b"\r", at)].strip() if at > 5 else b""
+    return announced.isdigit() and len(announced) < 19 and int(announced) < len(data) - end
+
+
 class AnswerProtocol(ResponseHandler):
     """Knows whether a byte of the present answer came (`answered`), and leaves no reader of a body behind."""
 
@@ -68,9 +75,10 @@ class AnswerProtocol(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         if not self.answered and data:
             self.answered = True
-            # The headers apart: if the framing of chunks is broken, aiohttp's parser drops what it read with it.
+            # The headers apart: if the framing of chunks is broken, or more comes than the body was to have, aiohttp's
+            # parser drops what it read with it.
             end = data.find(b"\r\n\r\n") + 4
-            if 4 <= end < len(data) and data.find(b"hunked", 0, end) > 0:
+            if 4 <= end < len(data) and (data.find(b"hunked", 0, end) > 0 or _has_surplus(data, end)):
                 _receive(self, data[:end])
                 data = data[end:]
         _receive(self, data)

@@ -22,11 +22,11 @@ from ..errors import (
     ClosedError,
     EventTooLargeError,
     SiliconFlowError,
-    TruncatedStreamError,
+    StreamError,
 )
 from ..masking import Mask
 from ..timeouts import Timeouts
-from ..wire.failures import MAX_ERROR_BODY, status_error
+from ..wire.failures import MAX_ERROR_BODY, cut_off, is_blank, status_error
 from .alarms import Alarm
 from .answer import Answer, Decode, Headed
 from .body import Body, BodyBroken
@@ -206,8 +206,10 @@ class Transport:
             answer = await self._open(request, attempt)
             try:
                 body = await _read_whole(answer, max_body_size)
-            except BaseException:
+            except BaseException as error:
                 answer.body.abort()
+                if isinstance(error, StreamError):
+                    error.trace_id = answer.trace_id
                 raise
         try:
             return answer, answer.decoded(decode, body)
@@ -313,18 +315,16 @@ async def _read_whole(answer: Answer, max_size: int) -> bytes:
     try:
         while data := await answer.body.read():
             if len(body) + len(data) > max_size:
-                raise EventTooLargeError(f"the answer is larger than {max_size} bytes", trace_id=answer.trace_id)
+                raise EventTooLargeError(f"the answer is larger than {max_size} bytes")
             body += data
             if answer.body.at_end():
                 break
-        if not body:
-            raise TruncatedStreamError("the answer is empty", trace_id=answer.trace_id, empty=True)
+        if is_blank(body):
+            raise cut_off(0, None)
         return bytes(body)
     except BodyBroken as error:
         answer.mask.clean(error)
-        raise TruncatedStreamError(
-            f"the answer broke off after {len(body)} bytes ({error})", trace_id=answer.trace_id
-        ) from error
+        raise cut_off(0 if is_blank(body) else len(body), str(error)) from error
     finally:
         # A traceback shows this frame.
         data = b""

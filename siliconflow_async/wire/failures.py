@@ -34,13 +34,17 @@ from ..errors import (
     SiliconFlowError,
     StreamAPIError,
     StreamError,
+    TruncatedStreamError,
 )
 from . import jsontext
 
 __all__ = [
+    "BOM",
     "MAX_ERROR_BODY",
     "Mask",
+    "cut_off",
     "error_in",
+    "is_blank",
     "is_passing",
     "malformed",
     "meter_of",
@@ -57,6 +61,7 @@ Mask: TypeAlias = Callable[[str], str]
 """Returns a text of the server's without the secrets that it may hold."""
 
 MAX_ERROR_BODY = 64 * 1024
+BOM = b"\xef\xbb\xbf"
 # How much of a body that is no answer is shown.
 _SHOWN = 80
 # How many bytes more than are shown are masked: as many as a secret may have of which only the beginning is shown.
@@ -159,6 +164,20 @@ def malformed(body: bytes, why: str, what_else: str, mask: Mask) -> MalformedStr
     """Return the error for an answer that is `what_else`, such as "no list of models", and why."""
     start = mask(body[: _SHOWN + _MARGIN].decode("utf-8", "replace"))[:_SHOWN]
     return MalformedStreamError(f"the answer is {what_else} ({why}): {start!r}")
+
+
+def is_blank(body: bytes | bytearray) -> bool:
+    """Whether a body holds no more than white space, after a byte order mark perhaps."""
+    return not body or body.isspace() or (body.startswith(BOM) and not body[len(BOM) :].strip())
+
+
+def cut_off(size: int, why: str | None) -> TruncatedStreamError:
+    """Return the error for a body, no event stream, that ended after `size` bytes; `why` says what broke it off."""
+    if not size:
+        words = "the answer is empty" if why is None else f"the answer broke off before its first byte ({why})"
+        return TruncatedStreamError(words, empty=True)
+    how = "ended" if why is None else f"broke off ({why})"
+    return TruncatedStreamError(f"the answer {how} after {size} bytes, in its midst")
 
 
 def error_in(value: Any) -> tuple[int | str | None, str] | None:

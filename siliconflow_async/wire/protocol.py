@@ -7,7 +7,8 @@ who knows the finish reasons.
 
 A body that is no event stream is known by its first byte, since relays label them at will: JSON (an error, a whole
 answer, or bare chunks) is read at its end, HTML and text are malformed. An object or an event that the end cuts short
-is dropped.
+is dropped. A whole answer needs no other end, and what follows it is nobody's concern; JSON that is no answer is
+malformed. `decode_completion`, for answers that are asked for whole, leaves to the same judge what it can't decode.
 """
 
 from __future__ import annotations
@@ -18,9 +19,27 @@ from typing import Any
 
 import msgspec
 
-from ..errors import APIStatusError, EventTooLargeError, MalformedStreamError, StreamAPIError, StreamError
+from ..errors import (
+    APIStatusError,
+    EventTooLargeError,
+    MalformedStreamError,
+    StreamAPIError,
+    StreamError,
+    TruncatedStreamError,
+)
 from . import jsontext
-from .failures import Mask, error_in, malformed, status_error, stream_error, unmasked, value_in
+from .accumulate import Accumulator
+from .failures import (
+    BOM,
+    Mask,
+    cut_off,
+    error_in,
+    is_blank,
+    malformed,
+    status_error,
+    stream_error,
+    unmasked,
+)
 from .lenient import to_chunk, to_completion
 from .sse import SSEDecoder, SSEEvent
 from .structs import CHUNK_DECODER, COMPLETION_DECODER, ChatCompletion, ChatCompletionChunk, Timing
@@ -28,7 +47,6 @@ from .structs import CHUNK_DECODER, COMPLETION_DECODER, ChatCompletion, ChatComp
 __all__ = ["ChatProtocol", "decode_completion"]
 
 _SPACE = b" \t\r\n"
-_BOM = b"\xef\xbb\xbf"
 _DONE = b"[DONE]"
 _NONE = "not a chat answer"
 # How many bytes may pass before the kind of body is settled.
@@ -43,10 +61,12 @@ class ChatProtocol:
     What a failure quotes of it passes `mask`; chunks do not.
     """
 
-    __slots__ = ("_began", "_body", "_head", "_mask", "_sse", "done", "failure")
+    __slots__ = ("_began", "_body", "_head", "_mask", "_size", "_sse", "done", "failure", "whole")
 
     def __init__(self, max_event_size: int, mask: Mask = unmasked) -> None:
         self.done = False
+        # Whether the body was one whole answer, and no stream of chunks.
+        self.whole = False
         self.failure: StreamError | APIStatusError | None = None
         self._mask = mask
         self._sse = SSEDecoder(max_event_size)
@@ -55,6 +75,7 @@ class ChatProtocol:
         # A JSON body; None as long as it may be, or is, an event stream. It grows in place: a list of reads of a few
         # bytes each would take many times their size.
         self._body: bytearray | None = None
+        self._size = 0
 
     def feed(self, data: bytes) -> list[ChatCompletionChunk]:
         """Return the chunks that `data` completes."""
@@ -92,7 +113,8 @@ class ChatProtocol:
             return chunks
         body = bytes(self._body)
         self._body = bytearray()
-        text = body.rstrip().removesuffix(_DONE)
+        self._size = len(body)
+        text = body.removeprefix(BOM).rstrip().removesuffix(_DONE)
         try:
             for value, raw in jsontext.parse_each(text):
                 if error_in(value) is not None:
@@ -104,19 +126,35 @@ class ChatProtocol:
                 chunk = to_chunk(value)
                 chunk.raw = raw
                 chunks.append(chunk)
+                if _is_whole(value):
+                    self.whole = True
+                    break
         except ValueError as error:
             self.failure = self._malformed(body, str(error))
-        self.done = self.failure is None and len(text) < len(body.rstrip())
+        self.done = self.failure is None and text != body.removeprefix(BOM).rstrip()
+        if (chunks or self.done) and self.failure is None and not any(chunk.choices for chunk in chunks):
+            self.done = False
+            self.failure = self._malformed(body, "no choices")
+            return []
         return chunks
 
     def cut_short(self) -> list[ChatCompletionChunk]:
         """Return what was decoded but held back, where the body broke off."""
         return []
 
+    def cut_off(self, why: str | None, *, begun: bool) -> TruncatedStreamError:
+        """Return the error for an end that came too soon; `why` says what broke it off, `begun` if a choice came."""
+        if self._body is not None:
+            return cut_off(self._size or len(self._body), why)
+        if self._head is not None:
+            return cut_off(0 if is_blank(self._head) else len(self._head), why)
+        how = "ended" if why is None else f"broke off ({why})"
+        return TruncatedStreamError(f"the stream {how}, with neither a finish_reason nor [DONE]", empty=not begun)
+
     def _end_of_text(self) -> None:
         """Tell a body of HTML or text, in which no event was found, from an event stream that ended."""
         if self._head is not None:
-            if self._head.removeprefix(_BOM).lstrip(_SPACE).startswith(b"<"):
+            if self._head.removeprefix(BOM).lstrip(_SPACE).startswith(b"<"):
                 self.failure = self._malformed(self._head, "HTML or XML")
         elif not self._began and self._sse.stray_text():
             self.failure = self._malformed(self._sse.stray_text(), "text")
@@ -125,14 +163,14 @@ class ChatProtocol:
         """Return what there is to decode once the first byte that is no space shows what the body is."""
         data = (self._head or b"") + data
         # Only these bytes count, or the answer would depend on how the reads were cut.
-        start = data[:_START].removeprefix(_BOM).lstrip(_SPACE)
-        if len(data) < _START and (not start or start.startswith(b"<") or _BOM.startswith(data)):
+        start = data[:_START].removeprefix(BOM).lstrip(_SPACE)
+        if len(data) < _START and (not start or start.startswith(b"<") or BOM.startswith(data)):
             self._head = data
             return b""
         self._head = None
         if start[:1] in (b"{", b"[", b'"'):
             self._body = bytearray()
-            return data.removeprefix(_BOM)
+            return data
         if start.startswith(b"<"):
             # No more than the shortest read had, and no word that it may have cut: half a key is not found.
             self.failure = self._malformed(_CUT_WORD.sub(b"", data[:_START]), "HTML or XML")
@@ -208,9 +246,11 @@ class ChatProtocol:
 
 
 def decode_completion(body: bytes, mask: Mask = unmasked) -> ChatCompletion:
-    """Decode a whole answer; raise APIStatusError for an error under 200, MalformedStreamError for no answer.
+    """Decode a whole answer, or fold the events of one that came as a stream.
 
-    What the errors quote passes `mask`.
+    Raises what a stream of the same bytes would: APIStatusError or StreamAPIError for an error under 200,
+    MalformedStreamError for what is no answer, TruncatedStreamError for one that was cut off. What the errors quote
+    passes `mask`.
     """
     completion: ChatCompletion | None
     try:
@@ -218,10 +258,8 @@ def decode_completion(body: bytes, mask: Mask = unmasked) -> ChatCompletion:
     except _CANNOT_DECODE:
         # What is raised here would lead to the decoder's error, which may hold the body.
         completion = None
-    if completion is None:
+    if completion is None or not completion.choices:
         completion = _completion_carefully(body, mask)
-    if not completion.choices:
-        raise malformed(body, "no choices", _NONE, mask)
     # Whatever the wire said under these names.
     completion.raw = body
     completion.trace_id = None
@@ -231,7 +269,24 @@ def decode_completion(body: bytes, mask: Mask = unmasked) -> ChatCompletion:
 
 
 def _completion_carefully(body: bytes, mask: Mask) -> ChatCompletion:
-    value = value_in(body, _NONE, mask)
-    if not isinstance(value, dict):
-        raise malformed(body, "not an object", _NONE, mask)
-    return to_completion(value)
+    """Read what the fast decoder refused, as a stream of the same bytes would be read."""
+    protocol = ChatProtocol(max(len(body), 1), mask)
+    chunks = protocol.feed(body) + protocol.eof()
+    if protocol.failure is not None:
+        raise protocol.failure
+    if protocol.whole:
+        value, _ = next(jsontext.parse_each(body.removeprefix(BOM)))
+        return to_completion(value)
+    accumulator = Accumulator()
+    accumulator.fold(chunks)
+    if not (protocol.done or accumulator.finished):
+        raise protocol.cut_off(None, begun=bool(chunks))
+    return accumulator.completion()
+
+
+def _is_whole(value: dict[str, Any]) -> bool:
+    """Whether an object is an answer, and not a chunk of one."""
+    choices = value.get("choices")
+    return isinstance(choices, list) and any(
+        isinstance(choice, dict) and isinstance(choice.get("message"), dict) for choice in choices
+    )

@@ -11,7 +11,13 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from siliconflow_async.errors import APIStatusError, AuthenticationError, MalformedStreamError, OverloadedError
+from siliconflow_async.errors import (
+    APIStatusError,
+    AuthenticationError,
+    MalformedStreamError,
+    OverloadedError,
+    TruncatedStreamError,
+)
 from siliconflow_async.wire.protocol import ChatProtocol, decode_completion
 from siliconflow_async.wire.structs import (
     AssistantMessage,
@@ -273,14 +279,14 @@ def test_a_whole_answer_that_bends_the_format_is_read() -> None:
 @pytest.mark.parametrize(
     ("body", "error"),
     [
-        (b"", MalformedStreamError),
+        (b"", TruncatedStreamError),
         (b"<html>", MalformedStreamError),
         (b"[]", MalformedStreamError),
         (b'"Invalid token"', MalformedStreamError),
         (b"{}", MalformedStreamError),
         (b'{"choices":[]}', MalformedStreamError),
         (b'{"choices":null}', MalformedStreamError),
-        (b'{"choices":[{"index":0,"message":{"conte', MalformedStreamError),
+        (b'{"choices":[{"index":0,"message":{"conte', TruncatedStreamError),
         (b"[" * 100_000, MalformedStreamError),
         (b'{"code":50505,"message":"Busy."}', OverloadedError),
         (b'{"code":30014,"message":"Bad token."}', AuthenticationError),
@@ -289,7 +295,7 @@ def test_a_whole_answer_that_bends_the_format_is_read() -> None:
     ],
 )
 def test_a_body_that_is_no_answer_is_a_typed_error(body: bytes, error: type[Exception]) -> None:
-    """An error under 200 has the class of its code; all else is malformed."""
+    """An error under 200 has the class of its code; what ends too soon is truncated, all else malformed."""
     with pytest.raises(error) as caught:
         decode_completion(body)
     assert type(caught.value) is error
