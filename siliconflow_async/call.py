@@ -254,7 +254,7 @@ class Call:
         if self._ticket is not None:
             self._ticket.answered(answer.sent_at)
             self._ticket.first_token(None)
-            self._ticket.progress(0, completion.usage_json)
+            self._ticket.progress(0, completion.usage)
             self._ticket.end()
         completion.timing = Timing(total=answer.loop.time() - request.started_at, attempts=self.attempts)
         return completion if self._form is None else parsed(self._form, completion)

@@ -70,7 +70,7 @@ class ResumingStream(ChatStream):
         self._opening: asyncio.Task[ChatStream | None] | None = None
         self._seams: list[Seam] = []
         # What the streams before this one took.
-        self._spent: list[msgspec.Raw] = []
+        self._spent: list[Usage | None] = []
         self._tokens: int | None = 0
         self._began_at: float | None = None
         self._take_over(stream)
@@ -85,7 +85,7 @@ class ResumingStream(ChatStream):
     def partial(self) -> ChatCompletion:
         answer = super().partial
         if self._spent:
-            answer.usage_json = _sum([*self._spent, answer.usage_json])
+            answer.usage = _sum([*self._spent, answer.usage])
         return answer
 
     @property
@@ -267,14 +267,11 @@ def _fields(body: bytes) -> dict[str, msgspec.Raw]:
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def _sum(usages: list[msgspec.Raw]) -> msgspec.Raw:
+def _sum(usages: list[Usage | None]) -> Usage | None:
     total: Any = None
     for usage in usages:
-        try:
-            total = _added(total, jsontext.parse(usage)) if len(usage) else total
-        except ValueError:
-            continue
-    return msgspec.Raw() if total is None else jsontext.encode(total)
+        total = _added(total, None if usage is None else usage.to_dict())
+    return None if total is None else msgspec.convert(total, Usage)
 
 
 def _added(left: Any, right: Any) -> Any:

@@ -332,7 +332,7 @@ class ChatStream(Uncopyable):
             if self._accumulator.fold(given):
                 self._clock.waited = 0.0
             if self._watcher is not None:
-                self._watcher.progress(len(given), self._accumulator.usage_json)
+                self._watcher.progress(len(given), self._accumulator.usage)
 
 
 def _leave(clock: StreamClock, body: Body, watcher: StreamWatcher | None) -> None:

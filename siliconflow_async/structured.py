@@ -6,9 +6,7 @@ What does not fit the type is a ParseError that carries the answer. The values a
 from __future__ import annotations
 
 from types import UnionType
-from typing import Any, Generic, TypeVar, cast, get_origin
-
-import msgspec
+from typing import Any, ClassVar, Generic, TypeVar, cast, get_origin
 
 from .errors import ConfigurationError, ParseError
 from .schema import Form
@@ -29,11 +27,16 @@ _CUT_OFF = {
 }
 
 
+class _Parsed(Generic[T]):
+    __slots__ = ()
+    parsed: T
+
+
 # The value is the caller's and may lead anywhere, so the collector has to see it.
-class ParsedChatCompletion(ChatCompletion, Generic[T], kw_only=True, gc=True):
+class ParsedChatCompletion(_Parsed[T], ChatCompletion, gc=True, dict=True):
     """A whole answer whose content was parsed: `parsed`, which `to_dict()` leaves out as it does `raw`."""
 
-    parsed: T = msgspec.field(name="$parsed")
+    _names: ClassVar[tuple[str, ...]] = (*ChatCompletion._names, "parsed")
 
 
 class ParsedChatStream(ChatStream, Generic[T]):
@@ -100,7 +103,10 @@ def parsed(form: Form[T], completion: ChatCompletion) -> ParsedChatCompletion[T]
     except ValueError as error:
         raise ParseError(f"the content is no {form.name}: {error}", completion=completion) from error
     fields = {name: getattr(completion, name) for name in ChatCompletion.__struct_fields__}
-    return ParsedChatCompletion(**fields, parsed=value)
+    answer: ParsedChatCompletion[T] = ParsedChatCompletion(**fields)
+    answer.__setstate__(completion._state())
+    answer.parsed = value
+    return answer
 
 
 def _why_empty(completion: ChatCompletion) -> str:

@@ -10,10 +10,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Protocol, Self, SupportsIndex
 
-from msgspec import Raw
-
 from .errors import BusyError, SiliconFlowError
 from .wire.events import Event, EventBuilder
+from .wire.structs import Usage
 
 if TYPE_CHECKING:
     from .stream import ChatStream
@@ -34,7 +33,7 @@ class StreamWatcher(Protocol):
     """Who wants to know how an answer comes along: the ticket of its model's gate."""
 
     def first_token(self, at: float) -> None: ...
-    def progress(self, chunks: int, usage_json: Raw) -> None: ...
+    def progress(self, chunks: int, usage: Usage | None) -> None: ...
     def fail(self, error: SiliconFlowError) -> None: ...
     def end(self) -> None: ...
 

@@ -31,7 +31,7 @@ from siliconflow_async.errors import (
     ToolRoundsError,
     TruncatedStreamError,
 )
-from siliconflow_async.wire.structs import AssistantMessage, ChatCompletion, Choice, Raw, Timing
+from siliconflow_async.wire.structs import AssistantMessage, ChatCompletion, Choice, Timing, Usage
 
 CLASSES = {
     name: value for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, Exception)
@@ -39,11 +39,9 @@ CLASSES = {
 PARTIAL = ChatCompletion(
     id="x",
     choices=[Choice(message=AssistantMessage(content="Hel"))],
-    usage_json=Raw(b'{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}'),
-    trace_id="ti_1",
-    headers={"a": "b"},
-    timing=Timing(0.1, 0.2),
+    usage=Usage(1, 2, 3),
 )
+PARTIAL.trace_id, PARTIAL.headers, PARTIAL.timing = "ti_1", {"a": "b"}, Timing(0.1, 0.2)
 TRACE = {"x-siliconcloud-trace-id": "ti_1"}
 
 

@@ -17,13 +17,11 @@ from ..errors import (
 )
 from ..retry import absence_in, is_rate_limit
 from ..wire.failures import status_in
-from ..wire.structs import Usage, decode_usage
 
 if TYPE_CHECKING:
     from asyncio import Future
 
-    from msgspec import Raw
-
+    from ..wire.structs import Usage
     from .gate import Gate
 
 __all__ = ["Ticket"]
@@ -122,9 +120,8 @@ class Ticket:
                 _log.info("%s: slow to answer, concurrency down to %d", gate.model, gate.pace.cap)
             gate.notify()
 
-    def progress(self, chunks: int, usage_json: Raw) -> None:
-        """Note chunks of the answer, and the usage so far, which may be empty."""
-        usage = decode_usage(usage_json) if len(usage_json) > 4 else None
+    def progress(self, chunks: int, usage: Usage | None) -> None:
+        """Note chunks of the answer, and the usage so far, if it was told."""
         with self.gate.lock:
             if not self.over:
                 self.chunks += chunks

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Protocol, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
 
 import aiohttp
 
 from ..errors import TRACE_ID, APIStatusError, StreamError
 from ..masking import Mask
+from ..wire.answered import Headed
 from .alarms import Alarms
 from .body import Body
 
 __all__ = ["Answer", "Decode", "Headed"]
-
-
-class Headed(Protocol):
-    """What a body holds, with what the headers tell of it."""
-
-    headers: Mapping[str, str]
-    trace_id: str | None
 
 
 T = TypeVar("T", bound=Headed)

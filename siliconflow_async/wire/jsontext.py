@@ -8,6 +8,7 @@ compatible servers: bad UTF-8 and lone surrogates (replaced by U+FFFD), NaN and 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,7 @@ import msgspec
 __all__ = ["encode", "parse", "parse_each", "without_none"]
 
 _TOO_DEEP = "JSON is nested too deep"
+_LEVELS = 16
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -78,19 +80,18 @@ def encode(value: Any) -> msgspec.Raw:
         return msgspec.Raw()
 
 
-def without_none(value: Any) -> Any:
-    """Return a parsed value without the keys that are null; None if it is nested too deep for that."""
-    try:
-        return _without_none(value)
-    except RecursionError:
+def without_none(value: Any, levels: int = _LEVELS) -> Any:
+    """Return a parsed value as any encoder can write it: without keys that are null.
+
+    Null too is what no JSON has (NaN, Infinity), and what is nested so deep that encoding it might fail.
+    """
+    if isinstance(value, dict) and levels:
+        items = ((key, without_none(item, levels - 1)) for key, item in value.items())
+        return {key: item for key, item in items if item is not None}
+    if isinstance(value, list) and levels:
+        return [without_none(item, levels - 1) for item in value]
+    if isinstance(value, dict | list) or (isinstance(value, float) and not math.isfinite(value)):
         return None
-
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_none(item) for item in value]
     return value
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import Raw
+from msgspec import Struct
 
 from . import jsontext
 from .structs import (
@@ -22,11 +22,19 @@ from .structs import (
     ChoiceDeltaToolCall,
     ChoiceDeltaToolCallFunction,
     ChunkChoice,
+    CompletionTokensDetails,
     Function,
+    PromptTokensDetails,
     ToolCall,
+    Usage,
 )
 
 __all__ = ["to_chunk", "to_completion"]
+
+_DETAILS: dict[str, type[Struct]] = {
+    "completion_tokens_details": CompletionTokensDetails,
+    "prompt_tokens_details": PromptTokensDetails,
+}
 
 
 def to_chunk(value: Mapping[str, Any]) -> ChatCompletionChunk:
@@ -38,7 +46,7 @@ def to_chunk(value: Mapping[str, Any]) -> ChatCompletionChunk:
         model=_text(value.get("model")) or "",
         choices=[_chunk_choice(item, at) for at, item in enumerate(_objects(value.get("choices")))],
         system_fingerprint=_text(value.get("system_fingerprint")),
-        usage_json=_raw(value.get("usage")),
+        usage=_usage(value.get("usage")),
     )
 
 
@@ -49,7 +57,7 @@ def to_completion(value: Mapping[str, Any]) -> ChatCompletion:
         created=_integer(value.get("created")) or 0,
         model=_text(value.get("model")) or "",
         choices=[_choice(item, at) for at, item in enumerate(_objects(value.get("choices")))],
-        usage_json=_raw(value.get("usage")),
+        usage=_usage(value.get("usage")),
         system_fingerprint=_text(value.get("system_fingerprint")),
     )
 
@@ -70,7 +78,7 @@ def _chunk_choice(value: Mapping[str, Any], at: int) -> ChunkChoice:
             tool_calls=calls or None,
         ),
         finish_reason=_text(value.get("finish_reason")),
-        _logprobs=_raw(value.get("logprobs")),
+        logprobs=_logprobs(value.get("logprobs")),
     )
 
 
@@ -112,7 +120,7 @@ def _choice(value: Mapping[str, Any], at: int) -> Choice:
             tool_calls=calls or None,
         ),
         finish_reason=_text(value.get("finish_reason")),
-        _logprobs=_raw(value.get("logprobs")),
+        logprobs=_logprobs(value.get("logprobs")),
     )
 
 
@@ -154,5 +162,22 @@ def _index(value: Any, at: int) -> int:
     return at if index is None else index
 
 
-def _raw(value: Any) -> Raw:
-    return Raw() if value is None else jsontext.encode(value)
+def _logprobs(value: Any) -> dict[str, Any] | None:
+    return jsontext.without_none(value) if isinstance(value, dict) else None
+
+
+def _usage(value: Any) -> Usage | None:
+    """Read a usage object: a count of a wrong type is 0, a detail None."""
+    if not isinstance(value, dict):
+        return None
+    usage = Usage()
+    for name in usage.__struct_fields__:
+        part = value.get(name)
+        details = _DETAILS.get(name)
+        if details is None:
+            count = _integer(part)
+            if count is not None:
+                setattr(usage, name, count)
+        elif isinstance(part, dict):
+            setattr(usage, name, details(*(_integer(part.get(key)) for key in details.__struct_fields__)))
+    return usage

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import field
+import msgspec
 
+from .answered import Answered, Headed, nothing, told
 from .failures import Mask, malformed, unmasked, value_in
-from .structs import Answered
 
 __all__ = ["Model", "ModelList", "decode_models"]
 
@@ -23,23 +23,20 @@ class Model(Answered):
     """One model; `id` is the name to ask it by."""
 
     id: str
-    object: str = "model"
-    created: int = 0
-    owned_by: str = ""
+    object: str = told("model")
+    created: int = told(0)
+    owned_by: str = told("")
 
 
-class ModelList(Answered):
+class ModelList(Headed, Answered):
     """The models that the service has, in `data`.
 
     `raw` is the body as it came, `headers` the answer's headers with lower-case names, `trace_id` what SiliconFlow's
     support asks for.
     """
 
-    object: str = "list"
-    data: list[Model] = []
-    raw: bytes | None = field(default=None, name="$raw")
-    trace_id: str | None = field(default=None, name="$trace_id")
-    headers: Mapping[str, str] = field(default_factory=dict, name="$headers")
+    object: str = told("list")
+    data: list[Model] = msgspec.field(default_factory=nothing)
 
 
 def decode_models(body: bytes, mask: Mask = unmasked) -> ModelList:
@@ -49,7 +46,9 @@ def decode_models(body: bytes, mask: Mask = unmasked) -> ModelList:
     if not isinstance(entries, list):
         raise malformed(body, "no data", _NONE, mask)
     models = [_model(entry) for entry in entries if isinstance(entry, dict) and _text(entry.get("id"))]
-    return ModelList(data=models, raw=body)
+    listed = ModelList(data=models)
+    listed.raw = body
+    return listed
 
 
 def _model(entry: Mapping[str, Any]) -> Model:

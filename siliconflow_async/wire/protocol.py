@@ -42,7 +42,7 @@ from .failures import (
 )
 from .lenient import to_chunk, to_completion
 from .sse import SSEDecoder, SSEEvent
-from .structs import CHUNK_DECODER, COMPLETION_DECODER, ChatCompletion, ChatCompletionChunk, Timing
+from .structs import CHUNK_DECODER, COMPLETION_DECODER, ChatCompletion, ChatCompletionChunk
 
 __all__ = ["ChatProtocol", "decode_completion"]
 
@@ -95,7 +95,7 @@ class ChatProtocol:
             try:
                 for payload in payloads:
                     chunk = decode(payload)
-                    chunk.raw = payload
+                    chunk._raw = payload
                     chunks.append(chunk)
             except _CANNOT_DECODE:
                 chunks += self._chunks_of(SSEEvent("message", payload) for payload in payloads[len(chunks) :])
@@ -260,11 +260,10 @@ def decode_completion(body: bytes, mask: Mask = unmasked) -> ChatCompletion:
         completion = None
     if completion is None or not completion.choices:
         completion = _completion_carefully(body, mask)
-    # Whatever the wire said under these names.
+    for choice in completion.choices:
+        if choice.logprobs is not None:
+            choice.logprobs = jsontext.without_none(choice.logprobs)
     completion.raw = body
-    completion.trace_id = None
-    completion.headers = {}
-    completion.timing = Timing()
     return completion
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from siliconflow_async.cli.chat import closing_line
 from siliconflow_async.testing import Fin, Gate, Until, stream_events
-from siliconflow_async.wire.structs import ChatCompletion, Choice, Timing
+from siliconflow_async.wire.structs import ChatCompletion, Choice, Timing, Usage
 
 if TYPE_CHECKING:
     from conftest import Command
@@ -277,9 +277,9 @@ def test_an_argument_is_utf8_in_any_locale(command: Command, server: FakeSilicon
 
 
 def completion(tokens: int, first: float | None, total: float | None) -> ChatCompletion:
-    usage = json.dumps({"completion_tokens": tokens}).encode()
-    answer = ChatCompletion(model="org/m", choices=[Choice(finish_reason="stop")], timing=Timing(first, total))
-    answer.usage_json = type(answer.usage_json)(usage)
+    usage = Usage(completion_tokens=tokens)
+    answer = ChatCompletion(model="org/m", choices=[Choice(finish_reason="stop")], usage=usage)
+    answer.timing = Timing(first, total)
     return answer
 
 

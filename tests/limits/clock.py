@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from msgspec import Raw
+from siliconflow_async.wire.structs import Usage
 
 
 class FakeClock:
@@ -20,9 +18,5 @@ class FakeClock:
         self.time += seconds
 
 
-def usage(prompt: int, completion: int) -> Raw:
-    return Raw(
-        json.dumps(
-            {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-        ).encode()
-    )
+def usage(prompt: int, completion: int) -> Usage:
+    return Usage(prompt, completion, prompt + completion)

@@ -9,7 +9,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from limits.clock import FakeClock, usage
-from msgspec import Raw
 
 from siliconflow_async import APITimeoutError, BadRequestError, Limit
 from siliconflow_async.limits.gate import Gate
@@ -104,7 +103,7 @@ class AtTheGate(RuleBasedStateMachine):
         tokens = min(tokens, call.most - call.sent)
         call.sent += tokens
         self.charge(0, tokens, call)
-        call.ticket.progress(tokens, usage(call.prompt, call.sent) if tells else Raw())
+        call.ticket.progress(tokens, usage(call.prompt, call.sent) if tells else None)
         self.poll()
 
     @precondition(lambda self: self.running)

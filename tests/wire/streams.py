@@ -324,7 +324,6 @@ STREAMS: dict[str, Stream] = {
         )
         + DONE,
         HELLO,
-        "many",
     ),
     "usage of wrong types": Stream(
         data(
@@ -336,7 +335,7 @@ STREAMS: dict[str, Stream] = {
         )
         + DONE,
         HELLO,
-        {"prompt_tokens": "9", "completion_tokens": 2.0},
+        {"prompt_tokens": 0, "completion_tokens": 2, "total_tokens": 0},
     ),
     "a ping event that is no JSON": Stream(
         b"event: ping\ndata: still here\n\ndata:\n\n" + data(small({"content": "Hello"}, "stop")) + DONE, HELLO

@@ -126,8 +126,7 @@ def test_usage_does_not_keep_the_chunk_that_it_came_in(take: Callable[[Accumulat
     tracemalloc.start()
     try:
         accumulator.fold(chunks({"choices": [], "usage": FULL_USAGE, "padding": "x" * 2**19}))
-        assert len(accumulator.usage_json) > 4
-        assert tracemalloc.get_traced_memory()[0] > 2**19
+        assert accumulator.usage is not None
         kept = take(accumulator)
         del accumulator
         assert tracemalloc.get_traced_memory()[0] < 2**18

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import Raw
 
+from siliconflow_async.wire.answered import Answered
 from siliconflow_async.wire.jsontext import encode, parse, parse_each, without_none
-from siliconflow_async.wire.structs import ChatCompletionChunk, ChunkChoice, Usage
+from siliconflow_async.wire.protocol import ChatProtocol, decode_completion
 
 
 @pytest.mark.parametrize(
@@ -79,23 +79,21 @@ def test_every_depth_is_read_or_refused(depth: int, inside: bytes) -> None:
 
 
 @pytest.mark.parametrize("frames", [0, 50, 100, 200, 300])
-def test_what_could_be_read_can_be_asked_for_from_any_depth_of_calls(frames: int) -> None:
-    """Where the caller's stack leaves no room to decode or write a value again, the value is absent."""
-    data = b'{"a":' + b"[" * 850 + b"]" * 850 + b"}"
-    value = parse(data)
-    chunk = ChatCompletionChunk(usage_json=Raw(data), choices=[ChunkChoice(_logprobs=Raw(data))])
+def test_log_probabilities_of_any_depth_can_be_encoded_from_any_depth_of_calls(frames: int) -> None:
+    """What is nested so deep that writing it might fail is absent, whichever way it was read."""
+    for depth in (2, 8, 20, 400, 850):
+        deep = b'{"a":' + b"[" * depth + b"]" * depth + b"}"
+        [one] = ChatProtocol(1 << 20).feed(b'data: {"choices":[{"logprobs":%b}]}\n\n' % deep)
+        answers: list[Answered] = [one, decode_completion(b'{"choices":[{"logprobs":%b}]}' % deep)]
 
-    def deeper(left: int) -> None:
-        if left:
-            deeper(left - 1)
-            return
-        assert bytes(encode(value)) in (data, b"")
-        assert chunk.usage in (None, Usage())
-        assert chunk.choices[0].logprobs in (None, value)
-        assert without_none(value) in (None, value)
-        assert repr(chunk)
+        def deeper(left: int, answers: list[Answered] = answers) -> list[dict[str, Any]]:
+            if left:
+                return deeper(left - 1)
+            assert all(json.loads(answer.to_json()) == answer.to_dict() for answer in answers)
+            return [answer.to_dict()["choices"][0]["logprobs"] for answer in answers]
 
-    deeper(frames)
+        assert (deeper(frames)[0] == json.loads(deep)) is (depth <= 8)
+        assert deeper(frames)[0] == deeper(frames)[1]
 
 
 @pytest.mark.parametrize(
