@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 from client_kit import ASK, DONE, chunk, served
@@ -10,6 +12,7 @@ from client_kit import ASK, DONE, chunk, served
 from siliconflow_async import (
     APITimeoutError,
     BusyError,
+    ChatStream,
     ClosedError,
     ContentDelta,
     EventTooLargeError,
@@ -89,27 +92,27 @@ async def test_partial_follows_the_reader() -> None:
                 assert (stream.partial.content or "") == seen
 
 
-@pytest.mark.parametrize(
-    ("steps", "ended", "error"),
-    [
-        ([chunk("a"), chunk("", finish="stop"), DONE], "done", None),
-        ([chunk("a"), DONE], "done", None),
-        ([chunk("a"), chunk("", finish="stop")], "finish", None),
-        ([chunk("a"), chunk("", finish="stop"), Fin()], "finish", None),
-        ([chunk("a"), chunk("", finish="stop"), Rst()], "finish", None),
-        ([chunk("a"), chunk("", finish="stop"), Stall()], "finish", None),
-        ([chunk("a")], "truncated", TruncatedStreamError),
-        ([chunk("a"), Fin()], "truncated", TruncatedStreamError),
-        ([chunk("a"), Rst()], "truncated", TruncatedStreamError),
-        ([chunk("a"), chunk("b", finish="stop"), chunk("c", index=1), Fin()], "truncated", TruncatedStreamError),
-        ([chunk("a"), b'data: {"code":50505,"message":"busy"}\n\n'], "error", StreamAPIError),
-        ([chunk("a"), b'event: error\ndata: {"message":"no"}\n\n'], "error", StreamAPIError),
-        ([chunk("a"), b"data: <html>\n\n"], "malformed", MalformedStreamError),
-        ([chunk("a"), b"data: " + b"x" * 5000], "too_large", EventTooLargeError),
-        ([chunk("a"), Stall()], "timeout", APITimeoutError),
-        ([chunk("a"), b": ping\n\n", Stall()], "timeout", APITimeoutError),
-    ],
-)
+ENDINGS = [
+    ([chunk("a"), chunk("", finish="stop"), DONE], "done", None),
+    ([chunk("a"), DONE], "done", None),
+    ([chunk("a"), chunk("", finish="stop")], "finish", None),
+    ([chunk("a"), chunk("", finish="stop"), Fin()], "finish", None),
+    ([chunk("a"), chunk("", finish="stop"), Rst()], "finish", None),
+    ([chunk("a"), chunk("", finish="stop"), Stall()], "finish", None),
+    ([chunk("a")], "truncated", TruncatedStreamError),
+    ([chunk("a"), Fin()], "truncated", TruncatedStreamError),
+    ([chunk("a"), Rst()], "truncated", TruncatedStreamError),
+    ([chunk("a"), chunk("b", finish="stop"), chunk("c", index=1), Fin()], "truncated", TruncatedStreamError),
+    ([chunk("a"), b'data: {"code":50505,"message":"busy"}\n\n'], "error", StreamAPIError),
+    ([chunk("a"), b'event: error\ndata: {"message":"no"}\n\n'], "error", StreamAPIError),
+    ([chunk("a"), b"data: <html>\n\n"], "malformed", MalformedStreamError),
+    ([chunk("a"), b"data: " + b"x" * 5000], "too_large", EventTooLargeError),
+    ([chunk("a"), Stall()], "timeout", APITimeoutError),
+    ([chunk("a"), b": ping\n\n", Stall()], "timeout", APITimeoutError),
+]
+
+
+@pytest.mark.parametrize(("steps", "ended", "error"), ENDINGS)
 async def test_every_ending(steps: list[object], ended: str, error: type[Exception] | None) -> None:
     """Each ending has its name, its exception, and all that had arrived in `partial`."""
     async with served(timeouts=Timeouts(idle=0.3), max_event_size=4096) as (server, client):
@@ -134,6 +137,37 @@ async def test_every_ending(steps: list[object], ended: str, error: type[Excepti
                     await stream.completion()
             else:
                 assert (await stream.completion()).content == expected
+
+
+@pytest.mark.parametrize(("steps", "ended", "error"), ENDINGS)
+async def test_a_stream_that_ended_goes_with_its_last_reference(
+    steps: list[object], ended: str, error: type[Exception] | None
+) -> None:
+    """Whatever it raised, twice: nothing of it is left for the collector."""
+    async with served(timeouts=Timeouts(idle=0.3), max_event_size=4096) as (server, client):
+        server.raw(steps)
+        stream = await client.chat.completions.create(**ASK, stream=True)
+        gc.disable()
+        try:
+            errors = [type(caught) for caught in [await end_of(stream), await end_of(stream)] if caught is not None]
+            assert errors == ([] if error is None else [error, error])
+            assert stream.ended == ended
+            was_there = weakref.ref(stream)
+            del stream
+            # What is forgotten is left at the loop's next turn.
+            for _ in range(2):
+                await asyncio.sleep(0)
+            assert was_there() is None
+        finally:
+            gc.enable()
+
+
+async def end_of(stream: ChatStream) -> Exception | None:
+    try:
+        await stream.completion()
+    except Exception as error:
+        return error.with_traceback(None)
+    return None
 
 
 @pytest.mark.parametrize("cut", [Fin(), Rst()])

@@ -67,7 +67,8 @@ class Body:
         if data:
             return data
         if isinstance(self._trouble, ClockExpired):
-            raise self._trouble
+            # Not the one that is kept, whose traceback would hold the frames that hold this body.
+            raise ClockExpired(self._trouble.clock)
         # aiohttp's own words speak of a 400 that nobody sent; they are in the cause.
         raise BodyBroken(type(self._trouble).__name__) from self._trouble
 

@@ -288,12 +288,13 @@ async def test_a_websocket_resumes_where_it_was_cut() -> None:
         assert frames[-1]["seq"] == 5
 
 
+@pytest.mark.parametrize("choices", [1, 2])
 @pytest.mark.parametrize("frames", [1, 2, 29])
-async def test_merged_frames_of_a_broadcast_can_be_resumed_from(frames: int) -> None:
+async def test_merged_frames_of_a_broadcast_can_be_resumed_from(frames: int, choices: int) -> None:
     """With choices that interleave too, wherever it breaks: everything up to a frame's `seq` was sent."""
     async with served() as (server, client):
-        many = [chunk(f"{number},", index=number % 2) for number in range(200)]
-        server.raw([*many, chunk(finish="stop"), chunk(finish="stop", index=1), DONE])
+        many = [chunk(f"{number},", index=number % choices) for number in range(200)]
+        server.raw([*many, *(chunk(finish="stop", index=index) for index in range(choices)), DONE])
         broadcast = Broadcast(client.chat.completions.stream(**ASK))
         await rest(broadcast.reader())
         got = ["", ""]
@@ -311,7 +312,8 @@ async def test_merged_frames_of_a_broadcast_can_be_resumed_from(frames: int) -> 
                 got[frame["index"]] += frame.get("text", "")
 
             await relay(reader, breaks, left=None, buffer=8)
-    assert got == ["".join(f"{number}," for number in range(first, 200, 2)) for first in (0, 1)]
+    whole = ["".join(f"{number}," for number in range(first, 200, choices)) for first in range(choices)]
+    assert got[:choices] == whole
 
 
 async def test_an_event_source_resumes_by_its_last_event_id() -> None:

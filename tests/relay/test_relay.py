@@ -453,6 +453,24 @@ async def test_a_client_that_has_caught_up_has_all_its_patience_again() -> None:
     assert (relayed.ended, relayed.frames) == ("done", 202)
 
 
+async def test_a_client_that_never_catches_up_is_dropped() -> None:
+    """Though it takes one frame after the other: its patience runs from when it first fell behind."""
+    async with served() as (server, client):
+        server.raw([chunk("a") * 200, chunk(finish="stop"), DONE])
+        browser = Client()
+
+        async def send(text: str) -> None:
+            # The client's slowness is what is tested.
+            await asyncio.sleep(0.02)
+            await browser.send(text)
+
+        relayed = await relay(
+            client.chat.completions.stream(**ASK), send, left=None, slow="drop", buffer=10, patience=0.1
+        )
+    assert relayed.ended == "dropped"
+    assert 0 < len(browser.frames) < 200
+
+
 async def test_a_client_that_takes_no_frame_is_dropped_in_the_end() -> None:
     """Whatever the policy, once one frame has taken `send_timeout` seconds."""
     async with served() as (server, client):

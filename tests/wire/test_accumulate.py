@@ -102,6 +102,7 @@ def test_the_head_is_the_first_that_is_not_empty() -> None:
     head = fold(small({}, id="", model="", created=0), small({}, id="x", model="m", created=7), chunk())
     assert (head["id"], head["model"], head["created"]) == ("x", "m", 7)
     assert fold(chunk(), small({}, id="x", model="m", created=7, system_fingerprint="f"))["id"] == ID
+    assert fold(small({}, id="x", model=""), small({}, id="y", model="m"))["id"] == "x"
 
 
 @pytest.mark.parametrize(
@@ -117,6 +118,21 @@ def test_the_head_is_the_first_that_is_not_empty() -> None:
 def test_the_last_usage_counts(usages: list[Json | None], last: Json | None) -> None:
     """Usage is cumulative: the last one that is not null counts, and none is added up."""
     assert fold(*({"choices": [], "usage": usage} for usage in usages)).get("usage") == last
+
+
+@pytest.mark.parametrize("name", ["content", "reasoning_content"])
+def test_empty_texts_are_not_collected(name: str) -> None:
+    """Some servers send one with each chunk, to keep a connection open."""
+    accumulator = Accumulator()
+    empty = chunks(small({name: ""}))
+    accumulator.fold(empty)
+    tracemalloc.start()
+    try:
+        for _ in range(10_000):
+            accumulator.fold(empty)
+        assert tracemalloc.get_traced_memory()[0] < 10_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("take", [Accumulator.completion, Accumulator.take_usage])
