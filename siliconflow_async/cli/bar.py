@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -13,8 +12,15 @@ from siliconflow_async import ConfigurationError, MapProgress
 
 __all__ = ["ProgressBar"]
 
-_COUNTED = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
-_UNCOUNTED = "{n_fmt}{postfix}"
+# What is less says nothing.
+_SHORTEST_BAR = 8
+# What requests may wait for, in many words and in few. Their own end ("concurrency") is no news.
+_WAITING = {
+    "rpm": ("waiting for rpm", "rpm"),
+    "tpm": ("waiting for tpm", "tpm"),
+    "rate_limit": ("waiting after a rate limit", "rate limit"),
+    "outage": ("waiting for the service", "no service"),
+}
 
 
 class ProgressBar:
@@ -40,16 +46,15 @@ class ProgressBar:
         Bar.set_lock(threading.RLock())
         self._lifted = Bar.external_write_mode
         self._file = sys.stderr if file is None else file
-        self._bar: Any = Bar(file=self._file, disable=None, dynamic_ncols=True, bar_format=_UNCOUNTED, delay=1e-9)
+        self._bar: Any = Bar(file=self._file, disable=None, dynamic_ncols=True, bar_format="{n_fmt}", delay=1e-9)
 
     def __call__(self, progress: MapProgress) -> None:
         """Show a snapshot."""
         bar = self._bar
         bar.n = progress.done + progress.failed
         bar.total = progress.total
-        bar.bar_format = _COUNTED if progress.total else _UNCOUNTED
         if not bar.disable:
-            bar.postfix = _told(progress)
+            bar.bar_format = bar_format(progress, bar.format_dict["ncols"])
             bar.refresh()
 
     def lifted(self) -> AbstractContextManager[None]:
@@ -70,14 +75,51 @@ class ProgressBar:
         self.close()
 
 
-def _told(progress: MapProgress) -> str:
-    parts = [f"{progress.failed} failed"] if progress.failed else []
-    parts.append(f"{progress.in_flight} under way")
-    parts.append(f"{progress.tokens_per_second:.0f} tokens/s")
-    if progress.paused_until is not None and (pause := progress.paused_until - time.time()) > 0:
-        parts.append(f"paused for {pause:.0f} s")
-    if progress.time_left is not None:
-        minutes, seconds = divmod(round(progress.time_left), 60)
-        hours, minutes = divmod(minutes, 60)
-        parts.append(f"{hours}:{minutes:02}:{seconds:02} left")
-    return ", ".join(parts)
+def bar_format(progress: MapProgress, columns: int | None) -> str:
+    """Return the line as tqdm takes it: the one that says most of those that fit into the columns, if they are known.
+
+    `{bar}` stands for the bar itself.
+    """
+    finished = progress.done + progress.failed
+    failed = f"{progress.failed} failed" if progress.failed else ""
+    under_way = f"{progress.in_flight} under way"
+    pace = f"{progress.tokens_per_second:.0f} tokens/s"
+    waiting, waiting_shortly = _waiting(progress)
+    left = "" if progress.time_left is None else f"{_clock(progress.time_left)} left"
+    if progress.total:
+        percent, count = f"{finished / progress.total:4.0%}", f"{finished}/{progress.total}"
+        barred = f"{percent}|{{bar}}| {count}"
+        bare = f"{percent} {count}"
+    else:
+        barred = bare = count = str(finished)
+    choices = [
+        (barred, failed, waiting, under_way, pace, left),
+        (barred, failed, waiting, under_way, left),
+        (barred, failed, waiting, left),
+        (bare, failed, waiting, left),
+        (bare, failed, waiting_shortly, left),
+        (count, failed, waiting_shortly or left),
+        (count, waiting_shortly or failed),
+        (count,),
+    ]
+    for choice in choices:
+        line = ", ".join(filter(None, choice))
+        if columns is None or len(line.replace("{bar}", " " * _SHORTEST_BAR)) <= columns:
+            return line
+    return count
+
+
+def _waiting(progress: MapProgress) -> tuple[str, str]:
+    if progress.waiting_for not in _WAITING:
+        return "", ""
+    words, word = _WAITING[progress.waiting_for]
+    if progress.waiting_left is None:
+        return words, word
+    seconds = f"{progress.waiting_left:.0f} s"
+    return f"{words}, {seconds}", f"{word} {seconds}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}"

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import io
+import os
+import re
+import struct
 import sys
-import time
 
 import pytest
 from msgspec.structs import replace
 
 from siliconflow_async import ConfigurationError, MapProgress
 from siliconflow_async.cli.bar import ProgressBar
+
+fcntl = pytest.importorskip("fcntl")
+termios = pytest.importorskip("termios")
 
 PROGRESS = MapProgress(
     done=7,
@@ -19,21 +24,42 @@ PROGRESS = MapProgress(
     tokens_per_second=12.4,
     concurrency=8,
     paused_until=None,
+    waiting_for=None,
+    waiting_left=None,
     elapsed=9.0,
     time_left=3671.0,
 )
 
 
 class Terminal(io.StringIO):
+    """One whose width is that of a real one, if it is given."""
+
+    def __init__(self, columns: int | None = None) -> None:
+        super().__init__()
+        self._columns = columns
+
     def isatty(self) -> bool:
         return True
 
+    def fileno(self) -> int:
+        if self._columns is None:
+            return super().fileno()
+        if not hasattr(self, "ends"):
+            self.ends = os.openpty()
+            fcntl.ioctl(self.ends[1], termios.TIOCSWINSZ, struct.pack("HHHH", 24, self._columns, 0, 0))
+        return self.ends[1]
 
-def shown(progress: MapProgress) -> str:
-    terminal = Terminal()
-    with ProgressBar(terminal) as bar:
-        bar(progress)
-    return terminal.getvalue()
+    def close(self) -> None:
+        for end in getattr(self, "ends", ()):
+            os.close(end)
+        super().close()
+
+
+def shown(progress: MapProgress, columns: int | None = None) -> str:
+    with Terminal(columns) as terminal:
+        with ProgressBar(terminal) as bar:
+            bar(progress)
+        return terminal.getvalue()
 
 
 def test_it_shows_how_far_a_run_is() -> None:
@@ -41,13 +67,54 @@ def test_it_shows_how_far_a_run_is() -> None:
     text = shown(PROGRESS)
     for part in ("45%", "9/20", "2 failed", "4 under way", "12 tokens/s", "1:01:11 left"):
         assert part in text
-    assert "paused" not in text
+    assert "waiting" not in text
 
 
-def test_it_tells_of_a_pause() -> None:
-    """Waiting for a rate limit does not look like hanging."""
-    text = shown(replace(PROGRESS, paused_until=time.time() + 3600))
-    assert "paused for 3" in text
+@pytest.mark.parametrize(
+    ("waiting_for", "waiting_left", "words"),
+    [
+        ("rpm", 12.4, ", waiting for rpm, 12 s, "),
+        ("tpm", 3.0, ", waiting for tpm, 3 s, "),
+        ("rate_limit", 60.0, ", waiting after a rate limit, 60 s, "),
+        ("outage", None, ", waiting for the service, "),
+        ("concurrency", None, ", 2 failed, 4 under way, "),
+    ],
+)
+def test_it_says_what_is_waited_for(waiting_for: str, waiting_left: float | None, words: str) -> None:
+    """Waiting does not look like hanging."""
+    assert words in shown(replace(PROGRESS, waiting_for=waiting_for, waiting_left=waiting_left))
+
+
+LATE = replace(
+    PROGRESS, done=31_800, failed=275, total=60_000, in_flight=64, tokens_per_second=1234.5, time_left=7331.0
+)
+WAITING = replace(LATE, waiting_for="outage", waiting_left=598.0)
+
+
+@pytest.mark.parametrize(
+    ("progress", "columns", "line"),
+    [
+        (LATE, 120, " 53%|…| 32075/60000, 275 failed, 64 under way, 1234 tokens/s, 2:02:11 left"),
+        (LATE, 80, " 53%|…| 32075/60000, 275 failed, 64 under way, 2:02:11 left"),
+        (LATE, 60, " 53%|…| 32075/60000, 275 failed, 2:02:11 left"),
+        (LATE, 40, "32075/60000, 275 failed, 2:02:11 left"),
+        (
+            WAITING,
+            120,
+            " 53%|…| 32075/60000, 275 failed, waiting for the service, 598 s, 64 under way, 1234 tokens/s, "
+            "2:02:11 left",
+        ),
+        (WAITING, 80, " 53% 32075/60000, 275 failed, waiting for the service, 598 s, 2:02:11 left"),
+        (WAITING, 40, "32075/60000, no service 598 s"),
+        (replace(WAITING, total=None), 40, "32075, 275 failed, no service 598 s"),
+        (LATE, 20, "32075/60000"),
+    ],
+)
+def test_nothing_is_cut_where_the_terminal_is_narrow(progress: MapProgress, columns: int, line: str) -> None:
+    """It says less in whole words, and leaves the last column free, in which a terminal would break the line."""
+    first = shown(progress, columns).split("\r")[1]
+    assert re.sub(r"\|[ #0-9]{8,}\|", "|…|", first) == line
+    assert len(first) < columns
 
 
 def test_without_a_total_there_is_no_percentage() -> None:
