@@ -59,6 +59,24 @@ async def absent(limits: Limit | None = QUICK, **options: Any) -> AsyncIterator[
             yield client, port
 
 
+@pytest.mark.parametrize("limits", [QUICK, None])
+async def test_where_concurrency_is_found_out_an_outage_is_no_overload(limits: Limit | None) -> None:
+    """A 503 cuts it at first; that does not hide the outage, after which it soon is what it was."""
+    async with served(limits=limits, retry=NO_WAIT) as (server, client):
+        await run(client, 200)
+        before = client.limits[MODEL].concurrency
+        away = server.fail(503, times=None)
+        running = asyncio.ensure_future(run(client, 200, patience=0.05))
+        assert all(result.error.waited == 0.05 for result in await running)
+        assert away.used <= 80
+        server.reset()
+        assert not lost(await run(client, 200))
+        after = client.limits[MODEL].concurrency
+        # Nothing bounded it where limits were given: there it begins with one, and doubles.
+        assert after is not None
+        assert after >= (20 if before is None else before / 2)
+
+
 @pytest.mark.parametrize("status", [502, 503, 500])
 async def test_a_run_loses_nothing_over_an_outage_and_hardly_asks_in_vain(status: int) -> None:
     """In the midst of a run every request is refused for half a second: none of 600 is lost, under 5 % fail."""

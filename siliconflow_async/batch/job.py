@@ -52,6 +52,7 @@ async def run_batch(
     on_bad: Callable[[str], None] | None = None,
     on_begin: Callable[[int, int], None] | None = None,
     on_progress: OnProgress | None = None,
+    patience: float | None = 600.0,
 ) -> BatchReport:
     """Ask for what each line of `requests` says, and write a line for each: to `results`, or else to `errors`.
 
@@ -63,7 +64,8 @@ async def run_batch(
 
     `model` takes the place of every line's own. Bad lines, of which `on_bad` is told, are fatal unless `skip_bad`.
     `on_begin` is told how many lines were finished before, and how many there are in all (not for lines as they come);
-    `on_progress` is told of the whole batch, with what was finished before.
+    `on_progress` is told of the whole batch, with what was finished before. `patience` is that of `map`: a line whose
+    request has waited so many seconds for a service that is away stays open.
 
     Raises InvalidRequestError for bad lines, ConfigurationError where the files don't fit together or can't be used,
     or the requests change meanwhile, OSError, with its `filename`, where one can't be written or was lost during the
@@ -94,6 +96,7 @@ async def run_batch(
             max_concurrency=max_concurrency,
             ordered=ordered,
             on_progress=_from_the_beginning(on_progress, outcome),
+            patience=patience,
         )
         async with run as answers:
             async for answer in answers:

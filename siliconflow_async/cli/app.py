@@ -116,6 +116,13 @@ def _chat(
 @click.option("--rpm", type=_AT_LEAST_1, help="Requests a minute; left out: found out.")
 @click.option("--tpm", type=_AT_LEAST_1, help="Tokens a minute; left out: found out.")
 @click.option("--max-retries", type=click.IntRange(0), help="Retries of one request; 3 if left out.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(0),
+    default=600.0,
+    show_default=True,
+    help="Seconds that a line waits for a service that is away.",
+)
 @click.option("--ordered", is_flag=True, help="Write the results in the order of the requests.")
 @click.option("--retry-failed", is_flag=True, help="Ask again for lines that were refused in an earlier run.")
 @click.option("--skip-bad", is_flag=True, help="Skip lines that can't be sent, rather than refuse them all.")
@@ -129,6 +136,7 @@ def _batch(
     rpm: int | None,
     tpm: int | None,
     max_retries: int | None,
+    patience: float,
     ordered: bool,
     retry_failed: bool,
     skip_bad: bool,
@@ -160,6 +168,7 @@ def _batch(
         rpm=rpm,
         tpm=tpm,
         max_retries=max_retries,
+        patience=patience,
         ordered=ordered,
         retry_failed=retry_failed,
         skip_bad=skip_bad,

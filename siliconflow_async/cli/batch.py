@@ -34,6 +34,7 @@ class Batch(NamedTuple):
     rpm: int | None
     tpm: int | None
     max_retries: int | None
+    patience: float
     ordered: bool
     retry_failed: bool
     skip_bad: bool
@@ -109,6 +110,7 @@ async def _run(options: Batch, screen: Screen) -> BatchReport:
                 on_bad=show_bad,
                 on_begin=begin,
                 on_progress=bar,
+                patience=options.patience,
             )
 
 

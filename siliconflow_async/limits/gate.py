@@ -272,14 +272,14 @@ class Gate:
         outage = self.outage
         if ticket.generation < outage.generation:
             return True
-        now = self.now()
-        if not outage.lapse(ticket.number, now, self.running, counts=not (doubtful and ticket.again)):
+        now, pace = self.now(), self.pace
+        if not outage.lapse(ticket.number, now, self.running, pace.cap, counts=not (doubtful and ticket.again)):
             return False
         outage.error = copy(error)
-        pause = self.pace.refuse(ticket.generation, now, asked_wait(error), away=True)
-        if pause is not None:
-            outage.generation = self.pace.generation
-            _log.warning("%s: the service is away (%s), all calls wait %.2f s", self.model, type(error).__name__, pause)
+        # As if it had begun just now: a 503 before it may have cut concurrency, and so begun a generation.
+        pause = pace.refuse(pace.generation, now, asked_wait(error), bore=outage.bore)
+        outage.generation = pace.generation
+        _log.warning("%s: the service is away (%s), all calls wait %.2f s", self.model, type(error).__name__, pause)
         return True
 
     def note_end(self, ticket: Ticket) -> None:

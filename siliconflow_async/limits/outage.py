@@ -18,26 +18,27 @@ _LEAST_LAPSES = 2
 class Outage:
     """`since` is when the service went away, None where it is there; `error` how that showed last.
 
-    `generation` is the first generation of calls that began after the latest outage did.
+    `generation` is the first generation of calls that began after the latest outage did, `bore` the cap before it.
     """
 
-    __slots__ = ("_first", "_lapses", "error", "generation", "since")
+    __slots__ = ("_first", "_lapses", "bore", "error", "generation", "since")
 
     def __init__(self) -> None:
         self.since: float | None = None
         self.error: SiliconFlowError | None = None
         self.generation = 0
+        self.bore = 0.0
         self._lapses = 0
         self._first = 0
 
-    def lapse(self, number: int, now: float, running: int, *, counts: bool) -> bool:
+    def lapse(self, number: int, now: float, running: int, cap: float, *, counts: bool) -> bool:
         """Note that call `number` of `running` ones failed for want of the service; return whether it is away.
 
-        `counts` is False for one that says nothing new.
+        `cap` is how many may run now; `counts` is False for a failure that says nothing new.
         """
         if self.since is None:
             if not self._lapses:
-                self._first = number
+                self._first, self.bore = number, cap
             self._lapses += counts
             if self._lapses >= min(_LAPSES, max(_LEAST_LAPSES, running)):
                 self.since = now

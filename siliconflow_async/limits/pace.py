@@ -113,11 +113,12 @@ class Pace:
         return self.adaptive and self._cut(generation, _OVERLOAD)
 
     def refuse(
-        self, generation: int, now: float, asked: float | None, *, learned: bool = False, away: bool = False
+        self, generation: int, now: float, asked: float | None, *, learned: bool = False, bore: float | None = None
     ) -> float | None:
         """Note a 429, and the seconds it asks to wait; return those of the pause that it begins, None if it is old.
 
-        `learned` says that what a window takes is known from now on, `away` that it was no refusal: nobody is there.
+        `learned` says that what a window takes is known from now on; `bore`, that it was no refusal, but nobody was
+        there, and how many calls at a time the service bore before.
         """
         if generation != self.generation:
             # It began before the pause that there is: it knows no more, but may ask for longer.
@@ -131,11 +132,12 @@ class Pace:
         # The exponent of a power of two has its bounds too.
         self._pauses = min(self._pauses + 1, 16)
         self.paused_until = now + pause
-        if self.adaptive and self.cap > 1.0:  # a probe that is refused says nothing new of how many are too many
+        # A probe that is refused says nothing new of how many are too many.
+        if self.adaptive and (self.cap > 1.0 or bore is not None):
             if learned:
                 self._until_probed = self.cap
-            elif away:
-                self._threshold = self.cap
+            elif bore is not None:
+                self._threshold = bore
             else:
                 self._threshold = max(_LEAST_THRESHOLD, self.cap / 2)
         self.cap = 1.0

@@ -202,14 +202,15 @@ class Ticket:
             gate.note_there(self)
             gate.note_refusal(self.generation, error)
             return
-        if status_in(error) == 503 and gate.pace.overload(self.generation):
-            _log.info("%s: overloaded, concurrency down to %d", gate.model, gate.pace.cap)
         absence = absence_in(error)
         if absence is None:
             if isinstance(error, APIStatusError | StreamAPIError):
                 gate.note_there(self)
-        elif self._patience is not None:
+            return
+        if self._patience is not None:
             self.shared = gate.note_lapse(self, error, doubtful=absence == "doubtful")
+        if not self.shared and status_in(error) == 503 and gate.pace.overload(self.generation):
+            _log.info("%s: overloaded, concurrency down to %d", gate.model, gate.pace.cap)
 
     def _log_prompt(self, tokens: int) -> None:
         self._prompt = None

@@ -319,3 +319,18 @@ def test_a_terminal_gets_a_bar_that_notices_do_not_break(
     assert b"5/5" in shown
     assert shown.replace(b"\r\n", b"\n").endswith(b"\n5 done\n")
     assert b"\x1b[?25l" not in shown
+
+
+def test_a_line_that_has_waited_long_enough_for_a_service_is_open(
+    command: Command, server: FakeSiliconFlow, requests: Path, tmp_path: Path
+) -> None:
+    """`--patience`: the run ends, says that it gave up, and the same command asks every line again."""
+    args = ["batch", str(requests), "-o", str(tmp_path / "r.jsonl"), "--patience", "0.2", "--max-retries", "1"]
+    away = server.fail(503, times=None)
+    done = command.run(*args)
+    assert done.returncode == 1
+    assert "5 open" in done.stderr
+    assert "gave up after waiting 0.2 s for the service" in done.stderr
+    assert away.used <= 10
+    server.reset()
+    assert command.run(*args).stderr.endswith("5 done\n")
