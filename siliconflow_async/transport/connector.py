@@ -69,8 +69,9 @@ class AnswerProtocol(ResponseHandler):
         self.wire = transport
         # Not the transport: uvloop's for TLS takes no weak reference.
         _connected.add(weakref.ref(self, _connected.discard))
-        if hasattr(transport, "max_size"):
-            transport.max_size = _RECEIVE_SIZE
+        socket_transport: Any = transport
+        if hasattr(socket_transport, "max_size"):
+            socket_transport.max_size = _RECEIVE_SIZE
 
     def data_received(self, data: bytes) -> None:
         if not self.answered and data:
