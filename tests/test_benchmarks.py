@@ -19,6 +19,7 @@ from benchmarks.cases import CASES, LONG
 from benchmarks.cases.bulk import check
 from benchmarks.cases.fanning import BEYOND, CPU, asked
 from benchmarks.cases.limited import GIVEN, RATIO, REFUSED
+from benchmarks.cases.outages import IN_VAIN, LOST
 from benchmarks.contestants import OURS, RAW, UNIT, load
 from benchmarks.fanouts import AT_ONCE, MAP, SELF, FanOut, load_fanouts
 from benchmarks.fixtures import NAMES, Fixture, huge_event, make, whole_answer
@@ -228,7 +229,9 @@ def test_every_case_measures_this_library(quick: tuple[Path, dict[str, Any], str
     assert all(
         row["value"] > 0
         for row in ours
-        if row["case"] != "memory" and "growth" not in row["metric"] and row["metric"] not in (BEYOND, REFUSED)
+        if row["case"] != "memory"
+        and "growth" not in row["metric"]
+        and row["metric"] not in (BEYOND, REFUSED, IN_VAIN, LOST)
     )
     assert f"\n{case}: " in quick[2]
 
@@ -263,6 +266,12 @@ def test_where_limits_are_given_nothing_is_refused_and_no_time_is_impossible(
     rows = {row["metric"]: row["value"] for row in quick[1]["results"] if row["contestant"] == GIVEN}
     assert rows[REFUSED] == 0
     assert rows[RATIO] >= 1
+
+
+def test_an_outage_loses_nothing(quick: tuple[Path, dict[str, Any], str]) -> None:
+    rows = [row for row in quick[1]["results"] if row["case"] == "outages" and row["metric"] == LOST]
+    assert rows
+    assert not any(row["value"] for row in rows)
 
 
 def test_a_run_says_where_it_ran(quick: tuple[Path, dict[str, Any], str]) -> None:

@@ -12,6 +12,7 @@ from .items import items
 from .left import left
 from .limited import limits
 from .memory import memory
+from .outages import outages
 from .paced import paced
 from .relay import relay
 from .scaling import scaling, streams
@@ -37,8 +38,9 @@ CASES: dict[str, Callable[[Setting], Coroutine[Any, Any, list[Row]]]] = {
     "map": fan_out,
     "items": items,
     "limits": limits,
+    "outages": outages,
 }
 # Those that no event loop makes faster or slower.
 LOOPLESS = frozenset({"import", "construction", "limits"})
 # Those that take minutes: they run only when they are named.
-LONG = frozenset({"relay", "items", "limits"})
+LONG = frozenset({"relay", "items", "limits", "outages"})
