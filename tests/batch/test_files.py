@@ -193,6 +193,24 @@ async def test_a_full_disk_is_told_with_the_name_of_the_file() -> None:
             await run_batch(client, lines(), Path("/dev/full"), errors=[].append)
 
 
+@pytest.mark.parametrize("left", ["a file", "a link"])
+async def test_what_a_killed_run_left_aside_is_in_no_ones_way(files: Files, tmp_path: Path, left: str) -> None:
+    """The errors are still rewritten, and not into what a link of that name leads to."""
+    aside, mine = files.errors.with_name(f"{files.errors.name}.tmp"), tmp_path / "mine"
+    mine.write_text("mine")
+    async with served(max_retries=0) as (server, client):
+        server.fail(503)
+        await run_batch(client, files.requests, files.results)
+        if left == "a file":
+            aside.write_text("half a li")
+        else:
+            link(aside, mine)
+        await run_batch(client, files.requests, files.results)
+    assert ids(files.errors) == ["id-07"]
+    assert mine.read_text() == "mine"
+    assert [name for name in os.listdir(tmp_path) if name.endswith(".tmp")] == []
+
+
 def edit(path: Path) -> None:
     """Change the last character of what the last line asks, in place."""
     with path.open("r+b") as file:
