@@ -264,5 +264,5 @@ def _given_up(last_seen: SiliconFlowError | None, patience: float | None) -> Sil
     """Return the error of a call that has waited for the service as long as it may."""
     error = APIConnectionError() if last_seen is None else copy(last_seen)
     error.waited = patience
-    error.message = f"gave up after waiting {patience:g} s for the service: {error}"
+    error.message = f"gave up after waiting {patience:g} s for the service: {error.message or error}"
     return error

@@ -144,6 +144,9 @@ async def test_what_the_service_said_last_is_the_error_of_who_gave_up() -> None:
             assert isinstance(result.error, OverloadedError)
             assert (result.error.status, result.error.waited) == (503, 0.2)
             assert result.error.trace_id
+            # Status and trace id are told once.
+            assert str(result.error).startswith("HTTP 503, code 50505: gave up after waiting 0.2 s for the service: ")
+            assert str(result.error).count("HTTP 503") == str(result.error).count("[trace id") == 1
 
 
 async def test_an_outage_draws_on_no_retry_budget() -> None:
