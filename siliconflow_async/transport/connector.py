@@ -1,8 +1,8 @@
 """aiohttp's connector, with what it keeps to itself: how a request gets its connection, and whether an answer began.
 
 Private names of aiohttp and asyncio stand here and in `reader`: `_factory` and `_create_connection` of the connector,
-`_payload` of its protocol, `max_size` of a socket's transport. `tests/transport/test_connector.py` fails when one of
-them goes.
+`_payload` and `feed_data` of its protocol, `max_size` of a socket's transport. `tests/transport/test_connector.py`
+fails when one of them goes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ __all__ = ["AnswerProtocol", "ConnectWatcher", "Connector", "connect_watcher", "
 # asyncio's own 256 KiB are mapped and unmapped by malloc for each receive, which costs a third of a paced token; and
 # what is made of more bytes at once outgrows the processor's caches.
 _RECEIVE_SIZE = 64 * 1024
+# A head makes an object of twenty times its size, and uvloop reads up to 8 MiB in one turn, before any can be taken.
+_MOST_HEADS = 64
 
 
 class ConnectWatcher(Protocol):
@@ -58,7 +60,10 @@ def _has_surplus(data: bytes, end: int) -> bool:
 
 
 class AnswerProtocol(ResponseHandler):
-    """Knows whether a byte of the present answer came (`answered`), and leaves no reader of a body behind."""
+    """Knows whether a byte of the present answer came (`answered`), and leaves no reader of a body behind.
+
+    It keeps `_MOST_HEADS` heads that were not taken yet, such as `103 Early Hints`; one more ends the connection.
+    """
 
     answered = False
     # Until the connection is lost, which over TLS is later than aiohttp forgets it.
@@ -83,6 +88,13 @@ class AnswerProtocol(ResponseHandler):
                 _receive(self, data[:end])
                 data = data[end:]
         _receive(self, data)
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        if len(self) < _MOST_HEADS:
+            super().feed_data(data, size)
+        elif self.transport is not None and self.exception() is None:
+            self.set_exception(aiohttp.ClientError(f"more than {_MOST_HEADS} heads of answers came at once"))
+            self.transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         # After an error of its parser aiohttp forgets the body, without a word to who waits for it.

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from client_kit import ASK, DONE, chunk, protocol_of, reading_pauses, served
 
+from siliconflow_async import APIConnectionError
 from siliconflow_async.testing import Stall
 from siliconflow_async.transport.connector import AnswerProtocol
 
@@ -61,3 +62,17 @@ async def test_a_connection_that_is_used_again_has_answered_nothing_yet() -> Non
         with pytest.raises(asyncio.CancelledError):
             await call
     assert server.connections.accepted == 1
+
+
+async def test_early_hints_are_passed_over() -> None:
+    """As many heads as are kept may come in one piece; the last is the answer's. `feed_data` gets each of them."""
+    hints = b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n" * 63
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+    async with served() as (server, client):
+        server.raw([hints + head + chunk("hi") + DONE], framing="verbatim")
+        async with client.chat.completions.stream(**ASK) as stream:
+            assert [text async for text in stream.text()] == ["hi"]
+        server.raw([hints + hints + head + chunk("hi") + DONE], framing="verbatim")
+        with pytest.raises(APIConnectionError, match="64 heads"):
+            await client.chat.completions.create(**ASK)
+    assert len(server.requests) == 2
