@@ -11,12 +11,11 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
-from ..checks import is_count
-from ..errors import BusyError, ClosedError, ConfigurationError
+from ..errors import BusyError, ClosedError
 from ..loops import on_loop
 from ..wire.events import ErrorEvent, Event, Finished, Snapshot, error_event
 from ..wire.structs import ChatCompletion
-from .frames import check_seconds
+from .frames import BUFFER_BYTES, Bounds, check_seconds, weight
 from .pump import Describe, OnFinish, Pump, Source
 
 __all__ = ["Broadcast", "Reader"]
@@ -27,6 +26,7 @@ class Broadcast:
 
     stream: an open ChatStream, or what `stream(…)` returns.
     buffer: how many events are kept for readers that are behind or come back.
+    buffer_bytes: how many bytes of memory they may take, roughly; the latest event is kept whatever its size.
     grace: seconds without a reader, from the beginning too, after which upstream is aborted; None: it is read to its
         end in any case.
     describe, on_finish: as for `relay`; on_finish is called once, when upstream has ended or was stopped.
@@ -39,14 +39,13 @@ class Broadcast:
         stream: Source,
         *,
         buffer: int = 1024,
+        buffer_bytes: int = BUFFER_BYTES,
         grace: float | None = 10.0,
         describe: Describe = error_event,
         on_finish: OnFinish | None = None,
     ) -> None:
-        if not is_count(buffer, 1):
-            raise ConfigurationError(f"buffer must be an integer >= 1, not {buffer!r}")
         self._grace = None if grace is None else check_seconds(grace, "grace")
-        self._kept = _Kept(buffer)
+        self._kept = _Kept(Bounds(buffer, buffer_bytes))
         self._pump = Pump(stream, self._kept, describe=describe, on_finish=on_finish)
         self._readers = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -191,14 +190,17 @@ class Reader:
 
 
 class _Kept:
-    """The latest events, numbered; those of the end are kept whatever their number."""
+    """The latest events, numbered; those of the end are kept whatever their number and size."""
 
     # It never fills, so upstream never waits.
     full = False
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
         self._events: deque[Event | Snapshot] = deque()
+        # Of each event: it is not the same later, when encoding has added to its text.
+        self._weights: deque[int] = deque()
+        self._weight = 0
         self._waiters: list[asyncio.Future[None]] = []
         self.last = 0
         # The last event that is not of the end: what a snapshot stands for.
@@ -207,12 +209,20 @@ class _Kept:
 
     def put(self, event: Event | Snapshot, seq: int | None = None) -> None:
         self._events.append(event)
+        added = weight(event)
+        self._weights.append(added)
+        self._weight += added
         self.last += 1
         if not _ends(event):
             self.told = self.last
-        while len(self._events) > self._limit and not _ends(self._events[0]):
+        while self._too_many() and not _ends(self._events[0]):
             self._events.popleft()
+            self._weight -= self._weights.popleft()
         self.wake()
+
+    def _too_many(self) -> bool:
+        count = len(self._events)
+        return count > self._bounds.count or (count > 1 and self._weight > self._bounds.bytes)
 
     async def room(self) -> None:
         return

@@ -10,18 +10,21 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Iterable
+from sys import getsizeof
 from typing import Literal, TypeAlias, get_args
+
+import msgspec
 
 from ..checks import is_count, is_finite
 from ..errors import ConfigurationError
 from ..wire.events import ContentDelta, Event, ReasoningDelta, Snapshot, ToolCallDelta
 
-__all__ = ["Frame", "FrameQueue", "Slow", "TooSlow", "check_seconds"]
+__all__ = ["BUFFER_BYTES", "Bounds", "Frame", "FrameQueue", "Slow", "TooSlow", "check_seconds", "weight"]
 
 Slow: TypeAlias = Literal["wait", "merge", "drop"]
 
-_TEXT = (ContentDelta, ReasoningDelta)
-_DELTAS = (*_TEXT, ToolCallDelta)
+BUFFER_BYTES = 8 * 1024 * 1024
+
 # Merged text of more characters than this goes into a frame of its own: clients bound the size of a message.
 _MAX_TEXT = 64 * 1024
 
@@ -30,13 +33,50 @@ class TooSlow(Exception):
     """The client did not keep up, and the policy is to drop it."""
 
 
+class Bounds:
+    """How much is kept at most: `buffer` events, and about `buffer_bytes` bytes of memory that they take."""
+
+    __slots__ = ("bytes", "count")
+
+    def __init__(self, buffer: int, buffer_bytes: int) -> None:
+        for name, value in (("buffer", buffer), ("buffer_bytes", buffer_bytes)):
+            if not is_count(value, 1):
+                raise ConfigurationError(f"{name} must be an integer >= 1, not {value!r}")
+        self.count = buffer
+        self.bytes = buffer_bytes
+
+
+class _Fragment(msgspec.Struct, tag_field="type", tag="tool_call_delta", gc=False, omit_defaults=True):
+    """A ToolCallDelta as a client gets it: a server may tell a name with each fragment, and of any length."""
+
+    index: int
+    call: int
+    arguments: str
+    id: str = ""
+    name: str = ""
+
+
+_TEXT = (ContentDelta, ReasoningDelta)
+_DELTAS = (*_TEXT, _Fragment)
+
+
+def weight(event: Event | Snapshot) -> int:
+    """Return how many bytes of memory an event takes that others don't share, roughly."""
+    if isinstance(event, _TEXT):
+        return getsizeof(event.text)
+    if isinstance(event, ToolCallDelta):
+        return getsizeof(event.arguments)
+    return len(msgspec.json.encode(event))
+
+
 class Frame:
     """One event to be sent, maybe merged of several; `seq` is the number of the last of them."""
 
-    __slots__ = ("_event", "_parts", "_size", "resumable", "seq")
+    __slots__ = ("_event", "_parts", "_size", "resumable", "seq", "weight")
 
-    def __init__(self, event: Event | Snapshot, seq: int, *, resumable: bool) -> None:
+    def __init__(self, event: Event | _Fragment | Snapshot, seq: int, weight: int, *, resumable: bool) -> None:
         self.seq = seq
+        self.weight = weight
         self.resumable = resumable
         self._event = event
         self._parts: list[str] = []
@@ -61,13 +101,14 @@ class Frame:
             return False
         if self.index != later.index:
             return False
-        if isinstance(mine, ToolCallDelta) and isinstance(its, ToolCallDelta):
+        if isinstance(mine, _Fragment) and isinstance(its, _Fragment):
             if mine.call != its.call:
                 return False
             # The later one may know the call's name, which the first fragment need not have had.
-            self._event = its
+            self._event = _Fragment(mine.index, mine.call, "", its.id or mine.id, its.name or mine.name)
         self._parts += later._parts
         self._size += later._size
+        self.weight += later.weight
         self.seq = later.seq
         return True
 
@@ -76,34 +117,35 @@ class Frame:
         event = self._event
         if len(self._parts) > 1:
             text = "".join(self._parts)
-            if isinstance(event, ToolCallDelta):
-                event = ToolCallDelta(event.index, event.call, event.id, event.name, text)
+            if isinstance(event, _Fragment):
+                event = _Fragment(event.index, event.call, text, event.id, event.name)
             elif isinstance(event, _TEXT):
                 event = type(event)(event.index, text)
-        json = event.to_json()
+        json = msgspec.json.encode(event).decode()
         return f'{{"seq":{self.seq},{json[1:]}' if numbered and self.resumable else json
 
 
 class FrameQueue:
-    """At most `limit` frames, and one of an error.
+    """At most as many frames as `bounds` allow, the one that reaches them included, and one of an error.
 
     slow: what to do when it is full: "wait" for room, "merge" deltas and wait only if that makes no room, or "drop" the
         client, which then has `patience` seconds to catch up to the last frame.
     smooth: seconds within which deltas are merged; the first of them goes at once.
     """
 
-    def __init__(self, *, limit: int, slow: Slow, patience: float, smooth: float) -> None:
-        if not is_count(limit, 1):
-            raise ConfigurationError(f"buffer must be an integer >= 1, not {limit!r}")
+    def __init__(self, bounds: Bounds, *, slow: Slow, patience: float, smooth: float) -> None:
         if slow not in get_args(Slow):
             raise ConfigurationError(f"slow must be one of {', '.join(map(repr, get_args(Slow)))}, not {slow!r}")
         self._patience = check_seconds(patience, "patience")
         self._smooth = check_seconds(smooth, "smooth")
-        self._limit = limit
+        self._bounds = bounds
         self._slow = slow
         self._frames: deque[Frame] = deque()
         self._loop = asyncio.get_running_loop()
         self._count = 0
+        self._weight = 0
+        # Of each call of each choice, the id and name that were put last.
+        self._told: dict[tuple[int, int], tuple[str, str]] = {}
         self._given_at = -math.inf
         self._full_since: float | None = None
         # Something that doesn't wait to be merged is among the frames.
@@ -114,12 +156,15 @@ class FrameQueue:
 
     @property
     def full(self) -> bool:
-        return len(self._frames) >= self._limit
+        return len(self._frames) >= self._bounds.count or self._weight >= self._bounds.bytes
 
     def put(self, event: Event | Snapshot, seq: int | None = None) -> None:
         """Add an event, whether there is room or not. Its `seq` is counted here unless a reader can resume from it."""
         self._count += 1
-        frame = Frame(event, self._count if seq is None else seq, resumable=seq is not None)
+        added = weight(event)
+        self._weight += added
+        shown = self._fragment(event) if isinstance(event, ToolCallDelta) else event
+        frame = Frame(shown, self._count if seq is None else seq, added, resumable=seq is not None)
         self._urgent = self._urgent or not frame.is_delta
         self._frames.append(frame)
         if self.full:
@@ -169,12 +214,22 @@ class FrameQueue:
         if not self._frames:
             return None
         frame = self._frames.popleft()
+        self._weight -= frame.weight
         self._given_at = self._loop.time()
         if not self._frames:
             self._urgent = False
             self._full_since = None
         _wake(self._putter)
         return frame
+
+    def _fragment(self, event: ToolCallDelta) -> _Fragment:
+        """Return what a client needs of it: id and name only where they are news."""
+        call = (event.index, event.call)
+        told = (event.id, event.name)
+        if self._told.get(call) == told:
+            return _Fragment(event.index, event.call, event.arguments)
+        self._told[call] = told
+        return _Fragment(event.index, event.call, event.arguments, event.id, event.name)
 
     def _merge(self) -> None:
         self._frames = deque(_merged(self._frames))
@@ -192,8 +247,8 @@ def _merged(frames: Iterable[Frame]) -> list[Frame]:
     return kept
 
 
-def _added(event: ContentDelta | ReasoningDelta | ToolCallDelta) -> str:
-    return event.arguments if isinstance(event, ToolCallDelta) else event.text
+def _added(event: ContentDelta | ReasoningDelta | _Fragment) -> str:
+    return event.arguments if isinstance(event, _Fragment) else event.text
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

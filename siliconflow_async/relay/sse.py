@@ -13,7 +13,7 @@ from ..errors import BusyError, ConfigurationError
 from ..loops import on_loop
 from ..wire.events import error_event
 from ..wire.structs import ChatCompletion
-from .frames import FrameQueue, Slow, check_seconds
+from .frames import BUFFER_BYTES, Bounds, FrameQueue, Slow, check_seconds
 from .pump import Describe, OnFinish, Pump, Source
 
 __all__ = ["SSEResponse", "sse_response"]
@@ -104,6 +104,7 @@ def sse_response(
     keep_alive: float | None = 15.0,
     slow: Slow = "merge",
     buffer: int = 64,
+    buffer_bytes: int = BUFFER_BYTES,
     patience: float = 1.0,
     smooth: float = 0.0,
     describe: Describe = error_event,
@@ -115,13 +116,14 @@ def sse_response(
         whose ids a client can resume from by its `Last-Event-ID`. `status` is then 204, by which a browser stops
         reconnecting, where there is nothing left to send.
     keep_alive: seconds of silence after which a comment is sent, so that no proxy takes it for the end; None: never.
-    slow, buffer, patience, smooth, describe, on_finish: as for `relay`; a client that is dropped gets no more.
+    slow, buffer, buffer_bytes, patience, smooth, describe, on_finish: as for `relay`; a client that is dropped gets no
+        more.
 
     Raises ConfigurationError for an argument that can't be. Iterating raises what `on_finish` raises.
     """
     if keep_alive is not None and not check_seconds(keep_alive, "keep_alive"):
         raise ConfigurationError("keep_alive must be above 0 seconds, or None")
-    queue = FrameQueue(limit=buffer, slow=slow, patience=patience, smooth=smooth)
+    queue = FrameQueue(Bounds(buffer, buffer_bytes), slow=slow, patience=patience, smooth=smooth)
     status = 204 if getattr(stream, "at_end", False) else 200
     pump = Pump(stream, queue, describe=describe, on_finish=on_finish)
     return SSEResponse(queue, pump, keep_alive=keep_alive, status=status)

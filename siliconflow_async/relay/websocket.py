@@ -14,7 +14,7 @@ import msgspec
 from ..errors import ConfigurationError
 from ..wire.events import error_event
 from ..wire.structs import ChatCompletion
-from .frames import FrameQueue, Slow, check_seconds
+from .frames import BUFFER_BYTES, Bounds, FrameQueue, Slow, check_seconds
 from .pump import Describe, OnFinish, Pump, Source, check_source
 
 __all__ = ["RelayEnded", "Relayed", "relay"]
@@ -48,6 +48,7 @@ async def relay(
     left: Awaitable[Any] | None,
     slow: Slow = "merge",
     buffer: int = 64,
+    buffer_bytes: int = BUFFER_BYTES,
     patience: float = 1.0,
     send_timeout: float | None = 60.0,
     smooth: float = 0.0,
@@ -60,9 +61,10 @@ async def relay(
         is closed in the end, and aborted as soon as the client has gone, before its first token too.
     send: sends one text frame; it may take its time. Whatever it raises means that the client has gone.
     left: completes, or raises, when the client has gone; None if nothing can tell but `send`.
-    slow: what to do when `buffer` frames wait for the client: "wait" (upstream is read no further), "merge" (deltas of
-        waiting frames are merged, and only if that makes no room it waits), "drop" (the relay ends, unless the client
-        has caught up to the last frame within `patience` seconds).
+    slow: what to do when `buffer` frames wait for the client, or frames that take `buffer_bytes` bytes of memory,
+        roughly: "wait" (upstream is read no further), "merge" (deltas of waiting frames are merged, and only if that
+        makes no room it waits), "drop" (the relay ends, unless the client has caught up to the last frame within
+        `patience` seconds).
     send_timeout: seconds that one frame may take before the client is dropped, whatever `slow` says; None: forever.
     smooth: deltas that come within so many seconds are merged into one frame; the first one goes at once.
     describe: makes the error event that the client gets; by default it has the error's class, words and code.
@@ -77,7 +79,7 @@ async def relay(
             raise ConfigurationError(f"left must be awaitable or None, not {left!r}")
         if send_timeout is not None:
             check_seconds(send_timeout, "send_timeout")
-        queue = FrameQueue(limit=buffer, slow=slow, patience=patience, smooth=smooth)
+        queue = FrameQueue(Bounds(buffer, buffer_bytes), slow=slow, patience=patience, smooth=smooth)
         check_source(stream)
     except ConfigurationError:
         # Else it would complain that nobody awaited it.

@@ -105,6 +105,46 @@ async def test_a_reader_whose_event_is_no_longer_kept_gets_a_snapshot() -> None:
         assert texts(events) == "end"
 
 
+@pytest.mark.parametrize(("text", "kept"), [("x" * 100_000, 4), ("汉" * 50_000, 4), ("x" * 1_000_000, 1)])
+async def test_no_more_is_kept_than_may_be_in_bytes(text: str, kept: int) -> None:
+    """However few the events; whoever wants an earlier one gets a snapshot. The latest is kept whatever its size."""
+    async with served() as (server, client):
+        gate = asyncio.Event()
+        server.raw([*[chunk(text)] * 20, Until(gate), chunk("end", finish="stop"), DONE])
+        broadcast = Broadcast(client.chat.completions.stream(**ASK), buffer_bytes=450_000)
+        current = broadcast.reader()
+        while current.seq < 21:
+            await anext(current)
+        reader = broadcast.reader(21 - kept)
+        assert texts(await take(reader, kept)) == text * kept
+        for last in (None, 20 - kept):
+            (snapshot,) = await take(broadcast.reader(last), 1)
+            assert isinstance(snapshot, Snapshot)
+            assert snapshot.completion["choices"][0]["message"]["content"] == text * 20
+        gate.set()
+        assert [type(event) for event in await rest(reader)] == [ContentDelta, Finished]
+
+
+async def test_a_client_that_comes_back_is_told_the_name_of_its_call_again() -> None:
+    """With the first frame of the next connection, since that can't know what the last one was told."""
+    function = {"name": "f", "arguments": "1"}
+    fragment = chunk(tool_calls=[{"index": 0, "id": "a", "function": function}])
+    async with served() as (server, client):
+        server.raw([*[fragment] * 4, chunk(finish="tool_calls"), DONE])
+        broadcast = Broadcast(client.chat.completions.stream(**ASK))
+        await rest(broadcast.reader())
+        for seen in (0, 2):
+            frames: list[Any] = []
+
+            async def send(text: str, to: list[Any] = frames) -> None:
+                to.append(json.loads(text))
+
+            await relay(broadcast.reader(seen), send, left=None, slow="wait")
+            deltas = [frame for frame in frames if frame["type"] == "tool_call_delta"]
+            assert [frame.get("name") for frame in deltas] == ["f"] + [None] * (len(deltas) - 1)
+            assert len(deltas) == (4 if seen == 0 else 3)
+
+
 @pytest.mark.parametrize("buffer", [1, 2, 3])
 async def test_the_end_follows_a_snapshot(buffer: int) -> None:
     """Also where the buffer is smaller than the number of choices that finish."""
@@ -332,7 +372,9 @@ async def test_an_event_source_resumes_by_its_last_event_id() -> None:
         assert [piece async for piece in nothing] == []
 
 
-@pytest.mark.parametrize("options", [{"buffer": 0}, {"buffer": True}, {"grace": -1}, {"grace": "1"}])
+@pytest.mark.parametrize(
+    "options", [{"buffer": 0}, {"buffer": True}, {"buffer_bytes": 0}, {"grace": -1}, {"grace": "1"}]
+)
 async def test_a_wrong_argument_is_named(options: dict[str, Any]) -> None:
     """Before upstream is asked."""
     async with served() as (server, client):

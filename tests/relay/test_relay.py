@@ -60,7 +60,7 @@ class Client:
 
 
 async def test_the_client_gets_the_events_of_the_stream() -> None:
-    """One JSON object each, as `events()` gives them out; the answer is handed to `on_finish`."""
+    """One JSON object each, as `events()` gives them out, a call's name but once; `on_finish` is handed the answer."""
     async with served() as (server, client):
         server.reply("Hello there", reasoning="Hm.", tool_calls=[{"name": "f", "arguments": {"a": 1}}], times=2)
         async with client.chat.completions.stream(**ASK) as stream:
@@ -71,6 +71,10 @@ async def test_the_client_gets_the_events_of_the_stream() -> None:
             client.chat.completions.stream(**ASK), browser.send, left=browser.left, on_finish=browser.save, buffer=1000
         )
         assert asyncio.all_tasks() - tasks == set()
+    later = [event for event in expected if event["type"] == "tool_call_delta"][1:]
+    assert later
+    for event in later:
+        del event["id"], event["name"]
     # An id is of one answer only.
     assert browser.frames[0].keys() == expected[0].keys()
     assert browser.frames[1:] == expected[1:]
@@ -329,6 +333,29 @@ async def test_upstream_waits_for_a_slow_client() -> None:
     assert 0 < max(ahead) <= 8 * 4096
 
 
+@pytest.mark.parametrize("slow", ["wait", "merge"])
+async def test_upstream_waits_for_a_client_that_is_slow_with_large_events(slow: Any) -> None:
+    """No more is read than `buffer_bytes`, and one event, however few the frames."""
+    size = 256 * 1024
+    async with served() as (server, client):
+        server.raw([*(chunk("x" * size) for _ in range(40)), chunk(finish="stop"), DONE])
+        browser = Client()
+        ahead = []
+        async with client.chat.completions.stream(**ASK) as stream:
+
+            async def send(text: str) -> None:
+                for _ in range(20):  # as many turns as it takes to read on
+                    await asyncio.sleep(0)
+                await browser.send(text)
+                ahead.append(len(stream.partial.content or "") - len(browser.text()))
+
+            options: dict[str, Any] = {"slow": slow, "buffer": 1000, "buffer_bytes": 4 * size}
+            relayed = await relay(stream, send, left=browser.left, **options)
+    assert relayed.ended == "done"
+    assert len(browser.text()) == 40 * size
+    assert 2 * size <= max(ahead) <= 5 * size
+
+
 async def test_deltas_are_merged_for_a_slow_client() -> None:
     """With slow="merge" upstream is read to its end, and what waited comes in few frames, in order."""
     async with served() as (server, client):
@@ -368,9 +395,56 @@ async def test_fragments_of_tool_calls_are_merged_call_by_call() -> None:
     for call, done in whole.items():
         parts = [f for f in browser.frames if f["type"] == "tool_call_delta" and f["call"] == call]
         assert "".join(part["arguments"] for part in parts) == done["arguments"]
-        assert {(part["id"], part["name"]) for part in parts[1:]} == {(done["id"], done["name"])}
+        assert [(part["id"], part["name"]) for part in parts if "name" in part] == [(done["id"], done["name"])]
     assert len(whole) == 2
     assert relayed.frames < 50
+
+
+def fragment(arguments: str, *, call: int = 0, call_id: str | None = None, name: str | None = None) -> bytes:
+    function = {"name": name, "arguments": arguments}
+    return chunk(tool_calls=[{"index": call, "id": call_id, "type": "function", "function": function}])
+
+
+@pytest.mark.parametrize("slow", ["wait", "merge"])
+async def test_a_name_that_each_fragment_repeats_is_told_once(slow: Any) -> None:
+    """As is an id; however long they are, the client gets little more than the server sent of anything else."""
+    ids, names = ["i" * 65_536, "j"], ["n" * 65_536, "m"]
+    fragments = [fragment(f"{n},", call=n % 2, call_id=ids[n % 2], name=names[n % 2]) for n in range(200)]
+    async with served() as (server, client):
+        server.raw([*fragments, chunk(finish="tool_calls"), DONE])
+        browser = Client()
+        await relay(client.chat.completions.stream(**ASK), browser.send, left=None, slow=slow, buffer=4)
+    for call in range(2):
+        first, *later = [f for f in browser.frames if f["type"] == "tool_call_delta" and f["call"] == call]
+        assert (first["id"], first["name"]) == (ids[call], names[call])
+        assert not [frame for frame in later if "id" in frame or "name" in frame]
+        arguments = "".join(frame["arguments"] for frame in [first, *later])
+        assert arguments == "".join(f"{n}," for n in range(call, 200, 2))
+    done = [frame["name"] for frame in browser.frames if frame["type"] == "tool_call_done"]
+    assert done == names
+
+
+@pytest.mark.parametrize("buffer", [2, 64])
+async def test_a_name_that_comes_late_is_told_when_it_comes(buffer: int) -> None:
+    """Merged or not, the first frame that can know it has it; what adds nothing to the arguments has them empty."""
+    early, late = [fragment("{"), fragment("", call_id="a")], [fragment('"x"', name="f"), fragment(":1}", name="g")]
+    async with served() as (server, client):
+        server.raw([b"".join(early + late), chunk(finish="tool_calls"), DONE])
+        browser = Client()
+        browser.hold()
+        relaying = asyncio.create_task(
+            relay(client.chat.completions.stream(**ASK), browser.send, left=None, buffer=buffer)
+        )
+        await server.received()
+        browser.go()
+        await relaying
+    parts = [frame for frame in browser.frames if frame["type"] == "tool_call_delta"]
+    assert "".join(part["arguments"] for part in parts) == '{"x":1}'
+    known: dict[str, Any] = {}
+    for part in parts:
+        known |= part
+    assert (known["id"], known["name"]) == ("a", "f")
+    assert len([part for part in parts if "name" in part]) == 1
 
 
 async def test_choices_that_interleave_are_merged_each_by_itself() -> None:
@@ -557,6 +631,8 @@ async def test_what_on_finish_raises_is_raised_by_the_relay(how: str) -> None:
         ({"slow": "hurry"}, "slow must be one of 'wait', 'merge', 'drop', not 'hurry'"),
         ({"buffer": 0}, "buffer must be an integer >= 1, not 0"),
         ({"buffer": 1.5}, "buffer must be"),
+        ({"buffer_bytes": 0}, "buffer_bytes must be an integer >= 1, not 0"),
+        ({"buffer_bytes": True}, "buffer_bytes must be"),
         ({"patience": -1}, "patience must be a number of seconds >= 0, not -1"),
         ({"smooth": "1"}, "smooth must be"),
         ({"send_timeout": float("nan")}, "send_timeout must be"),

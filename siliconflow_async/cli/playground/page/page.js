@@ -142,8 +142,9 @@ class Answer {
       this.figures.before(box);
       call = this.calls[frame.call] = { box, title: name, code, arguments: new Growing(code) };
     }
-    call.id = frame.id;
-    call.title.textContent = call.name = frame.name;
+    // They come with the first fragment that knows them.
+    if (frame.id) call.id = frame.id;
+    if (frame.name) call.title.textContent = call.name = frame.name;
     return call;
   }
 
