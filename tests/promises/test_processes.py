@@ -159,8 +159,11 @@ loop.run_until_complete(ask())
 if "stream" in way:
     stream = loop.run_until_complete(ask(stream=True))
     loop.run_until_complete(stream.__anext__())
-if where == "inside":
+if where == "in a task":
     loop.run_until_complete(fork_inside())
+elif where == "in a callback":
+    loop.call_soon(fork)
+    loop.run_until_complete(asyncio.sleep(0))
 else:
     fork()
 print("forked", flush=True)
@@ -185,6 +188,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext,
     return context, path
 
 
+# There a task's step that ends in a forked child finds no running loop, for which it raises a RuntimeError in the place of
+# SystemExit; the child goes on in its copy of the loop. This alone shows it, and ends on 3.13:
+#     async def main(): os.fork() or sys.exit()
+NO_EXIT_OF_A_FORKED_TASK = pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="CPython 3.14: a child that is forked in a task can not exit by SystemExit"
+)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize(
     ("where", "tls", "way"),
@@ -201,9 +212,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext,
         ("outside", False, "closes the stream and drops the stream"),
         ("outside", True, "closes the stream and drops the stream"),
         ("outside", False, "asks, drops the stream, drops the client and exits"),
-        ("inside", False, "asks"),
-        ("inside", False, "drops the stream"),
-        ("inside", True, "asks and exits"),
+        ("in a task", False, "asks"),
+        ("in a task", False, "drops the stream"),
+        pytest.param("in a task", True, "asks and exits", marks=NO_EXIT_OF_A_FORKED_TASK),
+        ("in a callback", True, "asks and exits"),
     ],
 )
 def test_a_forked_child_shares_no_socket(
