@@ -151,6 +151,12 @@ class FakeSiliconFlow(Script):
         self._closing = True
         if self._web is None or self._listener is None:
             return
+        # asyncio forgets a connection that it accepted at this turn if its listener closes before the next: the socket
+        # stays open, and its client waits. So it accepts no more first; uvloop has no such turn, Windows no reader.
+        for listening in self._listener.sockets:
+            with suppress(NotImplementedError):
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+        await asyncio.sleep(0)
         self._listener.close()
         for task in self._tasks:
             task.cancel()

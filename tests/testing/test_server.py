@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -167,6 +169,26 @@ async def test_closing_does_not_wait_for_clients(request_bytes: bytes) -> None:
     for each in (writer, second[1]):
         each.close()
     await server.aclose()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_closing_ends_a_connection_that_was_just_made(turns: int) -> None:
+    """Accepted or not, at whichever turn of the loop; its client is told at once and not when garbage is collected."""
+    server = FakeSiliconFlow()
+    await server.start()
+    port = int(server.base_url.removesuffix("/v1").rpartition(":")[2])
+    with socket.socket() as peer:
+        peer.connect(("127.0.0.1", port))
+        peer.setblocking(False)
+        gc.disable()
+        try:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await server.aclose()
+            with suppress(ConnectionResetError):
+                assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(peer, 1), 5) == b""
+        finally:
+            gc.enable()
 
 
 async def test_closing_does_not_wait_for_a_client_that_does_not_read() -> None:
