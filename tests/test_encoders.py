@@ -34,7 +34,7 @@ PUBLIC = {
     for name in module.__all__
     if inspect.isclass(value := getattr(module, name)) and issubclass(value, msgspec.Struct)
 }
-# Each of them to JSON and back to plain data: orjson and Litestar do as these do.
+# Each of them to JSON and back to plain data; `test_serving.py` tries others, in the frameworks that use them.
 ENCODERS: dict[str, Callable[[Any], Any]] = {
     "msgspec.json": lambda value: msgspec.json.decode(msgspec.json.encode(value)),
     "msgspec.msgpack": lambda value: msgspec.msgpack.decode(msgspec.msgpack.encode(value)),
