@@ -22,7 +22,7 @@ from siliconflow_async import (
     ServerError,
     SiliconFlowError,
 )
-from siliconflow_async.testing import FakeSiliconFlow
+from siliconflow_async.testing import FakeSiliconFlow, Rst, Until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -105,6 +105,40 @@ async def test_a_run_loses_nothing_over_an_outage_and_hardly_asks_in_vain(status
         assert len(results) == 600
         sent = sum(result.attempts for result in results)
         assert sent - 600 < 30
+
+
+async def test_an_outage_that_breaks_all_connections_in_the_midst_of_a_run_loses_nothing() -> None:
+    """64 requests wait for their first byte as the service goes; each is asked again, and few more in vain."""
+    async with served(limits=QUICK, retry=RetryPolicy()) as (server, client):
+        gone = asyncio.Event()
+        server.raw([], before=[Until(gone), Rst()], times=64)
+        server.fail(503, times=None)
+        running = asyncio.ensure_future(run(client, 200))
+        await server.received(64)
+        gone.set()
+        await server.received(66)
+        assert client.limits[MODEL].waiting_for == "outage"
+        server.reset()
+        results = await running
+        assert not lost(results)
+        assert sum(result.attempts for result in results) - 200 <= 64 + 5
+
+
+async def test_an_outage_of_one_model_holds_up_no_other() -> None:
+    """Each has a gate of its own: a run of the other is over while the first still waits out its pause."""
+    async with served(limits=Limit(rpm=1_000_000, window=60.0), retry=NO_WAIT) as (server, client):
+        server.fail(503, times=None)
+        away = asyncio.ensure_future(run(client, 3))
+        async with asyncio.timeout(5):
+            while MODEL not in client.limits or client.limits[MODEL].waiting < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        server.reset()
+        async with client.chat.completions.map(asks(3), model="another/model") as results:
+            others = [result async for result in results]
+        assert not lost(others)
+        assert client.limits["another/model"].waiting_for is None
+        assert client.limits[MODEL].waiting_for == "outage"
+        assert not lost(await away)
 
 
 async def test_a_service_that_is_not_there_is_waited_for() -> None:

@@ -39,6 +39,7 @@ class Pace:
         "_least",
         "_least_before",
         "_least_until",
+        "_limited_until",
         "_pauses",
         "_recent",
         "_threshold",
@@ -59,6 +60,8 @@ class Pace:
         # Those that count against the cap: after a pause, only the ones that began since.
         self.in_flight = 0
         self.paused_until = -math.inf
+        # As far as a rate limit is the reason.
+        self._limited_until = -math.inf
         self._threshold = math.inf
         # The cap to come back to once a call has succeeded; None where it has to grow.
         self._until_probed: float | None = None
@@ -123,7 +126,7 @@ class Pace:
         if generation != self.generation:
             # It began before the pause that there is: it knows no more, but may ask for longer.
             if asked is not None:
-                self.paused_until = max(self.paused_until, now + min(asked, _MAX_ASKED))
+                self._pause(now + min(asked, _MAX_ASKED), is_limit=True)
             return None
         # One who asks for 0 seconds, and refuses again, has not said how long.
         pause = (
@@ -131,7 +134,7 @@ class Pace:
         )
         # The exponent of a power of two has its bounds too.
         self._pauses = min(self._pauses + 1, 16)
-        self.paused_until = now + pause
+        self._pause(now + pause, is_limit=bore is None)
         # A probe that is refused says nothing new of how many are too many.
         if self.adaptive and (self.cap > 1.0 or bore is not None):
             if learned:
@@ -147,8 +150,13 @@ class Pace:
         return pause
 
     def resume(self, now: float) -> None:
-        """End the pause that there is: one call goes first, as after its time."""
-        self.paused_until = min(self.paused_until, now)
+        """End the pause that there is, but for a rate limit's: one call goes first, as after its time."""
+        self.paused_until = min(self.paused_until, max(now, self._limited_until))
+
+    def _pause(self, until: float, *, is_limit: bool) -> None:
+        self.paused_until = max(self.paused_until, until)
+        if is_limit:
+            self._limited_until = max(self._limited_until, until)
 
     def _is_slow(self, now: float, seconds: float) -> bool:
         if now >= self._least_until:
