@@ -1,4 +1,4 @@
-"""What finalizers have to do, in the thread and at the turn of the loop that it belongs to.
+"""The loop that runs, and what finalizers have to do in the thread and at the turn of the loop that it belongs to.
 
 The garbage collector runs a finalizer in whichever thread it likes, between any two steps of what that thread is doing:
 in the midst of a heap, a queue or a gate that the finalizer would change. So no `__del__` of this package acts by
@@ -10,7 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-__all__ = ["on_any_loop", "on_loop"]
+from .errors import ConfigurationError
+
+__all__ = ["on_any_loop", "on_loop", "running_loop"]
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return this thread's loop; raise ConfigurationError where none runs, or one of trio's."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError as error:
+        raise ConfigurationError("siliconflow-async needs asyncio, and no event loop of asyncio is running") from error
 
 
 def on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> bool:

@@ -24,7 +24,7 @@ ROOT = Path(siliconflow_async.__file__).parent
 ALLOWED = {
     "checks": set(),
     "errors": set(),
-    "loops": set(),
+    "loops": {"errors"},
     "version": set(),
     "masking": set(),
     "testing": set(),

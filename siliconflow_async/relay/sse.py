@@ -7,14 +7,16 @@ Each event is `id: N` and `data: {…}`, one JSON object with a `type`, without 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 from ..errors import BusyError, ConfigurationError
-from ..loops import on_loop
+from ..loops import on_loop, running_loop
 from ..wire.events import error_event
 from ..wire.structs import ChatCompletion
 from .frames import BUFFER_BYTES, Bounds, FrameQueue, Slow, check_seconds
-from .pump import Describe, OnFinish, Pump, Source
+from .pump import Describe, OnFinish, Pump, Source, check_source
 
 __all__ = ["SSEResponse", "sse_response"]
 
@@ -26,15 +28,30 @@ _PIECE = 64 * 1024
 class SSEResponse:
     """The body of a response, and what goes before it: `status`, `media_type`, `headers`.
 
-    Iterate it once for pieces of bytes, each of whole events. Upstream is read from the start, and aborted as soon as
-    the iteration is cancelled, `abort()` or `aclose()` is called, or the last reference goes.
+    Iterate it once for pieces of bytes, each of whole events. Upstream is read from the first piece on, so that a body
+    which nobody takes asks for nothing; it is aborted as soon as the iteration is cancelled, `abort()` or `aclose()` is
+    called, or the last reference goes.
     """
 
-    __slots__ = ("__weakref__", "_keep_alive", "_pump", "_queue", "_reading", "headers", "media_type", "status")
+    __slots__ = (
+        "__weakref__",
+        "_begin",
+        "_keep_alive",
+        "_loop",
+        "_pump",
+        "_queue",
+        "_reading",
+        "headers",
+        "media_type",
+        "status",
+    )
 
-    def __init__(self, queue: FrameQueue, pump: Pump, *, keep_alive: float | None, status: int) -> None:
+    def __init__(self, queue: FrameQueue, begin: Callable[[], Pump], *, keep_alive: float | None, status: int) -> None:
+        self._loop = running_loop()
         self._queue = queue
-        self._pump = pump
+        # Either what makes the pump, or the pump.
+        self._begin: Callable[[], Pump] | None = begin
+        self._pump: Pump | None = None
         self._keep_alive = keep_alive
         self._reading = False
         self.status = status
@@ -49,12 +66,12 @@ class SSEResponse:
     @property
     def completion(self) -> ChatCompletion | None:
         """What had arrived when upstream ended; None before, and if it never opened."""
-        return self._pump.completion
+        return None if self._pump is None else self._pump.completion
 
     @property
     def error(self) -> Exception | None:
         """Why the answer is not whole, once upstream has ended; None where it is, and where the client just left."""
-        return self._pump.error
+        return None if self._pump is None else self._pump.error
 
     def __aiter__(self) -> Self:
         return self
@@ -62,6 +79,7 @@ class SSEResponse:
     async def __anext__(self) -> bytes:
         if self._reading:
             raise BusyError("another task is waiting for this response")
+        pump = self._begun()
         self._reading = True
         try:
             if not await self._queue.wait(self._keep_alive):
@@ -72,30 +90,45 @@ class SSEResponse:
             if piece:
                 return bytes(piece)
             # Not `await task`, which would hand a cancellation on to on_finish.
-            await asyncio.wait([self._pump.task])
+            await asyncio.wait([pump.task])
         except asyncio.CancelledError:
             self.abort()
             raise
         finally:
             self._reading = False
-        if not self._pump.task.cancelled():
-            self._pump.task.result()
+        if not pump.task.cancelled():
+            pump.task.result()
         raise StopAsyncIteration
 
     def abort(self) -> None:
         """Abort upstream at once; what waits can still be iterated."""
-        self._pump.stop()
+        self._begun().stop()
 
     async def aclose(self) -> None:
         """Abort upstream, and wait until `on_finish` has saved what had arrived."""
         self.abort()
-        await asyncio.wait([self._pump.task])
+        await asyncio.wait([self._begun().task])
 
     def __del__(self) -> None:
         # Not there if __init__ failed.
         pump = getattr(self, "_pump", None)
+        begin = getattr(self, "_begin", None)
         if pump is not None:
-            on_loop(pump.task.get_loop(), pump.stop)
+            on_loop(self._loop, pump.stop)
+        elif begin is not None:
+            on_loop(self._loop, partial(_stop, begin))
+
+    def _begun(self) -> Pump:
+        if self._begin is not None:
+            begin, self._begin = self._begin, None
+            self._pump = begin()
+        assert self._pump is not None
+        return self._pump
+
+
+def _stop(begin: Callable[[], Pump]) -> None:
+    """End what was never read: `on_finish` is told, and a stream that was open is left."""
+    begin().stop()
 
 
 def sse_response(
@@ -112,9 +145,9 @@ def sse_response(
 ) -> SSEResponse:
     """Return a stream's events as the body of a response, with its headers.
 
-    stream: an open ChatStream; or what `stream(…)` returns, which is then opened at once; or a reader of a Broadcast,
-        whose ids a client can resume from by its `Last-Event-ID`. `status` is then 204, by which a browser stops
-        reconnecting, where there is nothing left to send.
+    stream: an open ChatStream; or what `stream(…)` returns, which is opened when the first piece is taken; or a reader
+        of a Broadcast, whose ids a client can resume from by its `Last-Event-ID`. `status` is then 204, by which a
+        browser stops reconnecting, where there is nothing left to send.
     keep_alive: seconds of silence after which a comment is sent, so that no proxy takes it for the end; None: never.
     slow, buffer, buffer_bytes, patience, smooth, describe, on_finish: as for `relay`; a client that is dropped gets no
         more.
@@ -125,5 +158,6 @@ def sse_response(
         raise ConfigurationError("keep_alive must be above 0 seconds, or None")
     queue = FrameQueue(Bounds(buffer, buffer_bytes), slow=slow, patience=patience, smooth=smooth)
     status = 204 if getattr(stream, "at_end", False) else 200
-    pump = Pump(stream, queue, describe=describe, on_finish=on_finish)
-    return SSEResponse(queue, pump, keep_alive=keep_alive, status=status)
+    check_source(stream)
+    begin = partial(Pump, stream, queue, describe=describe, on_finish=on_finish)
+    return SSEResponse(queue, begin, keep_alive=keep_alive, status=status)

@@ -8,12 +8,15 @@ from typing import Any
 
 import aiohttp
 import pytest
-from client_kit import chunk
+from client_kit import ASK, chunk
+from quart import Quart
 from relay.apps import aiohttp_app, asgi
 from test_readme import PYTHON, compiled
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedOK
 
+from siliconflow_async import AsyncSiliconFlow
+from siliconflow_async.relay import sse_response
 from siliconflow_async.testing import FakeSiliconFlow, Stall
 from siliconflow_async.wire.sse import SSEDecoder
 
@@ -58,9 +61,9 @@ def text(frames: list[Any]) -> str:
 
 
 def test_there_are_endpoints_for_each_framework() -> None:
-    """Four programs; those that only relay an answer are short."""
-    assert BLOCKS.keys() == {"fastapi", "aiohttp", "starlette.applications", "uuid"}
-    for name in ("fastapi", "aiohttp", "starlette.applications"):
+    """Five programs; those that only relay an answer are short."""
+    assert BLOCKS.keys() == {"fastapi", "aiohttp", "starlette.applications", "quart", "uuid"}
+    for name in ("fastapi", "aiohttp", "starlette.applications", "quart"):
         code = BLOCKS[name].code
         assert sum(bool(line.strip()) and "import" not in line for line in code.splitlines()) <= 15
 
@@ -89,9 +92,10 @@ async def test_a_websocket_endpoint_leaves_upstream_with_its_client(server: Fake
         await server.left_early()
 
 
-async def test_an_endpoint_streams_server_sent_events(server: FakeSiliconFlow) -> None:
+@pytest.mark.parametrize("framework", ["starlette.applications", "quart"])
+async def test_an_endpoint_streams_server_sent_events(server: FakeSiliconFlow, framework: str) -> None:
     """And leaves upstream with its client."""
-    async with Program("starlette.applications") as address, aiohttp.ClientSession() as session:
+    async with Program(framework) as address, aiohttp.ClientSession() as session:
         url = f"http://{address}/chat?question=Why?"
         async with session.get(url) as response:
             assert response.content_type == "text/event-stream"
@@ -103,6 +107,26 @@ async def test_an_endpoint_streams_server_sent_events(server: FakeSiliconFlow) -
         await server.received(2)
         response.close()
         await server.left_early()
+
+
+async def test_a_body_that_the_framework_refuses_asks_for_nothing(server: FakeSiliconFlow) -> None:
+    """Quart takes no body but of kinds that it knows; the one who asked is told, and upstream nobody is."""
+    async with AsyncSiliconFlow() as client:
+        app = Quart("refusing")
+
+        @app.get("/chat")
+        async def chat() -> Any:
+            body = sse_response(client.chat.completions.stream(**ASK))
+            return body, body.status, body.headers
+
+        async with (
+            asgi(app) as address,
+            aiohttp.ClientSession() as session,
+            session.get(f"http://{address}/chat") as response,
+        ):
+            assert response.status == 500
+        await client.models.list()
+    assert [request.path for request in server.requests] == ["/v1/models"]
 
 
 async def test_readers_follow_leave_come_back_and_stop(server: FakeSiliconFlow) -> None:

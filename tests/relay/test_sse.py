@@ -98,11 +98,11 @@ async def test_leaving_a_response_aborts_upstream(how: str, when: str) -> None:
                 await asyncio.sleep(0)
                 saved.set_result((completion, error))
 
-            response = sse_response(client.chat.completions.stream(**ASK), on_finish=save)
+            response = sse_response(client.chat.completions.stream(**ASK), keep_alive=0.01, on_finish=save)
+            piece = await anext(response)
             await server.received()
-            if when == "midway":
-                while "a" not in text(await anext(response)):
-                    pass
+            while when == "midway" and "a" not in text(piece):
+                piece = await anext(response)
             if how == "cancel":
                 reading = asyncio.ensure_future(anext(response))
                 await asyncio.sleep(0)
@@ -120,6 +120,41 @@ async def test_leaving_a_response_aborts_upstream(how: str, when: str) -> None:
             await server.left_early()
         assert (completion.content if completion else None) == ("a" if when == "midway" else None)
         assert error is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("how", ["abort", "aclose", "drop"])
+@pytest.mark.parametrize("is_open", [False, True], ids=["to be opened", "open"])
+async def test_a_response_that_nobody_takes_asks_for_nothing(how: str, is_open: bool) -> None:
+    """A framework may refuse it, or its client be gone: it is told as any other end, and an open stream is left."""
+    gc.disable()
+    try:
+        async with served() as (server, client):
+            saved: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            stream: Any = client.chat.completions.stream(**ASK)
+            if is_open:
+                server.raw([chunk("a"), Stall()])
+                stream = await client.chat.completions.create(**ASK, stream=True)
+            response = sse_response(stream, on_finish=lambda *what: saved.set_result(what))
+            del stream
+            # Whatever is begun at once is under way when the service has answered another question.
+            await client.models.list()
+            assert len(server.requests) == 1 + is_open
+            assert not saved.done()
+            assert (response.completion, response.error) == (None, None)
+            if how == "abort":
+                response.abort()
+            elif how == "aclose":
+                await response.aclose()
+                assert saved.done()
+            else:
+                del response
+            completion, error = await saved
+            assert (completion and completion.content, error) == ("a" if is_open else None, None)
+            if is_open:
+                await server.left_early()
+            assert len(server.requests) == 1 + is_open
     finally:
         gc.enable()
 
