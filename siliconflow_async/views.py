@@ -101,6 +101,19 @@ class ChatStreamManager:
         self._open: Callable[[], Awaitable[ChatStream]] | None = opener
         self._stream: ChatStream | None = None
 
+    def __repr__(self) -> str:
+        state = "not entered: use `async with`" if self._open is not None else f"entered: {self._stream}"
+        return f"<{type(self).__name__} {state}>"
+
+    def _misused(self) -> None:
+        raise TypeError(
+            "`async with … .stream(…) as stream:` opens a stream, which can then be iterated; "
+            "what can be awaited is `create(…, stream=True)`"
+        )
+
+    # None, as which no type checker lets them pass.
+    __await__ = __aiter__ = __iter__ = _misused
+
     async def __aenter__(self) -> ChatStream:
         if self._open is None:
             raise BusyError("this stream was opened before; call stream(…) again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from typing import Any
 
 import pytest
 from client_kit import ASK, DONE, chunk, served
@@ -55,6 +56,25 @@ async def test_the_openai_shape_streams_too() -> None:
         assert stream.ended is None
         assert [c.choices[0].delta.content async for c in stream if c.choices[0].delta.content] == ["a", "b"]
         assert stream.ended == "done"
+
+
+async def test_what_was_not_entered_says_how_it_is_opened() -> None:
+    """In its repr, and to whoever awaits or iterates it."""
+    async with served() as (server, client):
+        stream: Any = client.chat.completions.stream(**ASK)
+        assert repr(stream) == "<ChatStreamManager not entered: use `async with`>"
+        with pytest.raises(TypeError, match=r"async with .* as stream.*create\(…, stream=True\)"):
+            await stream
+        with pytest.raises(TypeError, match=r"async with .* as stream"):
+            async for _ in stream:
+                pass
+        with pytest.raises(TypeError, match=r"async with .* as stream"):
+            list(stream)
+        assert server.requests == []
+        async with stream as opened:
+            assert repr(stream) == f"<ChatStreamManager entered: {opened!r}>"
+        parsed = client.chat.completions.stream(**ASK, response_format=dict[str, int])
+        assert repr(parsed) == "<ParsedChatStreamManager not entered: use `async with`>"
 
 
 async def test_text_is_the_content_alone() -> None:

@@ -36,6 +36,9 @@ async def types(client: AsyncSiliconFlow) -> None:
     assert_type((await chat.create(model="m", messages=MESSAGES, response_format=list[Person])).parsed, list[Person])
     async with chat.stream(model="m", messages=MESSAGES, response_format=Trip) as stream:
         assert_type((await stream.completion()).parsed, Trip)
+    await chat.stream(model="m", messages=MESSAGES)  # type: ignore
+    [chunk async for chunk in chat.stream(model="m", messages=MESSAGES)]  # type: ignore
+    list(chat.stream(model="m", messages=MESSAGES))  # type: ignore
     opened = await chat.create(model="m", messages=MESSAGES, response_format=list[Trip], stream=True)
     assert_type(await opened.completion(), ParsedChatCompletion[list[Trip]])
     assert_type(await chat.create(model="m", messages=MESSAGES), ChatCompletion)
