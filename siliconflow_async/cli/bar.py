@@ -14,6 +14,8 @@ __all__ = ["ProgressBar"]
 
 # What is less says nothing.
 _SHORTEST_BAR = 8
+# Columns that a notebook's cell has room for.
+_CELL = 100
 # What requests may wait for, in many words and in few. Their own end ("concurrency") is no news.
 _WAITING = {
     "rpm": ("waiting for rpm", "rpm"),
@@ -24,12 +26,12 @@ _WAITING = {
 
 
 class ProgressBar:
-    """A line on stderr that shows how a run of `map` comes along; nothing where that is no terminal.
+    """A line on stderr that shows how a run of `map` comes along; nothing where that is no terminal and no notebook.
 
         with ProgressBar() as bar:
             async with client.chat.completions.map(requests, on_progress=bar) as results: …
 
-    `file`: another place than stderr. Raises ConfigurationError without the extra `cli`.
+    `file`: where to write it in any case. Raises ConfigurationError without the extra `cli`.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
@@ -46,7 +48,17 @@ class ProgressBar:
         Bar.set_lock(threading.RLock())
         self._lifted = Bar.external_write_mode
         self._file = sys.stderr if file is None else file
-        self._bar: Any = Bar(file=self._file, disable=None, dynamic_ncols=True, bar_format="{n_fmt}", delay=1e-9)
+        # A cell of a notebook is no terminal, but its line can be written over. How wide it is nobody knows; asked for
+        # it, ipykernel tells of the terminal that it was started from.
+        in_notebook = _is_notebooks(self._file)
+        self._bar: Any = Bar(
+            file=self._file,
+            disable=None if file is None and not in_notebook else False,
+            ncols=_CELL if in_notebook else None,
+            dynamic_ncols=not in_notebook,
+            bar_format="{n_fmt}",
+            delay=1e-9,
+        )
 
     def __call__(self, progress: MapProgress) -> None:
         """Show a snapshot."""
@@ -73,6 +85,11 @@ class ProgressBar:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _is_notebooks(file: TextIO) -> bool:
+    """Whether a file is what ipykernel puts in the place of stdout and stderr: by name, so as not to import it."""
+    return any(kind.__module__ == "ipykernel.iostream" for kind in type(file).__mro__)
 
 
 def bar_format(progress: MapProgress, columns: int | None) -> str:

@@ -124,12 +124,55 @@ def test_without_a_total_there_is_no_percentage() -> None:
     assert "%" not in text
 
 
-def test_it_writes_nothing_where_there_is_no_terminal() -> None:
-    """A log file gets no bar."""
+def test_stderr_gets_nothing_where_it_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log file gets no bar that nobody asked for."""
     file = io.StringIO()
-    with ProgressBar(file) as bar:
+    monkeypatch.setattr(sys, "stderr", file)
+    with ProgressBar() as bar:
         bar(PROGRESS)
     assert file.getvalue() == ""
+
+
+def test_a_file_that_is_asked_for_gets_it_whatever_it_is() -> None:
+    """Each snapshot over the one before, and an end of the line."""
+    file = io.StringIO()
+    with ProgressBar(file=file) as bar:
+        bar(PROGRESS)
+        bar(replace(PROGRESS, done=18))
+    _, *lines, last = file.getvalue().split("\r")
+    assert "9/20, 2 failed" in lines[0]
+    assert "20/20, 2 failed" in last
+    assert last.endswith("\n")
+
+
+class OutStream(io.TextIOBase):
+    """What a cell of a notebook writes to; like ipykernel's, it says that it is none, and has a terminal's number."""
+
+    __module__ = "ipykernel.iostream"
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.terminal = Terminal(20)
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return self.terminal.fileno()
+
+
+def test_a_notebook_is_shown_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In full: how wide the terminal is that the kernel was started from says nothing of the cell."""
+    cell = OutStream()
+    with cell.terminal:
+        monkeypatch.setattr(sys, "stderr", cell)
+        with ProgressBar() as bar:
+            bar(PROGRESS)
+    assert "9/20, 2 failed, 4 under way, 12 tokens/s, 1:01:11 left" in cell.text
 
 
 def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
