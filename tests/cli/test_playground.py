@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import sys
+import zipapp
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ import aiohttp
 import pytest
 from client_kit import chunk, served
 
+import siliconflow_async
 from siliconflow_async import AsyncSiliconFlow
 from siliconflow_async.cli import playground
 from siliconflow_async.cli.playground import Playground
@@ -363,6 +365,32 @@ async def test_the_page_is_whole_by_itself() -> None:
     assert not re.search(r"(inner|outer)HTML|insertAdjacentHTML|document\.write|srcdoc|\beval\b|new Function", js)
     used = set(re.findall(r"\bel\(\"([\w-]+)\"\)", js))
     assert used <= set(re.findall(r'\sid="([\w-]+)"', html))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+async def test_the_page_is_served_from_within_a_zip_file(command: Command, tmp_path: Path) -> None:
+    """The package in one file that Python runs, as zipapp makes it, with what it needs installed beside."""
+    root = Path(siliconflow_async.__file__).parent
+    zipapp.create_archive(
+        root.parent,
+        tmp_path / "app.pyz",
+        main="siliconflow_async.cli:main",
+        filter=lambda path: path.parts[0] == root.name and "__pycache__" not in path.parts,
+    )
+    arguments = [str(tmp_path / "app.pyz"), "playground", "--demo", "--port", "0"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, env=command.env, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        url = (await process.stdout.readline()).decode().split()[-1]
+        async with aiohttp.ClientSession() as session:
+            for path, name in (("", "index.html"), ("page.css", "page.css"), ("page.js", "page.js")):
+                async with session.get(url + path) as response:
+                    assert (response.status, await response.read()) == (200, (PAGE / name).read_bytes())
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")

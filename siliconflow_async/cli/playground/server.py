@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
+from importlib import resources
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -21,7 +21,8 @@ from siliconflow_async.wire.events import error_event
 __all__ = ["HOST", "Playground", "read_request"]
 
 HOST = "127.0.0.1"
-_PAGE = Path(__file__).parent / "page"
+# Not by its path: the package may be within a zip file.
+_PAGE = resources.files("siliconflow_async.cli.playground") / "page"
 _FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
