@@ -7,6 +7,7 @@ a `custom_id` too. A line without one is known as `line-7`, by its number. Blank
 from __future__ import annotations
 
 import asyncio
+import codecs
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
@@ -92,10 +93,13 @@ class Fingerprint:
 def parse_line(data: bytes, number: int, model: str | None) -> LineRequest | None:
     """Return what a line asks for, of `model` if given; None for a blank line.
 
-    Raises InvalidRequestError, which names the line, for one that can't be sent.
+    Raises InvalidRequestError, which names the line, for one that can't be sent; ConfigurationError for a first line
+    that begins as UTF-16 does, of which no line can be read.
     """
     if number == 1:
-        data = data.removeprefix(b"\xef\xbb\xbf")
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise ConfigurationError("the requests are in UTF-16, as their first two bytes say: save them as UTF-8")
+        data = data.removeprefix(codecs.BOM_UTF8)
     if not data.strip():
         return None
     if len(data) > LONGEST_LINE:

@@ -65,6 +65,16 @@ def test_a_byte_order_mark_and_blank_lines_are_no_trouble() -> None:
     assert parse_line(b" \r", 2, None) is None
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_is_named_as_such(encoding: str) -> None:
+    """By its mark, at once, and not as bad lines, of which it would have nothing else."""
+    data = f"\ufeff{json.dumps(BODY)}".encode(encoding)
+    with pytest.raises(ConfigurationError, match=r"the requests are in UTF-16, .*: save them as UTF-8"):
+        parse_line(data, 1, None)
+    with pytest.raises(InvalidRequestError, match="line 2: not JSON"):
+        parse_line(data, 2, None)
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [

@@ -50,6 +50,22 @@ def test_a_file_is_run_into_a_file(command: Command, server: FakeSiliconFlow, re
     assert len(server.requests) == 5
 
 
+@pytest.mark.parametrize("source", ["file", "stdin"])
+def test_utf_16_is_named_before_anything_is_sent(
+    command: Command, server: FakeSiliconFlow, tmp_path: Path, source: str
+) -> None:
+    """As PowerShell writes it; in one line, also where bad lines may be skipped."""
+    path = tmp_path / "requests.jsonl"
+    path.write_text("".join(request(f"id-{i}") for i in range(5)), encoding="utf-16")
+    name, stdin = (str(path), b"") if source == "file" else ("-", path.read_bytes())
+    done = command.run("batch", name, "-o", str(tmp_path / "r.jsonl"), "--skip-bad", stdin=stdin)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: the requests are in UTF-16, as their first two bytes say: save them as UTF-8\n",
+    )
+    assert len(server.requests) == 0
+
+
 def test_the_options_reach_the_run(command: Command, server: FakeSiliconFlow, requests: Path, tmp_path: Path) -> None:
     """Model, errors file, order, retries and limits are those that were asked for."""
     server.fail(400, {"code": 20015, "message": "No."})
