@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import random
 import time
@@ -15,6 +14,7 @@ import msgspec
 from .errors import APIConnectionError, APITimeoutError, SiliconFlowError
 from .limits.keeper import GateKeeper, ModelLimits
 from .limits.ticket import Ticket
+from .loops import running_loop
 from .request import build_body, query_of
 from .resume import Break, ResumingStream, continued_body, resume_attempts
 from .retry import RetryBudget, RetryPolicy, wait_to_resume, with_retries
@@ -49,7 +49,7 @@ class CallSettings(NamedTuple):
     def clocks(self, params: Mapping[str, Any], *, streaming: bool) -> tuple[Timeouts, float, float | None]:
         """Return the limits of a call that begins now, its time of the loop and its deadline."""
         timeouts = as_timeouts(params["timeout"], self.timeouts) if "timeout" in params else self.timeouts
-        started_at = asyncio.get_running_loop().time()
+        started_at = running_loop().time()
         total = timeouts.total_for(streaming=streaming)
         return timeouts, started_at, None if total is None else started_at + total
 

@@ -12,15 +12,23 @@ from collections.abc import Callable
 
 from .errors import ConfigurationError
 
-__all__ = ["on_any_loop", "on_loop", "running_loop"]
+__all__ = ["any_running_loop", "on_any_loop", "on_loop", "running_loop"]
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
     """Return this thread's loop; raise ConfigurationError where none runs, or one of trio's."""
+    loop = any_running_loop()
+    if loop is None:
+        raise ConfigurationError("siliconflow-async needs asyncio, and no event loop of asyncio is running")
+    return loop
+
+
+def any_running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return this thread's loop, None where none runs."""
     try:
         return asyncio.get_running_loop()
-    except RuntimeError as error:
-        raise ConfigurationError("siliconflow-async needs asyncio, and no event loop of asyncio is running") from error
+    except RuntimeError:
+        return None
 
 
 def on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> bool:
@@ -34,9 +42,8 @@ def on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> 
 
 def on_any_loop(callback: Callable[[], object]) -> None:
     """Have this thread's loop call back at its next turn; at once where none runs, so that there is none to disturb."""
-    try:
-        here = asyncio.get_running_loop()
-    except RuntimeError:
+    here = any_running_loop()
+    if here is None:
         callback()
     else:
         on_loop(here, callback)

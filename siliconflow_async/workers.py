@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from .checks import MAPPINGS
 from .errors import BusyError, ClosedError, SiliconFlowError
+from .loops import running_loop
 from .progress import MapProgress, Reporter, held_up
 from .results import C, MapItem, MapResult, MapTimes, OnEvent, OnProgress, Requests
 
@@ -82,7 +83,7 @@ class Workers(Generic[C]):
         """Begin to take requests."""
         if self.loop is not None:
             raise BusyError("these results were entered before; call map(…) again")
-        self.loop = asyncio.get_running_loop()
+        self.loop = running_loop()
         if isinstance(self._requests, AsyncIterable):
             self._async = aiter(self._requests)
         else:

@@ -47,11 +47,12 @@ ALLOWED = {
     "structured": {"errors", "schema", "stream", "views", "wire"},
     "progress": {"limits"},
     "results": {"errors", "progress", "wire"},
-    "workers": {"checks", "errors", "progress", "results", "wire"},
+    "workers": {"checks", "errors", "loops", "progress", "results", "wire"},
     "fanout": {"loops", "results", "workers"},
     "call": {
         "errors",
         "limits",
+        "loops",
         "request",
         "resume",
         "retry",

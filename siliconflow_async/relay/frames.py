@@ -17,6 +17,7 @@ import msgspec
 
 from ..checks import is_count, is_finite
 from ..errors import ConfigurationError
+from ..loops import running_loop
 from ..wire.events import ContentDelta, Event, ReasoningDelta, Snapshot, ToolCallDelta
 
 __all__ = ["BUFFER_BYTES", "Bounds", "Frame", "FrameQueue", "Slow", "TooSlow", "check_seconds", "weight"]
@@ -141,7 +142,7 @@ class FrameQueue:
         self._bounds = bounds
         self._slow = slow
         self._frames: deque[Frame] = deque()
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         self._count = 0
         self._weight = 0
         # Of each call of each choice, the id and name that were put last.

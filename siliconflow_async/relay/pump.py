@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeAlias
 
 from ..errors import ConfigurationError, SiliconFlowError
+from ..loops import running_loop
 from ..wire.events import ErrorEvent, Event, Snapshot
 from ..wire.structs import ChatCompletion
 from .frames import TooSlow
@@ -68,7 +69,7 @@ class Pump:
         self.error: Exception | None = None
         self.too_slow = False
         self.ended = False
-        self.task = asyncio.get_running_loop().create_task(self._run())
+        self.task = running_loop().create_task(self._run())
 
     @property
     def partial(self) -> ChatCompletion | None:

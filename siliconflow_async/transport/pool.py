@@ -23,7 +23,7 @@ import aiohttp
 import anyio
 
 from ..errors import ClosedError
-from ..loops import on_loop
+from ..loops import any_running_loop, on_loop
 from .alarms import Alarms
 from .connector import Connector, process_id
 
@@ -46,7 +46,8 @@ class LoopSession(NamedTuple):
     """What the requests of one loop share.
 
     `session` sends the pool's default headers by itself, `bare` none; they have one connector. `closer`, if they are
-    the pool's own, closes them with the loop. `streams` have to end before; `pid` is the process that made it all.
+    the pool's own, closes them with the loop. `streams`, and calls that have none yet, have to end before; `pid` is the
+    process that made it all.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -59,7 +60,7 @@ class LoopSession(NamedTuple):
     pid: int
 
     def abort(self) -> None:
-        """Abort the streams that are open."""
+        """End what is under way."""
         _abort(self.streams)
 
 
@@ -88,8 +89,7 @@ class SessionPool:
             raise ClosedError("the client is closed")
         entry = self._by_loop.get(loop)
         if entry is None or entry.session.closed or entry.pid != process_id():
-            for ended in [known for known in self._by_loop.copy() if known.is_closed()]:
-                self._by_loop.pop(ended, None)
+            self._forget_ended()
             entry = self._by_loop[loop] = self._new_entry(loop)
         return entry
 
@@ -102,29 +102,46 @@ class SessionPool:
         if self.closed:
             stream.abort()
 
-    async def aclose(self) -> None:
-        """Abort open streams, close the running loop's session, and refuse further use.
+    def abort(self) -> None:
+        """End what is under way, in each loop at its next turn, and refuse further use.
 
-        Loops of other threads abort their own streams at their next turn, and close their own sessions as they end.
+        From any thread, and from the handler of a signal, which may come in the midst of anything.
         """
         self.closed = True
-        mine = self._by_loop.pop(asyncio.get_running_loop(), None)
         for entry in self._by_loop.copy().values():
             # What a forked child inherited is never closed there: that would reach the parent's peers.
             if entry.pid == process_id():
                 on_loop(entry.loop, entry.abort)
+
+    async def aclose(self) -> None:
+        """`abort()`, at once in the running loop, and close its session; other loops close theirs as they end."""
+        loop = any_running_loop()
+        mine = None if loop is None else self._by_loop.pop(loop, None)
+        self._forget_ended()
+        self.abort()
         if mine is not None:
             mine.abort()
             if mine.closer is not None:
                 await mine.closer.aclose()
 
+    def _forget_ended(self) -> None:
+        """Let go of loops that are closed, also of those that were not run to the end of their async generators.
+
+        What these leave open ends with its transports: nobody can close it any more, nor is there anything to be said
+        that asyncio does not say of its own, in development mode.
+        """
+        for loop in [known for known in self._by_loop.copy() if known.is_closed()]:
+            entry = self._by_loop.pop(loop, None)
+            if entry is not None and entry.closer is not None and entry.session.connector is not None:
+                # Else aiohttp would log a complaint for each session and for the connector. It does all at once there.
+                next(entry.session.connector.close().__await__(), None)
+
     def __del__(self, _warn: Any = warnings.warn) -> None:
         # The loop itself closes the session when it finds the closer gone; here there is only a word to say.
+        if hasattr(self, "_by_loop"):
+            self._forget_ended()
         if not getattr(self, "closed", True) and any(
-            entry.pid == process_id()
-            and entry.closer is not None
-            and not entry.loop.is_closed()
-            and not entry.session.closed
+            entry.pid == process_id() and entry.closer is not None and not entry.session.closed
             for entry in getattr(self, "_by_loop", {}).values()
         ):
             _warn("unclosed AsyncSiliconFlow: use `async with`, or await its aclose()", ResourceWarning, stacklevel=2)
