@@ -249,7 +249,10 @@ def stream_error(value: Any, mask: Mask = unmasked) -> StreamAPIError:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that `Retry-After-Ms` or `Retry-After` (seconds or a date) ask for; None if there are none."""
+    """Return the seconds that `Retry-After-Ms` or `Retry-After` (seconds or a date) ask for; None if there are none.
+
+    A date is read against the answer's own `Date`, by our clock only where that is missing or no date.
+    """
     milliseconds = _seconds(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -257,11 +260,22 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     seconds = _seconds(value)
     if seconds is not None or value is None:
         return seconds
+    until = _moment(value)
+    if until is None:
+        return None
+    # The service's clock and ours may be hours apart: the difference of two of its times is what it means.
+    now = _moment(headers.get("date"))
+    return max(0.0, until - (time.time() if now is None else now))
+
+
+def _moment(date: str | None) -> float | None:
+    """Return the Unix time of one of HTTP's dates; None for none, or what is no date."""
+    if date is None:
+        return None
     try:
-        date = parsedate_to_datetime(value)
+        read = parsedate_to_datetime(date)
         # HTTP's dates are GMT, also where the old forms don't say so.
-        moment = date.timestamp() if date.tzinfo is not None else date.replace(tzinfo=UTC).timestamp()
-        return max(0.0, moment - time.time())
+        return read.timestamp() if read.tzinfo is not None else read.replace(tzinfo=UTC).timestamp()
     except (ValueError, OverflowError):
         return None
 

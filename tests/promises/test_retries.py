@@ -119,6 +119,19 @@ async def test_retry_after_is_waited_out(name: str, value: str | None, least: fl
         assert len(server.requests) == 2
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_clock_that_is_wrong_changes_no_retry_after(hours: int) -> None:
+    """A date is as far away as the answer's own `Date` says, where the machine is an hour fast or slow."""
+    there = datetime.now(UTC) + timedelta(hours=hours)
+    dates = {"Date": there, "Retry-After": there + timedelta(seconds=1)}
+    async with served() as (server, client):
+        server.fail(503, headers={name: format_datetime(date, usegmt=True) for name, date in dates.items()})
+        started = time.monotonic()
+        await client.chat.completions.create(**ASK)
+        assert time.monotonic() - started >= 1
+        assert len(server.requests) == 2
+
+
 RUBBISH = [
     "nan",
     "inf",

@@ -343,6 +343,28 @@ def test_retry_after_may_be_a_date_to_come(zone: timezone | None) -> None:
     assert 50 < seconds <= 60
 
 
+@pytest.mark.parametrize("skew", [-3600, 0, 3600], ids=["slow", "right", "fast"])
+@pytest.mark.parametrize("zone", [UTC, None])
+def test_a_retry_after_date_is_read_against_the_answers_own(skew: int, zone: timezone | None) -> None:
+    """Whatever our clock says, it asks for the seconds from the answer's `Date` on."""
+    then = datetime.now(UTC) + timedelta(seconds=skew)
+
+    def written(moment: datetime) -> str:
+        return moment.strftime("%a %b %d %H:%M:%S %Y") if zone is None else format_datetime(moment, usegmt=True)
+
+    later = written(then + timedelta(seconds=7))
+    assert retry_after({"retry-after": later, "date": written(then)}) == 7
+    assert retry_after({"retry-after": written(then - timedelta(seconds=7)), "date": written(then)}) == 0
+
+
+def test_a_date_that_is_none_leaves_the_local_clock() -> None:
+    """An answer's `Date` that can't be read is as good as none."""
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    seconds = retry_after({"retry-after": later, "date": "yesterday"})
+    assert seconds is not None
+    assert 50 < seconds <= 60
+
+
 @given(
     st.one_of(
         st.text(max_size=30),
