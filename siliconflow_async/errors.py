@@ -45,22 +45,30 @@ TRACE_ID = "x-siliconcloud-trace-id"
 
 Clock: TypeAlias = Literal["connect", "first_token", "idle", "total"]
 
+Stage: TypeAlias = Literal["local", "connect", "answer"]
+
 
 class SiliconFlowError(Exception):
     """Base of every exception of this library.
 
     `attempts` counts the requests that were made; `waited` are the seconds of an outage after which `map` gave up
-    waiting for the service, None for all other errors.
+    waiting for the service, None for all other errors. `budget_spent` tells that the call would have been repeated, had
+    the client's calls before it left any of their retry budget.
     """
 
     attempts: int = 0
     waited: float | None = None
+    budget_spent: bool = False
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message)
         self.message = message
 
     def __str__(self) -> str:
+        words = self._words()
+        return f"{words} (not repeated: the client's retry budget is spent)" if self.budget_spent else words
+
+    def _words(self) -> str:
         return self.message
 
     def __repr__(self) -> str:
@@ -90,12 +98,15 @@ class BusyError(SiliconFlowError, RuntimeError):
 class APIConnectionError(SiliconFlowError):
     """Could not connect, or the connection broke before the answer began.
 
-    `transient` says whether another attempt may fare better: not where a certificate is refused.
+    `transient` says whether another attempt may fare better: not where a certificate is refused. `stage` says how far
+    this one came: "local" if this machine could not even try (too many open files, no free port, no name server that
+    answers), "connect" if there was no connection, "answer" if the service may have begun its work.
     """
 
-    def __init__(self, message: str = "", *, transient: bool = True) -> None:
+    def __init__(self, message: str = "", *, transient: bool = True, stage: Stage = "answer") -> None:
         super().__init__(message)
         self.transient = transient
+        self.stage: Stage = stage
 
 
 class APITimeoutError(APIConnectionError, TimeoutError):
@@ -114,13 +125,13 @@ class APITimeoutError(APIConnectionError, TimeoutError):
         partial: ChatCompletion | None = None,
         trace_id: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, stage="connect" if clock == "connect" else "answer")
         self.clock: Clock = clock
         self.seconds = seconds
         self.partial = partial
         self.trace_id = trace_id
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         if self.message:
             return self.message
         limit = "" if self.seconds is None else f" of {self.seconds:g} s"
@@ -168,7 +179,7 @@ class APIStatusError(SiliconFlowError):
         """`trace_id`, as the openai package names it."""
         return self.trace_id
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         parts = [f"HTTP {self.status}"]
         if self.code is not None:
             parts.append(f"code {self.code}")
@@ -295,7 +306,7 @@ class StreamAPIError(StreamError):
         super().__init__(message, partial=partial, trace_id=trace_id)
         self.code = code
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         text = self.message or "no message"
         return text if self.code is None else f"code {self.code}: {text}"
 

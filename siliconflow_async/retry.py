@@ -24,6 +24,7 @@ from .errors import (
     ConfigurationError,
     RateLimitError,
     SiliconFlowError,
+    Stage,
     StreamAPIError,
     TruncatedStreamError,
     asked_wait,
@@ -57,10 +58,12 @@ _NOBODY_THERE = frozenset({502, 503, 520, 521, 522, 523})
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How often and after what waits a call is repeated.
 
-    `max_attempts` counts the first one too. Before attempt n + 1 the wait is drawn evenly from 0 to `base` · 2ⁿ⁻¹
-    seconds (`base` · 8ⁿ for a rate limit by the minute), at most `cap`; what `Retry-After` asks for is waited instead,
-    and beyond `cap` the call fails at once. `budget` is the credit, in retries, that each call adds to the client's
-    budget. Status 500 is retried twice at most, 504 once; rate limits by the hour or day are not.
+    `max_attempts` counts the first one too; where it failed for want of a connection, which costs the service nothing,
+    there is one more, but with `max_attempts=1` (or `max_retries=0`) nothing is repeated. Before attempt n + 1 the wait
+    is drawn evenly from half to all of `base` · 2ⁿ⁻¹ seconds (`base` · 8ⁿ for a rate limit by the minute), at most
+    `cap`; what `Retry-After` asks for is waited instead, and beyond `cap` the call fails at once. `budget` is the
+    credit, in retries, that each call adds to the client's budget; errors of this machine's own draw nothing from it.
+    Status 500 is retried twice at most, 504 once; rate limits by the hour or day are not.
     """
 
     max_attempts: int = 4
@@ -78,13 +81,14 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     def delay(self, attempt: int, error: SiliconFlowError, rng: random.Random) -> float | None:
         """Return the seconds to wait before trying again after the failure of `attempt` (from 1); None: don't."""
-        if attempt >= self.max_attempts or attempt > _most_retries(error):
+        extra = self.max_attempts > 1 and _stage(error) != "answer"
+        if attempt >= self.max_attempts + extra or attempt > _most_retries(error):
             return None
         asked = asked_wait(error)
         if asked is not None:
             return asked if asked <= self.cap else None
         growth = _RATE_LIMIT_GROWTH**attempt if is_rate_limit(error) else 2 ** (attempt - 1)
-        return rng.uniform(0.0, min(self.cap, self.base * growth))
+        return _drawn(min(self.cap, self.base * growth), rng)
 
     def resume_delay(self, attempt: int, error: SiliconFlowError, rng: random.Random) -> float | None:
         """Return the seconds to wait before continuation `attempt` (from 1) of an answer that broke off; None: don't.
@@ -93,7 +97,12 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """
         if not isinstance(error, TruncatedStreamError | APITimeoutError) and attempt > _most_retries(error):
             return None
-        return rng.uniform(0.0, min(self.cap, self.base * 2 ** (attempt - 1)))
+        return _drawn(min(self.cap, self.base * 2 ** (attempt - 1)), rng)
+
+
+def _drawn(most: float, rng: random.Random) -> float:
+    """Draw a wait: apart from the others', but never so short that a service has no time to come back."""
+    return rng.uniform(most / 2, most)
 
 
 def _is_worth_waiting(refusal: SiliconFlowError, policy: RetryPolicy) -> bool:
@@ -111,6 +120,10 @@ def _most_retries(error: SiliconFlowError) -> float:
     if is_rate_limit(error):
         return math.inf if meter_in(error) in MINUTE_METERS else 0
     return _most_retries_of(status_in(error))
+
+
+def _stage(error: SiliconFlowError) -> Stage:
+    return error.stage if isinstance(error, APIConnectionError) else "answer"
 
 
 def absence_in(error: SiliconFlowError) -> Literal["certain", "doubtful"] | None:
@@ -242,7 +255,7 @@ async def with_retries(
                 raise
             if spared is None or not spared.takes(error):
                 tries = attempt if spared is None else attempt - spared.count
-                delay = _granted(policy.delay(tries, error, rng), deadline, budget)
+                delay = _granted(policy.delay(tries, error, rng), error, deadline, budget)
                 if delay is None:
                     raise
                 _log.warning("attempt %d failed (%s), trying again in %.2f s", attempt, _summary(error), delay)
@@ -263,7 +276,7 @@ async def wait_to_resume(
     rng: random.Random,
 ) -> bool:
     """Wait until an answer that broke off may be asked to go on; False, at once, if it may not."""
-    delay = _granted(policy.resume_delay(attempt, error, rng), deadline, budget)
+    delay = _granted(policy.resume_delay(attempt, error, rng), error, deadline, budget)
     if delay is None:
         return False
     _log.warning("the stream broke off (%s), asking for the rest in %.2f s", _summary(error), delay)
@@ -271,11 +284,17 @@ async def wait_to_resume(
     return True
 
 
-def _granted(delay: float | None, deadline: float | None, budget: RetryBudget) -> float | None:
-    """Return a delay that ends before the deadline, having drawn a retry for it; None if there is none."""
+def _granted(delay: float | None, error: SiliconFlowError, deadline: float | None, budget: RetryBudget) -> float | None:
+    """Return a delay that ends before the deadline, having drawn a retry for it; None if there is none.
+
+    What never left this machine troubles nobody, and draws none. An error for which none is left is told so.
+    """
     if delay is None or (deadline is not None and asyncio.get_running_loop().time() + delay >= deadline):
         return None
-    return delay if budget.draw() else None
+    if _stage(error) == "local" or budget.draw():
+        return delay
+    error.budget_spent = True
+    return None
 
 
 def _summary(error: SiliconFlowError) -> str:

@@ -144,6 +144,19 @@ def test_an_error_says_what_happened(error: SiliconFlowError, text: str) -> None
     assert str(error) == text
 
 
+@pytest.mark.parametrize(
+    "error", [APIConnectionError("refused"), APITimeoutError(clock="connect", seconds=1), ServerError("no", status=500)]
+)
+def test_an_error_that_was_not_repeated_for_want_of_budget_says_so(error: SiliconFlowError) -> None:
+    """Its own words come first and stay as they are; a pickle tells it too."""
+    assert not error.budget_spent
+    words, message = str(error), error.message
+    error.budget_spent = True
+    for told in (error, pickle.loads(pickle.dumps(error))):
+        assert str(told) == f"{words} (not repeated: the client's retry budget is spent)"
+        assert (told.message, told.budget_spent) == (message, True)
+
+
 FULL: list[Callable[[], SiliconFlowError]] = [
     lambda: SiliconFlowError("no"),
     lambda: ConfigurationError("no"),

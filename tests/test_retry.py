@@ -39,7 +39,10 @@ def rate_limit(meter: str | None, **fields: Any) -> RateLimitError:
     [
         (APIConnectionError(), 3),
         (APIConnectionError(transient=False), 0),
-        (APITimeoutError(clock="connect"), 3),
+        (APIConnectionError(stage="local"), 4),
+        (APIConnectionError(stage="connect"), 4),
+        (APIConnectionError(stage="connect", transient=False), 0),
+        (APITimeoutError(clock="connect"), 4),
         (APITimeoutError(clock="first_token"), 3),
         (APITimeoutError(clock="idle"), 0),
         (APITimeoutError(clock="total"), 0),
@@ -72,19 +75,35 @@ def rate_limit(meter: str | None, **fields: Any) -> RateLimitError:
     ],
 )
 def test_each_failure_has_its_number_of_retries(error: SiliconFlowError, retries: int) -> None:
-    """500 twice, 504 once, what another try can't mend never, the rest up to max_attempts."""
+    """500 twice, 504 once, what another try can't mend never, the rest up to max_attempts; no connection once more."""
     policy = RetryPolicy()
     delays = [policy.delay(attempt, error, RNG) for attempt in range(1, 6)]
     assert [delay is not None for delay in delays] == [attempt <= retries for attempt in range(1, 6)]
 
 
-def test_waits_are_drawn_from_all_of_a_growing_range() -> None:
-    """Full jitter: waits fill the range from 0 to base · 2ⁿ⁻¹, up to the cap."""
+@pytest.mark.parametrize("stage", ["local", "connect", "answer"])
+def test_without_retries_there_is_no_extra_attempt(stage: Any) -> None:
+    """With max_attempts=1 nothing is repeated, also for want of a connection."""
+    policy = RetryPolicy(max_attempts=1)
+    assert policy.delay(1, APIConnectionError(stage=stage), RNG) is None
+
+
+def test_the_extra_attempt_is_for_want_of_a_connection_alone() -> None:
+    """After max_attempts it is what the last one met that counts."""
+    policy = RetryPolicy()
+    assert policy.delay(4, APIConnectionError(stage="connect"), RNG) is not None
+    assert policy.delay(4, OverloadedError(status=503), RNG) is None
+    assert policy.delay(5, APIConnectionError(stage="connect"), RNG) is None
+
+
+def test_waits_are_drawn_from_the_upper_half_of_a_growing_range() -> None:
+    """Waits fill the range from half to all of base · 2ⁿ⁻¹, up to the cap; so do those before a continuation."""
     policy = RetryPolicy(max_attempts=100, base=1.0, cap=10.0)
-    for attempt, ceiling in [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 10.0), (50, 10.0)]:
-        waits = [policy.delay(attempt, APIConnectionError(), RNG) or 0.0 for _ in range(500)]
-        assert 0.0 <= min(waits) < ceiling * 0.05
-        assert ceiling * 0.95 < max(waits) <= ceiling
+    for delay in (policy.delay, policy.resume_delay):
+        for attempt, ceiling in [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 10.0), (50, 10.0)]:
+            waits = [delay(attempt, APIConnectionError(), RNG) or 0.0 for _ in range(500)]
+            assert ceiling * 0.5 <= min(waits) < ceiling * 0.55
+            assert ceiling * 0.95 < max(waits) <= ceiling
 
 
 def test_a_minute_meter_is_given_longer() -> None:

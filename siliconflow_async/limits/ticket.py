@@ -7,8 +7,8 @@ import math
 from typing import TYPE_CHECKING
 
 from ..errors import (
+    APIConnectionError,
     APIStatusError,
-    APITimeoutError,
     ClosedError,
     ConfigurationError,
     InvalidRequestError,
@@ -219,6 +219,6 @@ class Ticket:
 
 
 def _is_unsent(error: BaseException) -> bool:
-    if isinstance(error, APITimeoutError):
-        return error.clock == "connect"
+    if isinstance(error, APIConnectionError):
+        return error.stage != "answer"
     return isinstance(error, ClosedError | ConfigurationError | InvalidRequestError)

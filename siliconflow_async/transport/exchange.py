@@ -33,6 +33,7 @@ from .body import Body, BodyBroken
 from .connector import AnswerProtocol, connect_watcher
 from .pool import SessionPool
 from .proxy import proxy_options
+from .stages import stage_of
 
 __all__ = ["Request", "Site", "Transport"]
 
@@ -292,7 +293,7 @@ def _connection_error(error: Exception, timeouts: Timeouts) -> APIConnectionErro
         error, aiohttp.ClientSSLError | ssl.SSLError
     )
     words = str(error) or type(error).__name__
-    return APIConnectionError(f"no answer from the service: {words}", transient=transient)
+    return APIConnectionError(f"no answer from the service: {words}", transient=transient, stage=stage_of(error))
 
 
 async def _read_start(body: Body) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 from limits.clock import FakeClock, usage
 
 from siliconflow_async import (
+    APIConnectionError,
     APITimeoutError,
     ClosedError,
     ConfigurationError,
@@ -247,9 +248,11 @@ def test_an_estimate_goes_up_at_once_by_however_little() -> None:
         (TruncatedStreamError(), 1, 10),
         (APITimeoutError(clock="first_token"), 1, 10),
         (APITimeoutError(clock="connect"), 0, 0),
+        (APIConnectionError(stage="connect"), 0, 0),
+        (APIConnectionError(), 1, 10),
         (ClosedError(), 0, 0),
     ],
-    ids=["refused", "broken off", "not answered", "not connected", "not sent"],
+    ids=["refused", "broken off", "not answered", "not connected", "connection refused", "dropped", "not sent"],
 )
 def test_what_fails_costs_a_request(error: Any, requests: int, tokens: int) -> None:
     """A refused request costs no tokens; one that breaks off costs its prompt; one not sent costs nothing."""

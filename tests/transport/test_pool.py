@@ -151,12 +151,12 @@ async def test_tls_is_verified(trusted: bool) -> None:
 
 
 async def test_nobody_listening_is_retried_and_then_told() -> None:
-    """A refused connection is an APIConnectionError after `max_attempts`."""
+    """A refused connection is an APIConnectionError after `max_attempts` and the one more."""
     policy = RetryPolicy(max_attempts=3, base=0.0)
     async with AsyncSiliconFlow("k", base_url="http://127.0.0.1:1", retry=policy) as client:
         with pytest.raises(APIConnectionError) as caught:
             await client.chat.completions.create(**ASK)
-    assert caught.value.attempts == 3
+    assert (caught.value.attempts, caught.value.stage) == (4, "connect")
     assert isinstance(caught.value.__cause__, aiohttp.ClientError)
 
 
