@@ -1,6 +1,6 @@
 """siliconflow-async: an asyncio-first streaming client for SiliconFlow's chat API."""
 
-from .client import AsyncSiliconFlow
+from .client import AsyncSiliconFlow, Connections
 from .content import MediaPart, audio, image, video
 from .errors import (
     APIConnectionError,
@@ -98,6 +98,7 @@ __all__ = [
     "ClosedError",
     "CompletionTokensDetails",
     "ConfigurationError",
+    "Connections",
     "ContentDelta",
     "ContentFlaggedError",
     "ContextLengthError",

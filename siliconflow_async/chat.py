@@ -286,7 +286,8 @@ class Completions:
                 requests,
                 functools.partial(_begin, self._settings, given, math.inf if patience is None else patience),
                 self._rng,
-                max_concurrency=max_concurrency,
+                # More would only wait for a connection, until the clock of that wait ended them.
+                max_concurrency=self._settings.transport.pool.at_most(max_concurrency),
                 ordered=ordered,
                 fail_fast=fail_fast,
                 on_event=on_event,

@@ -30,13 +30,13 @@ from .settings import (
 )
 from .timeouts import Timeouts, as_timeouts
 from .transport.exchange import Site, Transport
-from .transport.pool import SessionPool
+from .transport.pool import Connections, SessionPool
 from .version import __version__
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
-__all__ = ["AsyncSiliconFlow", "ClientOptions"]
+__all__ = ["AsyncSiliconFlow", "ClientOptions", "Connections"]
 
 _MIB = 1024 * 1024
 
@@ -179,6 +179,11 @@ class AsyncSiliconFlow:
     def limits(self) -> Mapping[str, LimitState]:
         """How each model fares that has limits, or that `map` has called: `client.limits["org/model"]`."""
         return self._limits
+
+    @property
+    def connections(self) -> Connections | None:
+        """How many connections are in use, and how many calls wait for one; None where the session is borrowed."""
+        return self._pool.connections()
 
     @property
     def is_closed(self) -> bool:

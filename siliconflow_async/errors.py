@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 # The response header by which SiliconFlow's support finds a request, in lower case as our headers are.
 TRACE_ID = "x-siliconcloud-trace-id"
 
-Clock: TypeAlias = Literal["connect", "first_token", "idle", "total"]
+Clock: TypeAlias = Literal["pool", "connect", "first_token", "idle", "total"]
 
 Stage: TypeAlias = Literal["local", "connect", "answer"]
 
@@ -110,10 +110,11 @@ class APIConnectionError(SiliconFlowError):
 
 
 class APITimeoutError(APIConnectionError, TimeoutError):
-    """One of the four clocks ran out.
+    """One of the five clocks ran out.
 
-    `clock` is "connect", "first_token", "idle" or "total", `seconds` its limit, `partial` what had arrived by then
-    (None if nothing had, and for whole answers).
+    `clock` is "pool", "connect", "first_token", "idle" or "total", `seconds` its limit, `partial` what had arrived by
+    then (None if nothing had, and for whole answers). "pool" says that all of the client's connections were in use, for
+    the whole of the limit: it is not repeated, since whatever holds them most likely goes on to.
     """
 
     def __init__(
@@ -125,7 +126,8 @@ class APITimeoutError(APIConnectionError, TimeoutError):
         partial: ChatCompletion | None = None,
         trace_id: str | None = None,
     ) -> None:
-        super().__init__(message, stage="connect" if clock == "connect" else "answer")
+        stage: Stage = "local" if clock == "pool" else "connect" if clock == "connect" else "answer"
+        super().__init__(message, stage=stage)
         self.clock: Clock = clock
         self.seconds = seconds
         self.partial = partial
@@ -135,7 +137,8 @@ class APITimeoutError(APIConnectionError, TimeoutError):
         if self.message:
             return self.message
         limit = "" if self.seconds is None else f" of {self.seconds:g} s"
-        return f"the {self.clock} limit{limit} ran out"
+        why = ": all connections of the client were in use" if self.clock == "pool" else ""
+        return f"the {self.clock} limit{limit} ran out{why}"
 
 
 class APIStatusError(SiliconFlowError):

@@ -78,7 +78,7 @@ class ChatOptions(TypedDict, total=False):
     # Not sent in the body
     resume: int | None  # streams of text: how often to ask for the rest where one breaks off; default 0
     split_think: bool | None  # default False; True: a `<think>` block that opens the content becomes reasoning
-    timeout: float | Timeouts | None  # seconds for the whole call, or the limits of all four clocks
+    timeout: float | Timeouts | None  # seconds for the whole call, or the limits of all five clocks
     extra_headers: Mapping[str, str | None] | None
     extra_query: Mapping[str, str | int | float | bool] | None
     extra_body: Mapping[str, Any] | None  # merged into the body last: for what this list doesn't know

@@ -1,4 +1,4 @@
-"""The limits of the four clocks."""
+"""The limits of the five clocks."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ _TOTAL_OF_WHOLE_ANSWER = 600.0
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """Limits in seconds; None switches a clock off.
 
-    `connect`: name look-up, TCP and TLS, for each attempt; waiting for a free connection counts only in `total`.
+    `pool`: waiting until one of the client's `max_connections` is free, for each attempt. It does not run where the
+    session is borrowed, whose connector tells nobody; there that wait counts only in `total`.
+    `connect`: name look-up, TCP and TLS, for each attempt.
     `first_token`: from sending to the first content, reasoning, tool call or finish; for each attempt; streams only.
     `idle`: between such events. It measures the server: it runs only while the caller waits with nothing buffered, and
     keep-alive comments and empty deltas do not stop it.
     `total`: all attempts, waits and the stream. DEFAULT means none for streams and 600 s for whole answers.
     """
 
+    pool: float | None = 60.0
     connect: float | None = 10.0
     first_token: float | None = 300.0
     idle: float | None = 300.0

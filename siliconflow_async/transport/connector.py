@@ -1,8 +1,8 @@
 """aiohttp's connector, with what it keeps to itself: how a request gets its connection, and whether an answer began.
 
-Private names of aiohttp and asyncio stand here and in `reader`: `_factory` and `_create_connection` of the connector,
-`_payload` and `feed_data` of its protocol, `max_size` of a socket's transport. `tests/transport/test_connector.py`
-fails when one of them goes.
+Private names of aiohttp and asyncio stand here and in `reader`: `_factory`, `_create_connection`, `_acquired` and
+`_wait_for_available_connection` of the connector, `_payload` and `feed_data` of its protocol, `max_size` of a socket's
+transport. `tests/transport/test_connector.py` fails when one of them goes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from typing import Any, Protocol
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
+
+from .queue import Queue
 
 __all__ = ["AnswerProtocol", "ConnectWatcher", "Connector", "connect_watcher", "process_id"]
 
@@ -31,6 +34,9 @@ _MOST_HEADS = 64
 
 class ConnectWatcher(Protocol):
     """Who wants to know how a request gets its connection."""
+
+    def queued(self) -> None:
+        """All connections are in use: one has to come free."""
 
     def connecting(self) -> None:
         """A new connection is being made: name look-up, TCP, TLS."""
@@ -111,6 +117,12 @@ class Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._factory = partial(AnswerProtocol, loop=self._loop)  # type: ignore[assignment]  # partial is invariant
+        self.queue = Queue(self._loop, self.limit)
+
+    @property
+    def in_use(self) -> int:
+        """How many connections requests have, or are making."""
+        return len(self._acquired)
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -123,6 +135,13 @@ class Connector(aiohttp.TCPConnector):
             if watcher is not None:
                 watcher.connected(protocol)
         return connection
+
+    async def _wait_for_available_connection(self, key: ConnectionKey, traces: list[Trace]) -> None:
+        watcher = _watcher()
+        if watcher is not None:
+            watcher.queued()
+        with self.queue.wait():
+            await super()._wait_for_available_connection(key, traces)
 
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout

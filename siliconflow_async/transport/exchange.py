@@ -1,4 +1,4 @@
-"""One request and the beginning of its answer, under the connect, first-token and total clocks.
+"""One request and the beginning of its answer, under the pool, connect, first-token and total clocks.
 
 Every exception of aiohttp ends here and becomes one of ours, its cause kept; `asyncio.CancelledError` passes.
 """
@@ -108,6 +108,9 @@ class _Attempt:
         self._alarm: Alarm | None = None
         self._expired = False
 
+    def queued(self) -> None:
+        self._limit("pool", self._request.timeouts.pool)
+
     def connecting(self) -> None:
         self.is_new = True
         self._limit("connect", self._request.timeouts.connect)
@@ -187,7 +190,7 @@ class Transport:
     async def open(self, request: Request) -> Answer:
         """Send the request and return its answer once the headers have come with a status below 300.
 
-        Raises APIStatusError, APIConnectionError, APITimeoutError ("connect", "first_token" or "total"), ClosedError.
+        Raises APIStatusError, APIConnectionError, ClosedError, APITimeoutError (of any clock but "idle").
         """
         with _Attempt(request, self.pool) as attempt:
             answer = await self._open(request, attempt)

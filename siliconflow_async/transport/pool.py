@@ -21,13 +21,14 @@ from typing import Any, NamedTuple, Protocol
 
 import aiohttp
 import anyio
+import msgspec
 
 from ..errors import ClosedError
 from ..loops import any_running_loop, on_loop
 from .alarms import Alarms
 from .connector import Connector, process_id
 
-__all__ = ["Abortable", "LoopSession", "SessionPool"]
+__all__ = ["Abortable", "Connections", "LoopSession", "SessionPool"]
 
 # Closing waits for the peer's side of each connection; a peer that never answers must not hold up a shutdown.
 _CLOSE_SECONDS = 1.0
@@ -40,6 +41,18 @@ class Abortable(Protocol):
     def loop(self) -> asyncio.AbstractEventLoop: ...
 
     def abort(self) -> None: ...
+
+
+class Connections(msgspec.Struct, frozen=True, kw_only=True):
+    """How a client's connections fare, at the moment of asking, in all event loops together.
+
+    `in_use` are held by a call, or being made for one: by a stream until all of it has arrived or it is left.
+    `waiting` counts the calls that wait for one of them. `max` is how many each loop may have: `max_connections`.
+    """
+
+    in_use: int
+    waiting: int
+    max: int
 
 
 class LoopSession(NamedTuple):
@@ -92,6 +105,23 @@ class SessionPool:
             self._forget_ended()
             entry = self._by_loop[loop] = self._new_entry(loop)
         return entry
+
+    def connections(self) -> Connections | None:
+        """Return how the connections fare; None where they are a borrowed session's, which tells nobody."""
+        if self.borrowed:
+            return None
+        # Any thread may ask.
+        live = [entry.session for entry in self._by_loop.copy().values() if entry.pid == process_id()]
+        connectors = [session.connector for session in live if isinstance(session.connector, Connector)]
+        return Connections(
+            in_use=sum(connector.in_use for connector in connectors),
+            waiting=sum(len(connector.queue) for connector in connectors),
+            max=self._max_connections,
+        )
+
+    def at_most(self, concurrency: int) -> int:
+        """Return how many of so many calls can have a connection at the same time."""
+        return concurrency if self.borrowed else min(concurrency, self._max_connections)
 
     def track(self, stream: Abortable) -> None:
         """Remember a stream that has to end before its session does."""

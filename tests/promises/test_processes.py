@@ -330,7 +330,7 @@ async def test_every_public_object_survives(again: Callable[[Any], Any]) -> None
             [ASK], on_event=lambda item, event: watched.append(item), on_progress=watched.append
         ) as results:
             met([result async for result in results], seen)
-        met([*watched, client.limits[ASK["model"]], Limit(rpm=5)], seen)
+        met([*watched, client.limits[ASK["model"]], Limit(rpm=5), client.connections], seen)
     seam = Seam(index=0, attempt=1, error="TruncatedStreamError", message="no", at=5)
     made = [RetryPolicy(base=1.0), Timeouts(idle=3), ErrorEvent(index=0, error="StreamError", message="no"), seam]
     met([*made, ToolResult(0, 0, "1", "f", "no", is_error=True), image("cat.jpg", detail="low")], seen)
