@@ -24,7 +24,8 @@ from .stream import ChatStream, first_chunk
 from .structured import ParsedChatStream, is_type, parsed
 from .timeouts import Timeouts, as_timeouts
 from .tools import choice_param, tool_params
-from .transport.exchange import Request, Transport
+from .transport.attempt import Request
+from .transport.exchange import Transport
 from .wire.protocol import decode_completion
 from .wire.structs import ChatCompletion, Timing
 from .wire.think import split_completion

@@ -12,7 +12,7 @@ from .request import query_of
 from .retry import with_retries
 from .settings import check_keywords, replace_headers
 from .timeouts import Timeouts
-from .transport.exchange import Request
+from .transport.attempt import Request
 from .wire.models import ModelList, decode_models
 
 if TYPE_CHECKING:

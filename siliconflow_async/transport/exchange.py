@@ -1,41 +1,27 @@
-"""One request and the beginning of its answer, under the pool, connect, first-token and total clocks.
-
-Every exception of aiohttp ends here and becomes one of ours, its cause kept; `asyncio.CancelledError` passes.
-"""
+"""One request and the beginning of its answer."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-import ssl
 import weakref
 from collections.abc import Awaitable, Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
 
-from ..errors import (
-    APIConnectionError,
-    APITimeoutError,
-    Clock,
-    ClosedError,
-    EventTooLargeError,
-    SiliconFlowError,
-    StreamError,
-)
+from ..errors import ClosedError, EventTooLargeError, SiliconFlowError, StreamError
 from ..masking import Mask
-from ..timeouts import Timeouts
 from ..wire.failures import MAX_ERROR_BODY, cut_off, is_blank, status_error
-from .alarms import Alarm
 from .answer import Answer, Decode, Headed
+from .attempt import Attempt, Request
 from .body import Body, BodyBroken
-from .connector import AnswerProtocol, connect_watcher
+from .connector import connect_watcher
 from .pool import SessionPool
 from .proxy import proxy_options
-from .stages import stage_of
 
-__all__ = ["Request", "Site", "Transport"]
+__all__ = ["Site", "Transport"]
 
 T = TypeVar("T", bound=Headed)
 
@@ -47,20 +33,6 @@ _MAX_INFLATED = 16 * 1024 * 1024
 _LARGE_BODY = 1024 * 1024
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What one call sends, on every attempt alike, and under which limits; `deadline` is a time of the loop."""
-
-    body: bytes | None
-    headers: Mapping[str, str]
-    query: Mapping[str, str]
-    timeouts: Timeouts
-    started_at: float
-    deadline: float | None
-    streaming: bool
-    method: str = "POST"
-    path: str = "/chat/completions"
-
-
 class Site(msgspec.Struct, frozen=True, kw_only=True):
     """Where requests go: the `base_url`, through which proxy, the other site's base to name on a wrong key."""
 
@@ -69,111 +41,6 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     proxy_headers: Mapping[str, str] | None
     other_site: str | None
     secret: str  # the key
-
-
-class _Attempt:
-    """One attempt: watches it get its connection, ends it when a clock runs out, maps what it raises."""
-
-    __slots__ = (
-        "__weakref__",
-        "_alarm",
-        "_at",
-        "_cancelling",
-        "_clock",
-        "_expired",
-        "_pool",
-        "_request",
-        "_task",
-        "_transport",
-        "is_new",
-        "loop",
-        "protocol",
-        "sent_at",
-        "shared",
-    )
-
-    def __init__(self, request: Request, pool: SessionPool) -> None:
-        self.is_new = False
-        self.protocol: AnswerProtocol | None = None
-        self.sent_at = request.started_at
-        self._request = request
-        self._pool = pool
-        self.loop = asyncio.get_running_loop()
-        self.shared = pool.get(self.loop)
-        self._task: asyncio.Task[Any] | None = None
-        self._cancelling = 0
-        self._transport: asyncio.Transport | None = None
-        self._clock: Clock = "total"
-        self._at: float | None = None
-        self._alarm: Alarm | None = None
-        self._expired = False
-
-    def queued(self) -> None:
-        self._limit("pool", self._request.timeouts.pool)
-
-    def connecting(self) -> None:
-        self.is_new = True
-        self._limit("connect", self._request.timeouts.connect)
-
-    def connected(self, protocol: AnswerProtocol) -> None:
-        self.protocol = protocol
-        # The protocol forgets it as soon as it closes.
-        self._transport = protocol.transport
-        self.sent_at = self.loop.time()
-        self._limit("first_token", self._request.timeouts.first_token if self._request.streaming else None)
-
-    def __enter__(self) -> Self:
-        task = asyncio.current_task(self.loop)
-        assert task is not None
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._limit("total", None)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
-        if self._alarm is not None:
-            self.shared.alarms.take_back(self._alarm)
-        task, self._task = self._task, None
-        assert task is not None
-        # As in asyncio.Timeout: a cancellation of the caller's own, in the same turn, is not swallowed.
-        if self._expired and task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
-            self._abort()
-            seconds = self._request.timeouts.limit(self._clock, streaming=self._request.streaming)
-            raise APITimeoutError(clock=self._clock, seconds=seconds) from error
-        if error is None:
-            return
-        if not isinstance(error, SiliconFlowError):
-            self._abort()
-        if self._pool.closed and isinstance(error, Exception) and not isinstance(error, ClosedError):
-            raise ClosedError("the client was closed during the call") from error
-        if isinstance(error, SiliconFlowError) or not isinstance(error, Exception):
-            return
-        raise _connection_error(error, self._request.timeouts) from error
-
-    def _limit(self, clock: Clock, seconds: float | None) -> None:
-        """Let `clock` end the attempt after so many seconds, or the call's deadline if that comes first."""
-        deadline = self._request.deadline
-        at = None if seconds is None else self.loop.time() + seconds
-        if at is None or (deadline is not None and deadline <= at):
-            clock, at = "total", deadline
-        self._clock = clock
-        if at == self._at:
-            return
-        self._at = at
-        if self._alarm is not None:
-            self.shared.alarms.take_back(self._alarm)
-        self._alarm = None if at is None else self.shared.alarms.set(at, self._expire)
-
-    def _expire(self) -> None:
-        self._alarm = None
-        self._expired = True
-        if self._task is not None:
-            self._task.cancel()
-
-    def _abort(self) -> None:
-        # aiohttp closes the connection of a request that failed; over TLS that takes a farewell we don't wait for.
-        if self._transport is not None and not self.loop.is_closed():
-            self._transport.abort()
 
 
 class Transport:
@@ -192,7 +59,7 @@ class Transport:
 
         Raises APIStatusError, APIConnectionError, ClosedError, APITimeoutError (of any clock but "idle").
         """
-        with _Attempt(request, self.pool) as attempt:
+        with Attempt(request, self.pool) as attempt:
             answer = await self._open(request, attempt)
             if self.pool.closed:
                 # The headers came just before: the body would only seem to break off.
@@ -206,7 +73,7 @@ class Transport:
         Raises what `open` and `decode` raise, TruncatedStreamError if the body breaks off or is empty,
         EventTooLargeError if it is larger than `max_body_size` bytes.
         """
-        with _Attempt(request, self.pool) as attempt:
+        with Attempt(request, self.pool) as attempt:
             answer = await self._open(request, attempt)
             try:
                 body = await _read_whole(answer, max_body_size)
@@ -221,7 +88,7 @@ class Transport:
             # A traceback shows this frame, and a body may quote the key.
             del body
 
-    async def _open(self, request: Request, attempt: _Attempt) -> Answer:
+    async def _open(self, request: Request, attempt: Attempt) -> Answer:
         options = self._options
         if request.query:
             options = {**options, "params": request.query}
@@ -286,17 +153,6 @@ class Transport:
         if 300 <= answer.response.status < 400:
             error.hint = "redirects are never followed"
         return error
-
-
-def _connection_error(error: Exception, timeouts: Timeouts) -> APIConnectionError:
-    """Say what kept the answer from beginning; `transient` if another attempt may fare better."""
-    if isinstance(error, aiohttp.ConnectionTimeoutError):  # only where the session is borrowed
-        return APITimeoutError(clock="connect", seconds=timeouts.connect)
-    transient = isinstance(error, aiohttp.ClientConnectionError | OSError) and not isinstance(
-        error, aiohttp.ClientSSLError | ssl.SSLError
-    )
-    words = str(error) or type(error).__name__
-    return APIConnectionError(f"no answer from the service: {words}", transient=transient, stage=stage_of(error))
 
 
 async def _read_start(body: Body) -> bytes:

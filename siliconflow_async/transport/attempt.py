@@ -1,0 +1,153 @@
+"""One attempt at a request: its connection, and the connect, first-token and total clocks up to the answer's headers.
+
+Every exception of aiohttp ends here and becomes one of ours, its cause kept; `asyncio.CancelledError` passes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from ..errors import APIConnectionError, APITimeoutError, Clock, ClosedError, SiliconFlowError
+from ..timeouts import Timeouts
+from .alarms import Alarm
+from .connector import AnswerProtocol
+from .pool import SessionPool
+from .stages import stage_of
+
+__all__ = ["Attempt", "Request"]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What one call sends, on every attempt alike, and under which limits; `deadline` is a time of the loop."""
+
+    body: bytes | None
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    timeouts: Timeouts
+    started_at: float
+    deadline: float | None
+    streaming: bool
+    method: str = "POST"
+    path: str = "/chat/completions"
+
+
+class Attempt:
+    """One attempt: watches it get its connection, ends it when a clock runs out, maps what it raises."""
+
+    __slots__ = (
+        "__weakref__",
+        "_alarm",
+        "_at",
+        "_cancelling",
+        "_clock",
+        "_expired",
+        "_pool",
+        "_request",
+        "_task",
+        "_transport",
+        "is_new",
+        "loop",
+        "protocol",
+        "sent_at",
+        "shared",
+    )
+
+    def __init__(self, request: Request, pool: SessionPool) -> None:
+        self.is_new = False
+        self.protocol: AnswerProtocol | None = None
+        self.sent_at = request.started_at
+        self._request = request
+        self._pool = pool
+        self.loop = asyncio.get_running_loop()
+        self.shared = pool.get(self.loop)
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelling = 0
+        self._transport: asyncio.Transport | None = None
+        self._clock: Clock = "total"
+        self._at: float | None = None
+        self._alarm: Alarm | None = None
+        self._expired = False
+
+    def queued(self) -> None:
+        self._limit("pool", self._request.timeouts.pool)
+
+    def connecting(self) -> None:
+        self.is_new = True
+        self._limit("connect", self._request.timeouts.connect)
+
+    def connected(self, protocol: AnswerProtocol) -> None:
+        self.protocol = protocol
+        # The protocol forgets it as soon as it closes.
+        self._transport = protocol.transport
+        self.sent_at = self.loop.time()
+        self._limit("first_token", self._request.timeouts.first_token if self._request.streaming else None)
+
+    def __enter__(self) -> Self:
+        task = asyncio.current_task(self.loop)
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._limit("total", None)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+        if self._alarm is not None:
+            self.shared.alarms.take_back(self._alarm)
+        task, self._task = self._task, None
+        assert task is not None
+        # As in asyncio.Timeout: a cancellation of the caller's own, in the same turn, is not swallowed.
+        if self._expired and task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
+            self._abort()
+            seconds = self._request.timeouts.limit(self._clock, streaming=self._request.streaming)
+            raise APITimeoutError(clock=self._clock, seconds=seconds) from error
+        if error is None:
+            return
+        if not isinstance(error, SiliconFlowError):
+            self._abort()
+        if self._pool.closed and isinstance(error, Exception) and not isinstance(error, ClosedError):
+            raise ClosedError("the client was closed during the call") from error
+        if isinstance(error, SiliconFlowError) or not isinstance(error, Exception):
+            return
+        raise _connection_error(error, self._request.timeouts) from error
+
+    def _limit(self, clock: Clock, seconds: float | None) -> None:
+        """Let `clock` end the attempt after so many seconds, or the call's deadline if that comes first."""
+        deadline = self._request.deadline
+        at = None if seconds is None else self.loop.time() + seconds
+        if at is None or (deadline is not None and deadline <= at):
+            clock, at = "total", deadline
+        self._clock = clock
+        if at == self._at:
+            return
+        self._at = at
+        if self._alarm is not None:
+            self.shared.alarms.take_back(self._alarm)
+        self._alarm = None if at is None else self.shared.alarms.set(at, self._expire)
+
+    def _expire(self) -> None:
+        self._alarm = None
+        self._expired = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _abort(self) -> None:
+        # aiohttp closes the connection of a request that failed; over TLS that takes a farewell we don't wait for.
+        if self._transport is not None and not self.loop.is_closed():
+            self._transport.abort()
+
+
+def _connection_error(error: Exception, timeouts: Timeouts) -> APIConnectionError:
+    """Say what kept the answer from beginning; `transient` if another attempt may fare better."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):  # only where the session is borrowed
+        return APITimeoutError(clock="connect", seconds=timeouts.connect)
+    transient = isinstance(error, aiohttp.ClientConnectionError | OSError) and not isinstance(
+        error, aiohttp.ClientSSLError | ssl.SSLError
+    )
+    words = str(error) or type(error).__name__
+    return APIConnectionError(f"no answer from the service: {words}", transient=transient, stage=stage_of(error))
