@@ -19,7 +19,7 @@ SiliconFlowError                  .attempts: how often the request was sent
 │   ├─ RateLimitError             429: .meter
 │   └─ ServerError                5xx and 408
 │       ├─ OverloadedError        503
-│       └─ GatewayTimeoutError    504
+│       └─ GatewayTimeoutError    504, 524, 598
 ├─ StreamError                    the answer went wrong after it began: .partial .usage .trace_id
 │   ├─ TruncatedStreamError       it ended with neither finish_reason nor [DONE], or the body broke off
 │   ├─ StreamAPIError             an error object inside the stream: .code .message
@@ -246,7 +246,7 @@ class OverloadedError(ServerError):
 
 
 class GatewayTimeoutError(ServerError):
-    """504: the gateway gave up waiting; long answers want streaming."""
+    """504, 524, 598: the gateway gave up waiting; long answers want streaming."""
 
 
 class StreamError(SiliconFlowError):

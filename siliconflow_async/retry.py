@@ -63,7 +63,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     is drawn evenly from half to all of `base` · 2ⁿ⁻¹ seconds (`base` · 8ⁿ for a rate limit by the minute), at most
     `cap`; what `Retry-After` asks for is waited instead, and beyond `cap` the call fails at once. `budget` is the
     credit, in retries, that each call adds to the client's budget; errors of this machine's own draw nothing from it.
-    Status 500 is retried twice at most, 504 once; rate limits by the hour or day are not.
+    Status 500 is retried twice at most, a gateway's timeout (504, 524, 598), 421 and 425 once; rate limits by the hour
+    or day are not.
     """
 
     max_attempts: int = 4
@@ -160,7 +161,8 @@ def _most_retries_of(status: int | None) -> float:
     match status:
         case 429 | 503:
             return math.inf
-        case 504:
+        # 524 and 598 are gateways' own words for 504; 421 and 425 are of the connection, and the next one is new.
+        case 504 | 524 | 598 | 421 | 425:
             return 1
         case int() if status == 408 or status >= 500:
             return 2

@@ -52,6 +52,10 @@ def rate_limit(meter: str | None, **fields: Any) -> RateLimitError:
         (ServerError(status=522), 2),
         (OverloadedError(status=503), 3),
         (GatewayTimeoutError(status=504), 1),
+        (GatewayTimeoutError(status=524), 1),
+        (GatewayTimeoutError(status=598), 1),
+        (BadRequestError(status=421), 1),
+        (BadRequestError(status=425), 1),
         (BadRequestError(status=400), 0),
         (BadRequestError(status=409), 0),
         (APIStatusError(status=302), 0),
@@ -75,7 +79,7 @@ def rate_limit(meter: str | None, **fields: Any) -> RateLimitError:
     ],
 )
 def test_each_failure_has_its_number_of_retries(error: SiliconFlowError, retries: int) -> None:
-    """500 twice, 504 once, what another try can't mend never, the rest up to max_attempts; no connection once more."""
+    """500 twice, a gateway's timeout once, what another try can't mend never, the rest max_attempts, no connection one more."""
     policy = RetryPolicy()
     delays = [policy.delay(attempt, error, RNG) for attempt in range(1, 6)]
     assert [delay is not None for delay in delays] == [attempt <= retries for attempt in range(1, 6)]

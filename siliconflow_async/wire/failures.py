@@ -106,6 +106,8 @@ _CLASS_OF_STATUS: dict[int, type[APIStatusError]] = {
     451: ContentFlaggedError,
     503: OverloadedError,
     504: GatewayTimeoutError,
+    524: GatewayTimeoutError,  # Cloudflare's
+    598: GatewayTimeoutError,  # of other proxies, for a service that does not answer
 }
 
 
@@ -131,14 +133,15 @@ def status_in(error: SiliconFlowError) -> int | None:
 def is_passing(error: SiliconFlowError) -> bool:
     """Whether the same request may fare better later: nobody refused it for what it asks, or for who asks.
 
-    So for the connection, the clocks, full meters, a service that fails, and answers that broke off or are none.
+    So for the connection, be it the wrong one, the clocks, full meters, a service that fails, and answers that broke
+    off or are none.
     """
     match status_in(error):
         case None:
             passing = APIConnectionError | StreamError
             return isinstance(error, passing) and not isinstance(error, EventTooLargeError)
         case status:
-            return status in (408, 429) or status >= 500
+            return status in (408, 421, 425, 429) or status >= 500
 
 
 def unmasked(text: str) -> str:
