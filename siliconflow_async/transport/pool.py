@@ -27,6 +27,7 @@ from ..errors import ClosedError
 from ..loops import any_running_loop, on_loop
 from .alarms import Alarms
 from .connector import Connector, process_id
+from .sockets import new_socket
 
 __all__ = ["Abortable", "Connections", "LoopSession", "SessionPool"]
 
@@ -181,7 +182,7 @@ class SessionPool:
             if self._session.closed:
                 raise ClosedError("the session that the client was given is closed")
             return LoopSession(loop, self._session, self._session, Alarms(loop), set(), None, process_id())
-        connector = Connector(limit=self._max_connections, ssl=self._ssl or True)
+        connector = Connector(limit=self._max_connections, ssl=self._ssl or True, socket_factory=new_socket)
         sessions = [
             aiohttp.ClientSession(
                 connector=connector,
