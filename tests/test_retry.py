@@ -79,7 +79,10 @@ def rate_limit(meter: str | None, **fields: Any) -> RateLimitError:
     ],
 )
 def test_each_failure_has_its_number_of_retries(error: SiliconFlowError, retries: int) -> None:
-    """500 twice, a gateway's timeout once, what another try can't mend never, the rest max_attempts, no connection one more."""
+    """500 twice, a gateway's timeout once, what another try can't mend never, the rest up to the most.
+
+    Where there was no connection, once more.
+    """
     policy = RetryPolicy()
     delays = [policy.delay(attempt, error, RNG) for attempt in range(1, 6)]
     assert [delay is not None for delay in delays] == [attempt <= retries for attempt in range(1, 6)]

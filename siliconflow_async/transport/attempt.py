@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any, Self
 
 import aiohttp
@@ -23,8 +24,11 @@ from .stages import stage_of
 __all__ = ["Attempt", "Request"]
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What one call sends, on every attempt alike, and under which limits; `deadline` is a time of the loop."""
+class Request(msgspec.Struct, kw_only=True):
+    """What one call sends, on every attempt alike, and under which limits; `deadline` is a time of the loop.
+
+    `distrusts` alone changes: it is set if the latest attempt was failed by its connection (ConnectWatcher).
+    """
 
     body: bytes | None
     headers: Mapping[str, str]
@@ -35,6 +39,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     streaming: bool
     method: str = "POST"
     path: str = "/chat/completions"
+    distrusts: float | None = None
 
 
 class Attempt:
@@ -51,6 +56,7 @@ class Attempt:
         "_request",
         "_task",
         "_transport",
+        "distrusts",
         "is_new",
         "loop",
         "protocol",
@@ -60,6 +66,7 @@ class Attempt:
 
     def __init__(self, request: Request, pool: SessionPool) -> None:
         self.is_new = False
+        self.distrusts, request.distrusts = request.distrusts, None
         self.protocol: AnswerProtocol | None = None
         self.sent_at = request.started_at
         self._request = request
@@ -85,8 +92,14 @@ class Attempt:
         self.protocol = protocol
         # The protocol forgets it as soon as it closes.
         self._transport = protocol.transport
+        # Whoever sends it again, we or aiohttp, does so because this connection failed.
+        self.distrusts = monotonic()
         self.sent_at = self.loop.time()
         self._limit("first_token", self._request.timeouts.first_token if self._request.streaming else None)
+
+    def distrust(self) -> None:
+        """Note that the connection failed the request, or that none could be made: the next attempt gets a new one."""
+        self._request.distrusts = self.distrusts or 0.0
 
     def __enter__(self) -> Self:
         task = asyncio.current_task(self.loop)
@@ -104,12 +117,14 @@ class Attempt:
         # As in asyncio.Timeout: a cancellation of the caller's own, in the same turn, is not swallowed.
         if self._expired and task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
             self._abort()
+            self.distrust()
             seconds = self._request.timeouts.limit(self._clock, streaming=self._request.streaming)
             raise APITimeoutError(clock=self._clock, seconds=seconds) from error
         if error is None:
             return
         if not isinstance(error, SiliconFlowError):
             self._abort()
+            self.distrust()
         if self._pool.closed and isinstance(error, Exception) and not isinstance(error, ClosedError):
             raise ClosedError("the client was closed during the call") from error
         if isinstance(error, SiliconFlowError) or not isinstance(error, Exception):

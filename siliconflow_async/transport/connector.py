@@ -1,8 +1,8 @@
 """aiohttp's connector, with what it keeps to itself: how a request gets its connection, and whether an answer began.
 
-Private names of aiohttp and asyncio stand here and in `reader`: `_factory`, `_create_connection`, `_acquired` and
-`_wait_for_available_connection` of the connector, `_payload` and `feed_data` of its protocol, `max_size` of a socket's
-transport. `tests/transport/test_connector.py` fails when one of them goes.
+Private names of aiohttp and asyncio stand here and in `reader`: `_factory`, `_get`, `_conns`, `_acquired`,
+`_wait_for_available_connection`, `_create_connection` and `_resolve_host` of the connector, `_payload` and `feed_data`
+of its protocol, `max_size` of a socket's transport. `tests/transport/test_connector.py` fails when one of them goes.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import asyncio
 import os
 import socket
 import weakref
+from collections.abc import Sequence
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Protocol
 
 import aiohttp
+from aiohttp.abc import ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
@@ -33,7 +35,13 @@ _MOST_HEADS = 64
 
 
 class ConnectWatcher(Protocol):
-    """Who wants to know how a request gets its connection."""
+    """Who wants to know how a request gets its connection.
+
+    `distrusts` is set where a connection failed the request: to when that one was taken, by `time.monotonic()`, or to 0
+    if none could be made. The request gets a new one, and those that have been idle since then are closed.
+    """
+
+    distrusts: float | None
 
     def queued(self) -> None:
         """All connections are in use: one has to come free."""
@@ -143,13 +151,39 @@ class Connector(aiohttp.TCPConnector):
         with self.queue.wait():
             await super()._wait_for_available_connection(key, traces)
 
+    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
+        watcher = _watcher()
+        if watcher is None or watcher.distrusts is None:
+            return await super()._get(key, traces)
+        # One that broke without a word is seldom alone: each of the others would cost a request its connection.
+        idle = self._conns.pop(key, ())
+        for protocol, since in idle:
+            if since < watcher.distrusts:
+                protocol.abort()
+            else:
+                self._conns[key].append((protocol, since))
+        return None
+
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
         watcher = _watcher()
         if watcher is not None:
             watcher.connecting()
-        return await super()._create_connection(req, traces, timeout)
+        try:
+            return await super()._create_connection(req, traces, timeout)
+        except BaseException:  # our clocks cancel
+            # The name may have moved; its address would be kept for ten seconds.
+            peer = req.proxy or req.url
+            self.clear_dns_cache(peer.raw_host, peer.port)
+            raise
+
+    async def _resolve_host(self, host: str, port: int, traces: Sequence[Trace] | None = None) -> list[ResolveResult]:
+        try:
+            return await super()._resolve_host(host, port, traces)
+        except KeyError:
+            # Another request forgot the address between the end of its look-up, which we awaited, and our turn.
+            return await super()._resolve_host(host, port, traces)
 
 
 # Whatever may have a connection of this process, for a forked child to cut. The loops of several threads add to it at

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import aiohttp
 import msgspec
 
-from ..errors import ClosedError, EventTooLargeError, SiliconFlowError, StreamError
+from ..errors import APIStatusError, ClosedError, EventTooLargeError, StreamError
 from ..masking import Mask
 from ..wire.failures import MAX_ERROR_BODY, cut_off, is_blank, status_error
 from .answer import Answer, Decode, Headed
@@ -27,6 +27,8 @@ T = TypeVar("T", bound=Headed)
 
 # The status is known: what explains it is not waited for longer than this.
 _ERROR_BODY_SECONDS = 2.0
+# Misdirected, and too early: another connection may fare better.
+_OF_THE_CONNECTION = frozenset({421, 425})
 # Nobody asked for compression, and a few bytes of it can become any number: such a body gets less room.
 _MAX_INFLATED = 16 * 1024 * 1024
 # aiohttp warns of larger bytes; from a file-like object it sends them in pieces and lets the loop breathe.
@@ -125,6 +127,8 @@ class Transport:
                 refusal = self._refusal(answer, await _read_start(answer.body))
             finally:
                 answer.body.abort()
+            if refusal.status in _OF_THE_CONNECTION:
+                attempt.distrust()
             raise refusal
         return answer
 
@@ -146,7 +150,7 @@ class Transport:
             **options,
         )
 
-    def _refusal(self, answer: Answer, body: bytes) -> SiliconFlowError:
+    def _refusal(self, answer: Answer, body: bytes) -> APIStatusError:
         error = status_error(
             answer.response.status, body, answer.headers, other_site=self.site.other_site, mask=answer.mask
         )

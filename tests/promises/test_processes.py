@@ -188,8 +188,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext,
     return context, path
 
 
-# There a task's step that ends in a forked child finds no running loop, for which it raises a RuntimeError in the place of
-# SystemExit; the child goes on in its copy of the loop. This alone shows it, and ends on 3.13:
+# There a task's step that ends in a forked child finds no running loop, for which it raises a RuntimeError in the place
+# of SystemExit; the child goes on in its copy of the loop. This alone shows it, and ends on 3.13:
 #     async def main(): os.fork() or sys.exit()
 NO_EXIT_OF_A_FORKED_TASK = pytest.mark.skipif(
     sys.version_info >= (3, 14), reason="CPython 3.14: a child that is forked in a task can not exit by SystemExit"
