@@ -96,7 +96,7 @@ class BusyError(SiliconFlowError, RuntimeError):
 
 
 class APIConnectionError(SiliconFlowError):
-    """Could not connect, or the connection broke before the answer began.
+    """Could not connect, or the connection broke before the answer began; also of a proxy that refuses the tunnel.
 
     `transient` says whether another attempt may fare better: not where a certificate is refused. `stage` says how far
     this one came: "local" if this machine could not even try (too many open files, no free port, no name server that

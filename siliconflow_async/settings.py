@@ -113,19 +113,31 @@ def other_site(base_url: str) -> str | None:
 def find_proxy(given: str | None, base_url: str, *, trust_env: bool) -> Proxy | None:
     """Return the proxy to use, from the argument or, with `trust_env`, the environment; None for none.
 
-    Raises ConfigurationError for one that can't be used.
+    That of the base URL's scheme, HTTPS_PROXY or HTTP_PROXY, goes before ALL_PROXY; NO_PROXY goes before both. Raises
+    ConfigurationError for one that can't be used.
     """
-    if given is None and trust_env:
-        url = urlsplit(base_url)
-        found = getproxies().get(url.scheme)
-        if found and url.hostname and not proxy_bypass(url.hostname):
-            given = Secret(found)
-    return None if given is None else _parse_proxy(given)
+    if given is not None or not trust_env:
+        return None if given is None else _parse_proxy(given, "proxy")
+    url = urlsplit(base_url)
+    proxies = getproxies()
+    for kind in (url.scheme, "all"):
+        found = Secret(proxies.get(kind, ""))
+        if found:
+            del proxies  # its repr quotes
+            bypassed = not url.hostname or proxy_bypass(url.hostname)
+            return None if bypassed else _parse_proxy(found, _variable(kind))
+    return None
 
 
-def _parse_proxy(given: str) -> Proxy:
+def _variable(kind: str) -> str:
+    """Return the name of the environment's variable that holds a proxy; lower case goes before upper."""
+    name = f"{kind}_proxy"
+    return name.upper() if name.upper() in os.environ and not os.environ.get(name) else name
+
+
+def _parse_proxy(given: str, name: str) -> Proxy:
     if not isinstance(given, str):
-        raise ConfigurationError(f"proxy must be a URL as text, not {type(given).__name__}")
+        raise ConfigurationError(f"{name} must be a URL as text, not {type(given).__name__}")
     # Positions instead of parts: no local holds the password.
     end = given.rfind("@") + 1
     start = given.find("//") + 2 if "//" in given else 0
@@ -135,8 +147,13 @@ def _parse_proxy(given: str) -> Proxy:
         is_good = url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
     except ValueError:
         is_good = False
+    if plain.lower().startswith("socks"):
+        raise ConfigurationError(
+            f"{name} is {plain!r}, but SOCKS is not supported: give an http:// (or https://) proxy"
+            + ("" if name == "proxy" else ", or trust_env=False for none")
+        )
     if not is_good:
-        raise ConfigurationError(f"proxy {plain!r} must begin with http:// (or https://) and a host")
+        raise ConfigurationError(f"{name} {plain!r} must begin with http:// (or https://) and a host")
     if not end:
         return Proxy(plain, None)
     # aiohttp makes Proxy-Authorization of it, for a tunnel's CONNECT as for a request in plain http.

@@ -23,11 +23,12 @@ class Head(NamedTuple):
 
 
 class ConnectProxy:
-    """Listens on loopback; `refusal` is the answer, whole, for those who are not let through."""
+    """Listens on loopback; `refusal` is the answer, whole, for those not let through: all, or the first `times`."""
 
-    def __init__(self, *, refusal: bytes | None = None) -> None:
+    def __init__(self, *, refusal: bytes | None = None, times: int | None = None) -> None:
         self.heads: list[Head] = []
         self._refusal = refusal
+        self._times = times
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -58,8 +59,9 @@ class ConnectProxy:
             pairs = (header.partition(": ") for header in rest)
             head = Head(line, {name.lower(): value for name, _, value in pairs}, raw)
             self.heads.append(head)
-            if self._refusal is not None or not line.startswith("CONNECT 127."):
-                writer.write(self._refusal or b"HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\n\r\n")
+            refusal = self._refusal if self._times is None or len(self.heads) <= self._times else None
+            if refusal is not None or not line.startswith("CONNECT 127."):
+                writer.write(refusal or b"HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\n\r\n")
                 await writer.drain()
                 return
             host, _, port = line.split()[1].rpartition(":")

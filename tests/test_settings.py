@@ -253,6 +253,28 @@ def test_a_proxy_comes_from_the_argument_or_the_environment(monkeypatch: pytest.
     assert find_proxy("http://mine:1", "https://inside.example.com/v1", trust_env=False) == ("http://mine:1", None)
 
 
+def test_all_proxy_comes_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It serves either scheme, also where the variable of the scheme is there and empty."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("ALL_PROXY", "http://me:pass@all:1")
+    monkeypatch.setenv("HTTP_PROXY", "")
+    for scheme in ("http", "https"):
+        found = find_proxy(None, f"{scheme}://example.com/v1", trust_env=True)
+        assert found is not None
+        assert found.url == "http://all:1"
+    monkeypatch.setenv("all_proxy", "https://lower:2")
+    monkeypatch.setenv("HTTP_PROXY", "http://other:3")
+    monkeypatch.setenv("NO_PROXY", "inside.example.com")
+    assert find_proxy(None, "https://example.com/v1", trust_env=True) == ("https://lower:2", None)
+    assert find_proxy(None, "http://example.com/v1", trust_env=True) == ("http://other:3", None)
+    assert find_proxy(None, "https://inside.example.com/v1", trust_env=True) is None
+    monkeypatch.setenv("all_proxy", "mine:1")
+    with pytest.raises(ConfigurationError, match="all_proxy 'mine:1' must begin with http://"):
+        find_proxy(None, "https://example.com/v1", trust_env=True)
+
+
 @pytest.mark.parametrize("proxy", ["mine:1", "socks5://mine:1", "http://", "http://mine:port", "http://mine:0", 3])
 def test_a_proxy_that_can_not_be_used_is_named(proxy: Any) -> None:
     """Before a byte is sent."""

@@ -19,6 +19,7 @@ from ..timeouts import Timeouts
 from .alarms import Alarm
 from .connector import AnswerProtocol
 from .pool import SessionPool
+from .proxy import proxy_refusal
 from .stages import stage_of
 
 __all__ = ["Attempt", "Request"]
@@ -53,6 +54,7 @@ class Attempt:
         "_clock",
         "_expired",
         "_pool",
+        "_proxy",
         "_request",
         "_task",
         "_transport",
@@ -64,13 +66,14 @@ class Attempt:
         "shared",
     )
 
-    def __init__(self, request: Request, pool: SessionPool) -> None:
+    def __init__(self, request: Request, pool: SessionPool, proxy: str | None) -> None:
         self.is_new = False
         self.distrusts, request.distrusts = request.distrusts, None
         self.protocol: AnswerProtocol | None = None
         self.sent_at = request.started_at
         self._request = request
         self._pool = pool
+        self._proxy = proxy
         self.loop = asyncio.get_running_loop()
         self.shared = pool.get(self.loop)
         self._task: asyncio.Task[Any] | None = None
@@ -129,7 +132,7 @@ class Attempt:
             raise ClosedError("the client was closed during the call") from error
         if isinstance(error, SiliconFlowError) or not isinstance(error, Exception):
             return
-        raise _connection_error(error, self._request.timeouts) from error
+        raise proxy_refusal(error, self._proxy) or _connection_error(error, self._request.timeouts) from error
 
     def _limit(self, clock: Clock, seconds: float | None) -> None:
         """Let `clock` end the attempt after so many seconds, or the call's deadline if that comes first."""

@@ -61,7 +61,7 @@ class Transport:
 
         Raises APIStatusError, APIConnectionError, ClosedError, APITimeoutError (of any clock but "idle").
         """
-        with Attempt(request, self.pool) as attempt:
+        with Attempt(request, self.pool, self.site.proxy) as attempt:
             answer = await self._open(request, attempt)
             if self.pool.closed:
                 # The headers came just before: the body would only seem to break off.
@@ -75,7 +75,7 @@ class Transport:
         Raises what `open` and `decode` raise, TruncatedStreamError if the body breaks off or is empty,
         EventTooLargeError if it is larger than `max_body_size` bytes.
         """
-        with Attempt(request, self.pool) as attempt:
+        with Attempt(request, self.pool, self.site.proxy) as attempt:
             answer = await self._open(request, attempt)
             try:
                 body = await _read_whole(answer, max_body_size)
