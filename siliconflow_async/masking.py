@@ -6,7 +6,7 @@ headers take from there passes the `Mask` of the request; what the model wrote d
 
 from __future__ import annotations
 
-import binascii
+import html
 import re
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ _MASKED = "***"
 _LONG = 8
 # And below this nowhere. Such a key is no secret but a placeholder, "x" or "0", for a server that wants none.
 _SHORTEST = 4
-_JSON_WORDS = frozenset({"null", "true", "false"})
+_JSON_WORD = re.compile(r"null|true|false|-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 class Secret(str):
@@ -45,7 +45,7 @@ def conceal(keywords: dict[str, Any]) -> None:
         given = keywords[name]
         if isinstance(given, Mapping):
             keywords[name] = {key: concealed(key, value) for key, value in given.items()}
-        elif isinstance(given, str) and "@" in given:
+        elif isinstance(given, str):
             keywords[name] = Secret(given)
 
 
@@ -58,7 +58,8 @@ def concealed(name: object, value: Any) -> Any:
 class Mask:
     """Hides from a text the secrets that were sent: `key`, and the Secrets among the values of `headers`.
 
-    They are found as they are, in the escapes of JSON (also of JSON within JSON) and of URLs, and in base64.
+    They are found as they are, in capitals or not, in the escapes of JSON (also of JSON within JSON), URLs and HTML,
+    and in base64.
     """
 
     __slots__ = ("_forms", "_found", "_headers", "_key")
@@ -75,15 +76,15 @@ class Mask:
         if self._found is None:
             secrets = set(self._secrets())
             patterns = [_escapable(secret) for secret in sorted(secrets, key=len, reverse=True)]
-            patterns += map(re.escape, _in_base64(secrets))
+            patterns += map(_escapable_base64, _in_base64(secrets))
             self._found = re.compile("|".join(patterns) or r"(?!)")
         return self._found.sub(_MASKED, text)
 
     def in_headers(self, headers: dict[str, str]) -> dict[str, str]:
-        """Return headers with their values masked; the same ones if there is nothing to mask."""
-        if not self._may_be_in("\n".join(headers.values())):
+        """Return headers masked; the same ones if there is nothing to mask."""
+        if not self._may_be_in("\n".join([*headers, *headers.values()])):
             return headers
-        return {name: self(value) for name, value in headers.items()}
+        return {self(name): self(value) for name, value in headers.items()}
 
     def in_header(self, value: str) -> str:
         """Return a header's value masked."""
@@ -93,9 +94,10 @@ class Mask:
         # Every answer has headers, and next to none tells: to look for plain text costs a fraction of the pattern.
         if self._forms is None:
             secrets = set(self._secrets())
-            self._forms = ("%", "\\", *secrets, *_in_base64(secrets))
+            self._forms = ("%", "\\", "&", *map(str.lower, secrets), *map(str.lower, _in_base64(secrets)))
+        lowered = text.lower()
         for form in self._forms:  # noqa: SIM110  # a generator for any() would cost as much again
-            if form in text:
+            if form in lowered:
                 return True
         return False
 
@@ -141,8 +143,7 @@ class Mask:
     def _secrets(self) -> Iterator[str]:
         for secret in (self._key, *_credentials(self._headers)):
             # Hidden where it is JSON's own, a number or null, a short one would break the JSON around it.
-            is_json = len(secret) < _LONG and (secret.isdigit() or secret in _JSON_WORDS)
-            if len(secret) >= _SHORTEST and not is_json:
+            if len(secret) >= _LONG or (len(secret) >= _SHORTEST and not _JSON_WORD.fullmatch(secret)):
                 yield secret
 
 
@@ -151,7 +152,7 @@ def _is(one: object, other: object) -> bool:
 
 
 def _credentials(several: Iterable[Mapping[str, str] | None]) -> Iterator[str]:
-    """Yield what is secret in headers: without the scheme before it, and of Basic the password too."""
+    """Yield what is secret in headers: without the scheme that may stand before it, and of Basic the password too."""
     for headers in several:
         for name, value in (headers or {}).items():
             if not isinstance(value, Secret):
@@ -159,34 +160,43 @@ def _credentials(several: Iterable[Mapping[str, str] | None]) -> Iterator[str]:
             if name.lower() == "cookie":
                 yield from (pair.partition("=")[2].strip() for pair in value.split(";"))
                 continue
-            scheme, _, rest = value.strip().partition(" ")
-            yield rest.strip() or scheme
+            value = value.strip()
+            scheme, _, rest = value.partition(" ")
+            # Elsewhere the first word need not be a scheme.
+            if not rest or not name.lower().endswith("authorization"):
+                yield value
+            yield rest.strip()
             if scheme.lower() == "basic":
                 try:
                     yield b64decode(rest).decode("utf-8", "replace").partition(":")[2]
-                except (ValueError, binascii.Error):
+                except ValueError:
                     continue
 
 
 def _escapable(secret: str) -> str:
-    """Return a pattern for a secret, each of its characters as it is or escaped."""
+    """Return a pattern for a secret, each of its characters as it is or escaped; a long one in capitals or not."""
     pattern = "".join(map(_character, secret))
-    return pattern if len(secret) >= _LONG else rf"(?<![\w-]){pattern}(?![\w-])"
+    return f"(?i:{pattern})" if len(secret) >= _LONG else rf"(?<![\w-]){pattern}(?![\w-])"
+
+
+def _escapable_base64(form: str) -> str:
+    return "".join(char if char.isalnum() else _character(char) for char in form)
 
 
 def _character(char: str) -> str:
-    plain = re.escape(char)
-    units = char.encode("utf-16-be")
+    units = char.encode("utf-16-be").hex()
     # One backslash more for each JSON text that holds the other as a text. Bounded, as all here, or a server's endless
     # backslashes would be looked through from each of them.
-    in_json = "".join(rf"\\\\{{0,7}}u{_hex(units[at : at + 2])}" for at in range(0, len(units), 2))
-    in_url = "".join(f"%(?:25){{0,3}}{_hex(bytes([byte]))}" for byte in char.encode("utf-8", "surrogatepass"))
-    quoted = rf"|\\\\{{0,7}}{plain}" if char in '"\\/' else ""
-    return f"(?:{plain}|{in_json}|{in_url}{quoted})"
-
-
-def _hex(data: bytes) -> str:
-    return "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in data.hex())
+    in_json = "".join(rf"\\\\{{0,7}}u{units[at : at + 4]}" for at in range(0, len(units), 4))
+    in_url = "".join(f"%(?:25){{0,3}}{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
+    in_html = f"&#0{{0,4}}{ord(char)};|&#x0{{0,4}}{ord(char):x};"
+    pattern = f"{re.escape(char)}|(?i:{in_json}|{in_url}|{in_html})"
+    # No way twice, or each character of a text that only begins like a secret would double the work.
+    if (named := html.escape(char)) != char:
+        pattern += f"|{named}"
+    if char in '"\\/':
+        pattern += rf"|\\\\{{0,7}}{re.escape(char)}"
+    return f"(?:{pattern})"
 
 
 def _in_base64(secrets: Iterable[str]) -> set[str]:

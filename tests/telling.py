@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import pickle
 import re
 import traceback
@@ -40,12 +41,13 @@ def told_by_libraries(error: BaseException, but_for: str) -> str:
 
 
 def lines_with(secret: str, told: str) -> list[str]:
-    """The lines from which a secret can be read, also out of the escapes of JSON and URLs, and out of base64."""
+    """The lines from which a secret can be read, also out of capitals, escapes of JSON, URLs and HTML, and base64."""
     # Of base64 what does not depend on the bytes beside it.
-    forms = {secret} | {b64encode(bytes(before) + secret.encode()).decode()[4:-4] for before in range(3)}
+    forms = {secret.lower()} | {b64encode(bytes(before) + secret.encode()).decode()[4:-4] for before in range(3)}
     found = []
     for line in told.splitlines():
         plain = re.sub(r"\\+u00([0-9a-fA-F]{2})", lambda match: chr(int(match[1], 16)), line)
-        if any(form in text for form in forms for text in (line, plain, unquote(unquote(line)))):
+        texts = [line, plain, unquote(unquote(line)), html.unescape(line)]
+        if any(form in text for form in forms for text in (*texts, *map(str.lower, texts))):
             found.append(line)
     return found

@@ -13,7 +13,7 @@ import msgspec
 
 from ..errors import APIStatusError, ClosedError, EventTooLargeError, StreamError
 from ..masking import Mask
-from ..wire.failures import MAX_ERROR_BODY, cut_off, is_blank, status_error
+from ..wire.failures import READ_ERROR_BODY, cut_off, is_blank, status_error
 from .answer import Answer, Decode, Headed
 from .attempt import Attempt, Request
 from .body import Body, BodyBroken
@@ -160,11 +160,11 @@ class Transport:
 
 
 async def _read_start(body: Body) -> bytes:
-    """Read as much of an error body as is kept; what breaks off is kept as far as it came."""
+    """Read as much of an error body as is looked at; what breaks off is kept as far as it came."""
     start = bytearray()
     try:
         async with asyncio.timeout(_ERROR_BODY_SECONDS):
-            while len(start) <= MAX_ERROR_BODY and (data := await body.read()):
+            while len(start) < READ_ERROR_BODY and (data := await body.read()):
                 start += data
     except (BodyBroken, TimeoutError):
         pass  # the status is what counts

@@ -41,6 +41,7 @@ from . import jsontext
 __all__ = [
     "BOM",
     "MAX_ERROR_BODY",
+    "READ_ERROR_BODY",
     "Mask",
     "cut_off",
     "error_in",
@@ -66,6 +67,8 @@ BOM = b"\xef\xbb\xbf"
 _SHOWN = 80
 # How many bytes more than are shown are masked: as many as a secret may have of which only the beginning is shown.
 _MARGIN = 8 * 1024
+# So much is read of an error's body.
+READ_ERROR_BODY = MAX_ERROR_BODY + _MARGIN
 
 _CONTEXT_OVERFLOW = re.compile(
     r"max_seq_len|max_prompt_tokens|maximum context length|exceeds the available context size", re.IGNORECASE
@@ -220,7 +223,7 @@ def status_error(
     `body` is the start of the answer's body, `headers` have lower-case names and are masked already, `other_site` is
     the base URL to name when the key belongs to the other of SiliconFlow's two sites.
     """
-    text = body[: MAX_ERROR_BODY + _MARGIN].decode("utf-8", "replace")
+    text = body[:READ_ERROR_BODY].decode("utf-8", "replace")
     shown = mask(text).encode()[:MAX_ERROR_BODY].decode("utf-8", "ignore")
     code, words = _read_body(body)
     message = words or _start(text)
