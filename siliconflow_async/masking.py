@@ -188,7 +188,7 @@ def _character(char: str) -> str:
     # One backslash more for each JSON text that holds the other as a text. Bounded, as all here, or a server's endless
     # backslashes would be looked through from each of them.
     in_json = "".join(rf"\\\\{{0,7}}u{units[at : at + 4]}" for at in range(0, len(units), 4))
-    in_url = "".join(f"%(?:25){{0,3}}{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
+    in_url = "".join(f"%(?:25){{0,3}}{byte:02x}" for byte in char.encode())
     in_html = f"&#0{{0,4}}{ord(char)};|&#x0{{0,4}}{ord(char):x};"
     pattern = f"{re.escape(char)}|(?i:{in_json}|{in_url}|{in_html})"
     # No way twice, or each character of a text that only begins like a secret would double the work.
@@ -203,7 +203,7 @@ def _in_base64(secrets: Iterable[str]) -> set[str]:
     """Return how long secrets show in base64, whatever stands before them, as `user:` does for Basic."""
     forms = set()
     for secret in secrets:
-        data = secret.encode("utf-8", "surrogatepass")
+        data = secret.encode()
         for before in range(3) if len(secret) >= _LONG else ():
             # Only the characters that are its own: those at the ends may hold bits of what is beside it.
             start = (before * 4 + 2) // 3

@@ -101,6 +101,16 @@ def test_a_key_is_hidden_in_each_form(form: str, key: str) -> None:
     assert Mask(key).in_headers({"a": said})["a"] == Mask(key)(said) != said
 
 
+@pytest.mark.parametrize("key", [PLAIN, PLAIN + "q", PLAIN + "qr"])
+@pytest.mark.parametrize("after", range(4))
+@pytest.mark.parametrize("before", range(7))
+def test_of_base64_all_that_is_the_keys_own_is_hidden(before: int, after: int, key: str) -> None:
+    """Each character of which all six bits are the key's, whatever stands on either side; and no other."""
+    said = b64encode(b"\xff" * before + key.encode() + b"\xff" * after).decode()
+    own = [at for at in range(len(said)) if 8 * before <= 6 * at and 6 * at + 6 <= 8 * (before + len(key))]
+    assert Mask(key)(said) == said[: own[0]] + "***" + said[own[-1] + 1 :]
+
+
 @pytest.mark.parametrize("form", IN_LETTERS)
 def test_a_key_is_hidden_in_capitals_or_not(form: str) -> None:
     """Also in headers, of which aiohttp tells the names, too."""
@@ -198,7 +208,7 @@ HEADERS: dict[str, tuple[dict[str, str], str, str]] = {
         "abcdefgh",
         "***",
     ),
-    "cookies": ({"cookie": Secret("a=hunter-2 ; b=abc-def=ghi")}, "hunter-2, abc-def=ghi, a, b", "***, ***, a, b"),
+    "cookies": ({"Cookie": Secret("a=hunter-2 ; b=abc-def=ghi")}, "hunter-2, abc-def=ghi, a, b", "***, ***, a, b"),
     "no secret": ({"X-Team": "the-others"}, "the-others", "the-others"),
 }
 
@@ -293,6 +303,29 @@ def test_another_librarys_exceptions_are_masked_in_place() -> None:
     assert vars(first) == {"__notes__": ["note ***"], "line": "line ***", "count": 3}
     assert (second.args, third.args, last.args) == (("b ***",), ("***",), ("c",))
     assert all(link.__traceback__ is None for link in (first, second, third, last))
+
+
+class Quiet:
+    """Tells by its repr alone."""
+
+    def __repr__(self) -> str:
+        return PLAIN
+
+    def __str__(self) -> str:
+        return "quiet"
+
+
+@pytest.mark.parametrize("said", [PLAIN, Quiet(), [Quiet()]], ids=["text", "repr", "reprs"])
+@pytest.mark.parametrize("where", ["args", "attribute"])
+def test_one_place_that_tells_is_enough(where: str, said: Any) -> None:
+    """For the traceback, of which frames hold the same words, to go."""
+    error = raised(Foreign(said) if where == "args" else Foreign("a"))
+    if where == "attribute":
+        error.line = said  # type: ignore[attr-defined]  # as aiohttp's have
+    cause = raised(Foreign("b"), error)
+    Mask(PLAIN).clean(cause)
+    assert PLAIN not in f"{error.args} {vars(error)}"
+    assert error.__traceback__ is cause.__traceback__ is None
 
 
 def test_an_exception_that_does_not_tell_is_left_whole() -> None:
