@@ -23,9 +23,10 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     `pool`: waiting until one of the client's `max_connections` is free, for each attempt. It does not run where the
     session is borrowed, whose connector tells nobody; there that wait counts only in `total`.
     `connect`: name look-up, TCP and TLS, for each attempt.
-    `first_token`: from sending to the first content, reasoning, tool call or finish; for each attempt; streams only.
+    `first_token`: from the last byte sent to the first content, reasoning, tool call or finish; for each attempt;
+    streams only.
     `idle`: between such events. It measures the server: it runs only while the caller waits with nothing buffered, and
-    keep-alive comments and empty deltas do not stop it.
+    keep-alive comments and empty deltas do not stop it. While a large request is being sent, it watches that bytes go.
     `total`: all attempts, waits and the stream. DEFAULT means none for streams and 600 s for whole answers.
     """
 

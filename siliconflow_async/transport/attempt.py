@@ -56,6 +56,7 @@ class Attempt:
         "_pool",
         "_proxy",
         "_request",
+        "_sent",
         "_task",
         "_transport",
         "distrusts",
@@ -83,6 +84,8 @@ class Attempt:
         self._at: float | None = None
         self._alarm: Alarm | None = None
         self._expired = False
+        # How many bytes of a large body have been sent, while it is.
+        self._sent: int | None = None
 
     def queued(self) -> None:
         self._limit("pool", self._request.timeouts.pool)
@@ -97,6 +100,20 @@ class Attempt:
         self._transport = protocol.transport
         # Whoever sends it again, we or aiohttp, does so because this connection failed.
         self.distrusts = monotonic()
+        self._sent_by_now()
+
+    def sending(self, sent: int) -> None:
+        # An answer may come before the end of its request.
+        if self._task is not None:
+            self._sent = sent
+            self._limit("idle", self._request.timeouts.idle)
+
+    def sent(self) -> None:
+        if self._task is not None:
+            self._sent = None
+            self._sent_by_now()
+
+    def _sent_by_now(self) -> None:
         self.sent_at = self.loop.time()
         self._limit("first_token", self._request.timeouts.first_token if self._request.streaming else None)
 
@@ -121,8 +138,7 @@ class Attempt:
         if self._expired and task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
             self._abort()
             self.distrust()
-            seconds = self._request.timeouts.limit(self._clock, streaming=self._request.streaming)
-            raise APITimeoutError(clock=self._clock, seconds=seconds) from error
+            raise self._timeout() from error
         if error is None:
             return
         if not isinstance(error, SiliconFlowError):
@@ -153,6 +169,14 @@ class Attempt:
         self._expired = True
         if self._task is not None:
             self._task.cancel()
+
+    def _timeout(self) -> APITimeoutError:
+        request = self._request
+        limit = request.timeouts.limit(self._clock, streaming=request.streaming)
+        error = APITimeoutError(clock=self._clock, seconds=limit)
+        if self._sent is not None and request.body is not None:
+            error.message = f"{error} while {self._sent} of {len(request.body)} bytes of the request had been sent"
+        return error
 
     def _abort(self) -> None:
         # aiohttp closes the connection of a request that failed; over TLS that takes a farewell we don't wait for.

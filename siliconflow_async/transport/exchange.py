@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import weakref
 from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
@@ -20,6 +19,7 @@ from .body import Body, BodyBroken
 from .connector import connect_watcher
 from .pool import SessionPool
 from .proxy import proxy_options
+from .upload import LARGE, Upload
 
 __all__ = ["Site", "Transport"]
 
@@ -31,8 +31,6 @@ _ERROR_BODY_SECONDS = 2.0
 _OF_THE_CONNECTION = frozenset({421, 425})
 # Nobody asked for compression, and a few bytes of it can become any number: such a body gets less room.
 _MAX_INFLATED = 16 * 1024 * 1024
-# aiohttp warns of larger bytes; from a file-like object it sends them in pieces and lets the loop breathe.
-_LARGE_BODY = 1024 * 1024
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,13 +105,13 @@ class Transport:
         token = connect_watcher.set(weakref.ref(attempt))
         try:
             try:
-                response = await self._send(request, options, session)
+                response = await self._send(request, attempt, options, session)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError):
                 # The server may drop a kept-alive connection while we write to it: that says nothing about the request.
                 if attempt.is_new or attempt.protocol is None or attempt.protocol.answered:
                     raise
                 attempt.protocol = None
-                response = await self._send(request, options, session)
+                response = await self._send(request, attempt, options, session)
         except Exception as error:
             self._mask_of(request).clean(error)
             raise
@@ -140,13 +138,13 @@ class Transport:
         return masked[1]
 
     def _send(
-        self, request: Request, options: Mapping[str, Any], session: aiohttp.ClientSession
+        self, request: Request, attempt: Attempt, options: Mapping[str, Any], session: aiohttp.ClientSession
     ) -> Awaitable[aiohttp.ClientResponse]:
         body = request.body
         return session.request(
             request.method,
             self.site.base_url + request.path,
-            data=io.BytesIO(body) if body is not None and len(body) >= _LARGE_BODY else body,
+            data=body if body is None or len(body) < LARGE else Upload(body, attempt),
             **options,
         )
 
