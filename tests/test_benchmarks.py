@@ -20,6 +20,7 @@ from benchmarks.cases.bulk import check
 from benchmarks.cases.fanning import BEYOND, CPU, asked
 from benchmarks.cases.limited import GIVEN, RATIO, REFUSED
 from benchmarks.cases.outages import IN_VAIN, LOST
+from benchmarks.cases.weather import CALLS, FAILED
 from benchmarks.contestants import OURS, RAW, UNIT, load
 from benchmarks.fanouts import AT_ONCE, MAP, SELF, FanOut, load_fanouts
 from benchmarks.fixtures import NAMES, Fixture, huge_event, make, whole_answer
@@ -231,7 +232,7 @@ def test_every_case_measures_this_library(quick: tuple[Path, dict[str, Any], str
         for row in ours
         if row["case"] != "memory"
         and "growth" not in row["metric"]
-        and row["metric"] not in (BEYOND, REFUSED, IN_VAIN, LOST)
+        and row["metric"] not in (BEYOND, REFUSED, IN_VAIN, LOST, FAILED)
     )
     assert f"\n{case}: " in quick[2]
 
@@ -272,6 +273,19 @@ def test_an_outage_loses_nothing(quick: tuple[Path, dict[str, Any], str]) -> Non
     rows = [row for row in quick[1]["results"] if row["case"] == "outages" and row["metric"] == LOST]
     assert rows
     assert not any(row["value"] for row in rows)
+
+
+def test_in_bad_weather_only_silence_and_a_kill_may_fail_a_call(quick: tuple[Path, dict[str, Any], str]) -> None:
+    weather = [row for row in quick[1]["results"] if row["case"] == "weather"]
+    failed = {(row["variant"], row["contestant"]): row["value"] for row in weather if row["metric"] == FAILED}
+    calls = {(row["variant"], row["contestant"]): row["value"] for row in weather if row["metric"] == CALLS}
+    assert failed.keys() == calls.keys()
+    silent = {key for key in failed if key[0].startswith("silent")}
+    # Nobody could have noticed so soon, and else it would be no silence.
+    assert all(failed[key] == calls[key] == 1 for key in silent)
+    kills = {key for key in failed if key[0].startswith("hard kill") and key[1] == OURS}
+    assert kills
+    assert not any(failed[key] for key in failed.keys() - silent - kills)
 
 
 def test_a_run_says_where_it_ran(quick: tuple[Path, dict[str, Any], str]) -> None:

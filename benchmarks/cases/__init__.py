@@ -18,6 +18,7 @@ from .relay import relay
 from .scaling import scaling, streams
 from .setting import Setting
 from .starting import construction, first_token, imports
+from .weather import weather
 from .whole import whole
 
 __all__ = ["CASES", "LONG", "LOOPLESS", "Setting"]
@@ -39,8 +40,9 @@ CASES: dict[str, Callable[[Setting], Coroutine[Any, Any, list[Row]]]] = {
     "items": items,
     "limits": limits,
     "outages": outages,
+    "weather": weather,
 }
 # Those that no event loop makes faster or slower.
 LOOPLESS = frozenset({"import", "construction", "limits"})
 # Those that take minutes: they run only when they are named.
-LONG = frozenset({"relay", "items", "limits", "outages"})
+LONG = frozenset({"relay", "items", "limits", "outages", "weather"})

@@ -47,6 +47,10 @@ class Contestant:
     ) -> None:
         pass
 
+    def without_retries(self) -> None:
+        """Repeat nothing from now on."""
+        raise NotImplementedError
+
     async def stream(self, take: Take) -> None:
         """Ask for a stream and read it to its end."""
         raise NotImplementedError

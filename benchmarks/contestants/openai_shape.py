@@ -20,6 +20,9 @@ class OpenAIShape(Contestant):
     ) -> None:
         await self._client.close()
 
+    def without_retries(self) -> None:
+        self._client = self._client.with_options(max_retries=0)
+
     async def stream(self, take: Take) -> None:
         async with await self._client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True) as stream:
             async for chunk in stream:

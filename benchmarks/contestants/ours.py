@@ -29,6 +29,9 @@ class Chunks(Contestant):
     ) -> None:
         await self._client.aclose()
 
+    def without_retries(self) -> None:
+        self.use(self._client.with_options(max_retries=0))
+
     async def stream(self, take: Take) -> None:
         async with self._client.chat.completions.stream(model=MODEL, messages=MESSAGES) as stream:
             async for chunk in stream:

@@ -1,0 +1,255 @@
+"""What bad weather costs: how many calls fail, and how long the longest took.
+
+No clock is shortened: where the network falls silent, a call that has not come back within `_BOUND` seconds counts as
+failed, and all contestants wait for that at the same time. What is dropped is dropped by the kernel of this machine,
+which only Linux can be told to do; elsewhere these rows are left out. The loss is that of packets to the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+from siliconflow_async import AsyncSiliconFlow
+
+from ..contestants import OURS, Contestant
+from ..contestants.contestant import MESSAGES, MODEL
+from ..fixtures import whole_answer
+from ..measure import Row, Sample, WrongAnswer, compare, rows
+from ..weathering.packets import THERE
+from ..weathering.process import Port
+from .setting import Setting
+
+__all__ = ["CALLS", "FAILED", "weather"]
+
+FAILED = "failed"
+CALLS = "calls"
+_SLOWEST = "slowest, s"
+_ASKED = "requests"
+_NAMES = (OURS, "openai", "openai aiohttp")
+_MAP = f"{OURS} map"
+_RESUMED = f"{OURS} resume=1"
+_BOUND = 80.0
+_AWAY = 2.0
+_SILENCES = {"quiet-reuse": "on reuse", "quiet-answer": "on a whole answer", "quiet-middle": "in mid-stream"}
+
+Call = Callable[[], Awaitable[object]]
+Runs = dict[str, Callable[[], Awaitable[Sample]]]
+# What happens to the service once so many calls have ended.
+Plan = tuple[tuple[int, Callable[[Port], Awaitable[None]]], ...]
+
+
+class _Tally:
+    """Calls, those that failed, and how long the longest took."""
+
+    def __init__(self) -> None:
+        self.failures: Counter[str] = Counter()
+        self.calls = 0
+        self._slowest = 0.0
+
+    async def of(self, call: Call, bound: float = _BOUND) -> None:
+        began = time.monotonic()
+        self.calls += 1
+        try:
+            async with asyncio.timeout(bound):
+                await call()
+        except WrongAnswer:
+            raise
+        except Exception as error:  # each client has exceptions of its own
+            self.failures[type(error).__name__] += 1
+        self._slowest = max(self._slowest, time.monotonic() - began)
+
+    def sample(self) -> Sample:
+        return {CALLS: self.calls, FAILED: self.failures.total(), _SLOWEST: self._slowest}
+
+
+async def _whole(client: Contestant) -> None:
+    if await client.whole() != whole_answer()[1]:
+        raise WrongAnswer("not what was sent")
+
+
+async def _made(call: Call, calls: int, concurrency: int, tally: _Tally) -> AsyncIterator[int]:
+    """Make so many calls, that many at a time; yields how many have begun."""
+    numbers = iter(range(calls))
+
+    async def work() -> None:
+        for _ in numbers:
+            await tally.of(call)
+
+    workers = [asyncio.ensure_future(work()) for _ in range(concurrency)]
+    try:
+        while not all(worker.done() for worker in workers):
+            await asyncio.wait(workers, timeout=0.05)
+            yield tally.calls
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+
+
+async def _mapped(url: str, calls: int, concurrency: int, tally: _Tally) -> AsyncIterator[int]:
+    asks: Any = ({"messages": MESSAGES} for _ in range(calls))
+    async with (
+        AsyncSiliconFlow("key", base_url=url) as client,
+        client.chat.completions.map(asks, model=MODEL, max_concurrency=concurrency) as results,
+    ):
+        async for result in results:
+            tally.calls += 1
+            if result.error is not None:
+                tally.failures[type(result.error).__name__] += 1
+            yield tally.calls
+
+
+@asynccontextmanager
+async def _opened(kind: type[Contestant], url: str, *, retries: bool) -> AsyncIterator[Contestant]:
+    async with kind(url) as client:
+        if not retries:
+            client.without_retries()
+        yield client
+
+
+async def _kill(away: float, port: Port) -> None:
+    await port.kill()
+    await asyncio.sleep(away)
+    await port.start()
+
+
+async def _befall(port: Port, plan: Plan, calls: AsyncIterator[int]) -> None:
+    """Let calls be made, and do what is planned in its time."""
+    left = list(plan)
+    doing: asyncio.Future[None] | None = None
+    async for count in calls:
+        if left and count >= left[0][0] and (doing is None or doing.done()):
+            doing = asyncio.ensure_future(left.pop(0)[1](port))
+    if doing is not None:
+        await doing
+
+
+async def _silence(name: str, kind: type[Contestant], port: Port, way: str, bound: float) -> Sample:
+    tally = _Tally()
+    async with _opened(kind, port.url(f"{way}.{_tag(name)}"), retries=True) as client:
+        if way == "quiet-reuse":
+            await _whole(client)
+            # Twice as long as it takes the service to fall silent.
+            await asyncio.sleep(0.2)
+        if way == "quiet-middle":
+            await tally.of(partial(client.stream, lambda _: None), bound)
+        else:
+            await tally.of(partial(_whole, client), bound)
+    return tally.sample()
+
+
+async def _resumed(port: Port, bound: float) -> Sample:
+    tally = _Tally()
+    async with AsyncSiliconFlow("key", base_url=port.url("quiet-middle.resumed")) as client:
+
+        async def read() -> None:
+            async with client.chat.completions.stream(model=MODEL, messages=MESSAGES, resume=1) as stream:
+                await stream.completion()
+
+        await tally.of(read, bound)
+    return tally.sample()
+
+
+async def _stale(name: str, kind: type[Contestant], port: Port, number: int, retries: bool) -> Sample:
+    segment = f"stale.{number}.{_tag(name)}"
+    tally = _Tally()
+    async with _opened(kind, port.url(segment), retries=retries) as client:
+        await asyncio.gather(*(_whole(client) for _ in range(number)))
+        await tally.of(partial(_whole, client))
+        return tally.sample() | {_ASKED: await port.asked(segment) - number}
+
+
+def _tag(name: str) -> str:
+    return name.replace(" ", "-")
+
+
+class _Weather(NamedTuple):
+    """Many calls to `segment` of a service to which a share of the packets is lost, while it suffers `plan`."""
+
+    segment: str
+    plan: Plan = ()
+    loss: float = 0.0
+
+    async def over(self, kind: type[Contestant], calls: int, concurrency: int, retries: bool) -> Sample:
+        tally = _Tally()
+        async with Port(self.loss) as port, _opened(kind, port.url(self.segment), retries=retries) as client:
+            await _befall(port, self.plan, _made(partial(_whole, client), calls, concurrency, tally))
+        return tally.sample()
+
+    async def over_map(self, calls: int, concurrency: int) -> Sample:
+        tally = _Tally()
+        async with Port(self.loss) as port:
+            await _befall(port, self.plan, _mapped(port.url(self.segment), calls, concurrency, tally))
+        # What its requests wait for at the gate is not told apart.
+        return {CALLS: tally.calls, FAILED: tally.failures.total()}
+
+
+def _weathers(calls: int, away: float) -> dict[str, _Weather]:
+    restarts = tuple((calls * part // 4, Port.replace) for part in (1, 2, 3))
+    found = {
+        "rolling restart, three times": _Weather("whole.100", restarts),
+        f"hard kill, back after {away:g} s": _Weather("whole.100", ((calls // 3, partial(_kill, away)),)),
+        "keep-alive race, 1 of 10": _Weather("race.10"),
+        "reset for an answer, 1 of 100": _Weather("reset.100"),
+    }
+    if THERE:
+        found["1 % of packets to the service lost"] = _Weather("whole.10", loss=0.01)
+    return found
+
+
+async def weather(setting: Setting) -> list[Row]:
+    """Silent drops, stale connections, restarts, kills, races, losses: how many calls fail, retries on and off."""
+    # Nobody is to read of each retry.
+    logging.getLogger("siliconflow_async").addHandler(logging.NullHandler())
+    kinds = {name: setting.contestants[name] for name in _NAMES if name in setting.contestants}
+    found = await _silences(setting, kinds) if THERE else []
+    for retries in setting.size((True, False), (True,)):
+        found += await _row(setting, kinds, retries)
+    return found
+
+
+async def _silences(setting: Setting, kinds: dict[str, type[Contestant]]) -> list[Row]:
+    bound = setting.size(_BOUND, 0.3)
+    setting.note(f"silent drops: up to {bound:g} s")
+    async with Port() as port:
+        runs: dict[tuple[str, str], Coroutine[Any, Any, Sample]] = {
+            (way, name): _silence(name, kind, port, way, bound) for way in _SILENCES for name, kind in kinds.items()
+        }
+        if OURS in kinds:
+            runs["quiet-middle", _RESUMED] = _resumed(port, bound)
+        samples = dict(zip(runs, await asyncio.gather(*runs.values()), strict=True))
+    found = []
+    for way, words in _SILENCES.items():
+        of_way = {name: [sample] for (which, name), sample in samples.items() if which == way}
+        variant = f"silent drop {words}, waited for up to {bound:g} s"
+        found += rows(of_way, case="weather", variant=variant, loop=setting.loop)
+    return found
+
+
+async def _row(setting: Setting, kinds: dict[str, type[Contestant]], retries: bool) -> list[Row]:
+    calls, concurrency = setting.size(2_000, 40), setting.size(50, 5)
+    variants: dict[str, Runs] = {}
+    async with Port() as port:
+        for number in setting.size((2, 10, 50), (2,)):
+            variants[f"one call after {number} connections went stale"] = {
+                name: partial(_stale, name, kind, port, number, retries) for name, kind in kinds.items()
+            }
+        for words, weather in _weathers(calls, setting.size(_AWAY, 0.1)).items():
+            runs = variants[f"{words}, {calls:,} calls, {concurrency} at once"] = {
+                name: partial(weather.over, kind, calls, concurrency, retries) for name, kind in kinds.items()
+            }
+            if retries and OURS in kinds:
+                runs[_MAP] = partial(weather.over_map, calls, concurrency)
+        found = []
+        for words, runs in variants.items():
+            variant = f"{words}, retries {'on' if retries else 'off'}"
+            samples = await compare(runs, rounds=setting.count(1), note=setting.noting(variant), warm_up=False)
+            found += rows(samples, case="weather", variant=variant, loop=setting.loop)
+    return found
