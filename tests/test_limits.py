@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from client_kit import ASK, NO_WAIT, chunk, served
+from client_kit import ASK, DONE, NO_WAIT, chunk, served
 
 from siliconflow_async import (
     APITimeoutError,
@@ -278,3 +278,26 @@ class TestUnknownLimits:
                 assert state.concurrency is not None
                 assert 8 <= state.concurrency <= 16
             assert client.limits[MODEL].in_flight == client.limits[MODEL].waiting == 0
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["stream", "whole"])
+async def test_an_absurd_usage_holds_nobody_up(whole: bool) -> None:
+    """A service that claims a million million tokens for one answer: the next calls don't wait for them to pass."""
+    absurd = b'"usage":{"prompt_tokens":1000000000000,"completion_tokens":1000000000000,"total_tokens":2000000000000}'
+    async with limited(None, None, Limit(tpm=20_000)) as (server, client):
+        completions = client.chat.completions
+        if whole:
+            server.raw([b'{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}],%s}' % absurd])
+        else:
+            server.raw([b'data: {"choices":[{"delta":{"content":"a"}}],%s}\n\n' % absurd, DONE])
+        for _ in range(5):
+            async with asyncio.timeout(10):
+                request = next(asks(1))
+                if whole:
+                    await completions.create(**request)
+                else:
+                    async with completions.stream(**request) as stream:
+                        await stream.completion()
+        state = client.limits[MODEL]
+        assert state.tokens < 1000
+        assert state.reserved == 0

@@ -9,7 +9,7 @@ from typing import Any
 from ..checks import LISTS, MAPPINGS, is_count
 from ..errors import InvalidRequestError
 
-__all__ = ["Estimate", "count_by_hook", "weigh"]
+__all__ = ["Estimate", "count_by_hook", "most_tokens", "weigh"]
 
 # Tokens in a byte of text, and in an answer, before the first usage was seen.
 _RATIO = 0.4
@@ -18,6 +18,9 @@ _ANSWER = 1024.0
 # all later calls up for hours.
 _FORGET = 0.1
 _LEAP = 8.0
+# What a service may add to a prompt, or a model think beside `max_tokens`; and what no model of today takes or writes.
+_UNSEEN = 64 * 1024
+_MOST = 4 * 1024 * 1024
 # What a picture, sound or clip may cost where nothing says more, in tokens.
 _MEDIA_TOKENS = 1024
 # Role and frame of a message, in bytes of text.
@@ -49,6 +52,15 @@ class Estimate:
     def learn_answer(self, tokens: int) -> None:
         """Note what an answer came to."""
         self._answer = _learned(self._answer, tokens)
+
+
+def most_tokens(size: int, tokens: int, max_tokens: int | None) -> tuple[int, int]:
+    """Return the most tokens that a prompt and its answer can come to: a usage above that is not to be believed.
+
+    The prompt is `size` bytes of text, none of which holds two tokens, and something else of about `tokens` tokens.
+    """
+    prompt = size + _UNSEEN if not tokens else max(_MOST, 2 * tokens)
+    return prompt, _MOST if max_tokens is None else 2 * max_tokens + _UNSEEN
 
 
 def _learned(known: float, seen: float) -> float:

@@ -30,7 +30,7 @@ from copy import copy
 
 from ..errors import SiliconFlowError, asked_wait
 from ..retry import MINUTE_METERS, meter_in
-from .estimate import Estimate
+from .estimate import Estimate, most_tokens
 from .limit import Limit, LimitState, WaitingFor
 from .outage import Outage
 from .pace import Pace
@@ -102,7 +102,8 @@ class Gate:
         tokens = self.estimate.prompt(size) + extra if prompt is None else prompt
         expected = self.estimate.answer() if max_tokens is None else max_tokens
         # What holds pictures says nothing of how many tokens text has.
-        ticket = Ticket(self, 0 if extra else size, tokens, expected, again, patience, since)
+        most = most_tokens(size, extra if prompt is None else prompt, max_tokens)
+        ticket = Ticket(self, 0 if extra else size, tokens, expected, most, again, patience, since)
         if not self._queue and self._let_out(ticket, self._tick()):
             return ticket
         if again and self.outage.since is None:

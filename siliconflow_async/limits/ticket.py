@@ -40,6 +40,8 @@ class Ticket:
         "_expected",
         "_judged",
         "_logged",
+        "_most_answer",
+        "_most_prompt",
         "_patience",
         "_prompt",
         "_reached_at",
@@ -61,7 +63,15 @@ class Ticket:
     )
 
     def __init__(
-        self, gate: Gate, size: int, prompt: int, expected: int, again: bool, patience: float | None, since: float
+        self,
+        gate: Gate,
+        size: int,
+        prompt: int,
+        expected: int,
+        most: tuple[int, int],
+        again: bool,
+        patience: float | None,
+        since: float,
     ) -> None:
         self.gate = gate
         self.again = again
@@ -83,6 +93,7 @@ class Ticket:
         # Estimated, until the service has told; None once that is logged.
         self._prompt: int | None = prompt
         self._expected = expected
+        self._most_prompt, self._most_answer = most
         self._logged = 0
         self._reached_at: float | None = None
         self._sent_at: float | None = None
@@ -132,14 +143,14 @@ class Ticket:
         used = self.chunks
         told = False
         if usage is not None:
-            told = self._prompt is not None and usage.prompt_tokens > 0
+            told = self._prompt is not None and 0 < usage.prompt_tokens <= self._most_prompt
             if told:
                 gate.estimate.learn_prompt(self._size, usage.prompt_tokens)
                 self._log_prompt(usage.prompt_tokens)
-            if usage.completion_tokens > self._logged:
+            if self._logged < usage.completion_tokens <= self._most_answer:
                 gate.window.add(gate.now(), 0, usage.completion_tokens - self._logged)
                 self._logged = usage.completion_tokens
-            used = self._logged
+            used = self.tokens
         if used > self._expected:
             self._expected = 2 * used
         gate.note_debt(self, (self._prompt or 0) + self._expected - self._logged)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ from siliconflow_async import (
     StreamAPIError,
     TruncatedStreamError,
 )
+from siliconflow_async.limits.estimate import Estimate
 from siliconflow_async.limits.gate import Gate
 
 if TYPE_CHECKING:
@@ -452,3 +454,49 @@ def test_one_that_comes_again_goes_first() -> None:
     again = scene.gate.join(0, 0, 1, prompt=1, again=True)
     scene.clock.advance(1)
     assert scene.gate.poll() == [again]
+
+
+@pytest.mark.parametrize("tokens", [10**12, 2**63, 10**30, -(10**12)])
+@pytest.mark.parametrize("most", [10, None])
+def test_an_absurd_usage_is_not_believed(tokens: int, most: int | None) -> None:
+    """No prompt and no answer is so large: neither the window nor the estimates take it in, and the next call goes."""
+    gate = Gate("m", Limit(tpm=10_000), FakeClock())
+    first = gate.join(1000, 0, most)
+    expected = first.owed
+    first.answered(0.0)
+    first.progress(3, usage(tokens, tokens))
+    assert gate.reserved == expected
+    first.end()
+    assert gate.window.tokens == 400 + 3
+    assert gate.reserved == 0
+    again = gate.join(1000, 0, most)
+    assert again.granted
+    assert again.owed == expected
+
+
+def test_what_is_absurd_goes_by_what_was_asked() -> None:
+    """A text has no more tokens than bytes, but for what a service adds; an answer keeps to about max_tokens."""
+    gate = Gate("m", Limit(tpm=10**9), FakeClock())
+    for size, prompt, most, answer, believed in (
+        (1000, 1000 + 2**16, 100, 200 + 2**16, 1000 + 2**16 + 200 + 2**16),
+        (1000, 1001 + 2**16, 100, 201 + 2**16, 400 + 1),
+        (1000, 500, None, 2**22, 500 + 2**22),
+        (1000, 500, None, 2**22 + 1, 500 + 1),
+    ):
+        gate.window.expire(math.inf)
+        gate.estimate = Estimate()
+        ticket = gate.join(size, 0, most)
+        ticket.answered(0.0)
+        ticket.progress(1, usage(prompt, answer))
+        ticket.end()
+        assert gate.window.tokens == believed
+
+
+def test_a_picture_may_have_many_tokens() -> None:
+    """What is no text says nothing of its tokens by its size."""
+    scene = Scene(tpm=10**9)
+    ticket = scene.gate.join(10, 1024, 10)
+    ticket.answered(scene.clock.time)
+    ticket.progress(1, usage(900_000, 10))
+    ticket.end()
+    assert scene.gate.window.tokens == 900_010
