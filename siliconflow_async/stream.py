@@ -272,15 +272,13 @@ class ChatStream(Uncopyable):
         if self._accumulator.finished or self._protocol.whole:
             self._conclude("finish")
             return
-        cause = end if isinstance(end, Exception) else None
         # Raised without a name here: its traceback holds this frame, and a name would close the circle.
-        raise self._broken(end) from cause
+        raise self._broken(end) from (end if isinstance(end, Exception) else None)
 
     def _broken(self, end: bytes | BodyBroken | ClockExpired) -> SiliconFlowError:
         if isinstance(end, ClockExpired):
-            return self._failed(
-                APITimeoutError(clock=end.clock, seconds=self._timeouts.limit(end.clock, streaming=True))
-            )
+            seconds = self._timeouts.limit(end.clock, streaming=True)
+            return self._failed(APITimeoutError(clock=end.clock, seconds=seconds))
         why = str(end) if isinstance(end, BodyBroken) else None
         return self._failed(self._protocol.cut_off(why, begun=self._accumulator.begun))
 
@@ -329,8 +327,11 @@ class ChatStream(Uncopyable):
             # Not kept while waiting, perhaps for long and beside thousands of others.
             self._batch = []
         if given:
-            if self._accumulator.fold(given):
-                self._clock.waited = 0.0
+            try:
+                if self._accumulator.fold(given):
+                    self._clock.waited = 0.0
+            except MalformedStreamError as error:
+                self._protocol.failure = error.with_traceback(None)  # which would hold this stream in a cycle
             if self._watcher is not None:
                 self._watcher.progress(len(given), self._accumulator.usage)
 

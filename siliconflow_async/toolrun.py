@@ -33,6 +33,7 @@ from .views import EventIterator, Uncopyable
 from .wire import jsontext
 from .wire.events import Event, ToolResult
 from .wire.structs import AssistantMessage, ChatCompletion, Function, ToolCall
+from .wire.weight import check_weight
 
 __all__ = ["OnToolError", "RunEvent", "RunLimits", "ToolRun", "runnable"]
 
@@ -247,6 +248,7 @@ class ToolRun(Uncopyable, Generic[C]):
         if tool is None:
             raise ValueError(f"there is no tool {function.name!r}; there are {', '.join(self._tools)}")
         try:
+            check_weight(function.arguments.encode("utf-8", "replace"))
             return tool, tool.bind(function.arguments)
         except ValueError as error:
             quoted = function.arguments[:_QUOTED]

@@ -10,8 +10,19 @@ from typing import Any
 
 import msgspec
 
-from .structs import AssistantMessage, ChatCompletion, ChatCompletionChunk, Choice, ChunkChoice, Usage
+from ..errors import MalformedStreamError
+from .structs import (
+    MOST_CALLS,
+    MOST_CHOICES,
+    AssistantMessage,
+    ChatCompletion,
+    ChatCompletionChunk,
+    Choice,
+    ChunkChoice,
+    Usage,
+)
 from .toolcalls import ToolCallAssembler
+from .weight import SMALL, TooHeavyError, check_total, weight
 
 __all__ = ["Accumulator", "has_progress"]
 
@@ -24,8 +35,9 @@ class _ChoiceParts:
         self.reasoning: list[str] = []
         self.calls: ToolCallAssembler | None = None
         self.finish_reason: str | None = None
-        # As JSON, which takes a tenth of what it stands for.
-        self.logprobs: list[bytes] = []
+        # As JSON, which takes a tenth of what it stands for; those of a large chunk as they are, or who holds the chunk
+        # would have them twice.
+        self.logprobs: list[bytes | dict[str, Any]] = []
 
 
 def has_progress(chunks: Iterable[ChatCompletionChunk]) -> bool:
@@ -40,7 +52,7 @@ def has_progress(chunks: Iterable[ChatCompletionChunk]) -> bool:
 class Accumulator:
     """Fold the chunks of one stream."""
 
-    __slots__ = ("_choices", "_created", "_fingerprint", "_id", "_model", "_usage")
+    __slots__ = ("_choices", "_created", "_fingerprint", "_id", "_model", "_size", "_usage", "_weight")
 
     def __init__(self) -> None:
         self._choices: dict[int, _ChoiceParts] = {}
@@ -49,6 +61,8 @@ class Accumulator:
         self._created = 0
         self._fingerprint: str | None = None
         self._usage: Usage | None = None
+        # Of all log probabilities, which the answer holds as objects.
+        self._size = self._weight = 0
 
     @property
     def finished(self) -> bool:
@@ -66,7 +80,10 @@ class Accumulator:
         return self._usage
 
     def fold(self, chunks: list[ChatCompletionChunk]) -> bool:
-        """Add chunks, in the order of the stream; return whether one brings what `has_progress` looks for."""
+        """Add chunks, in the order of the stream; return whether one brings what `has_progress` looks for.
+
+        Raises MalformedStreamError where they come to more than any answer holds; what came before is kept.
+        """
         if not self._model:
             self._take_head(chunks)
         for chunk in reversed(chunks):
@@ -80,6 +97,8 @@ class Accumulator:
             for choice in chunk.choices:
                 parts = choices.get(choice.index)
                 if parts is None:
+                    if len(choices) == MOST_CHOICES:
+                        raise _too_many("choices", MOST_CHOICES)
                     parts = choices[choice.index] = _ChoiceParts()
                 delta = choice.delta
                 # An empty text is kept only to tell it from none: a server may send them without end.
@@ -99,7 +118,7 @@ class Accumulator:
                     progressed = True
                     self._take_rare(parts, choice)
                 if choice.logprobs is not None:
-                    parts.logprobs.append(msgspec.json.encode(choice.logprobs))
+                    self._take_logprobs(parts, choice.logprobs, chunk.raw)
         return progressed
 
     def completion(self) -> ChatCompletion:
@@ -135,6 +154,29 @@ class Accumulator:
             if parts.calls is None:
                 parts.calls = ToolCallAssembler()
             parts.calls.add(fragment)
+            if len(parts.calls) > MOST_CALLS:
+                raise _too_many("tool calls in one choice", MOST_CALLS)
+
+    def _take_logprobs(self, parts: _ChoiceParts, logprobs: dict[str, Any], raw: bytes | None) -> None:
+        if raw is not None and len(raw) > SMALL:
+            data = raw
+            parts.logprobs.append(logprobs)
+        else:
+            data = msgspec.json.encode(logprobs)
+            parts.logprobs.append(data)
+        self._size += len(data)
+        self._weight += weight(data)
+        try:
+            check_total(self._weight, self._size)
+        except TooHeavyError as error:
+            why = str(error)
+        else:
+            return
+        raise MalformedStreamError(f"the stream holds too many log probabilities ({why})")
+
+
+def _too_many(what: str, most: int) -> MalformedStreamError:
+    return MalformedStreamError(f"the stream has {most + 1:,} {what}, more than {most:,}")
 
 
 def _build(index: int, parts: _ChoiceParts) -> Choice:
@@ -159,11 +201,19 @@ def _joined(texts: list[str]) -> str | None:
     return texts[0]
 
 
-def _merge_logprobs(all_of_them: list[bytes]) -> dict[str, Any] | None:
+def _merge_logprobs(all_of_them: list[bytes | dict[str, Any]]) -> dict[str, Any] | None:
     """Append the token lists of all chunks, key by key."""
     merged: dict[str, Any] = {}
     for logprobs in all_of_them:
-        for key, part in msgspec.json.decode(logprobs).items():
+        if isinstance(logprobs, dict):
+            # The lists grow here, and not in the chunk.
+            parts = {key: part[:] if isinstance(part, list) else part for key, part in logprobs.items()}
+        else:
+            parts = msgspec.json.decode(logprobs)
+        if not merged:
+            merged = parts
+            continue
+        for key, part in parts.items():
             if isinstance(part, list) and isinstance(merged.get(key), list):
                 merged[key] += part
             else:

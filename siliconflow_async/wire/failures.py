@@ -37,6 +37,7 @@ from ..errors import (
     TruncatedStreamError,
 )
 from . import jsontext
+from .weight import TooHeavyError
 
 __all__ = [
     "BOM",
@@ -56,6 +57,7 @@ __all__ = [
     "stream_error",
     "unmasked",
     "value_in",
+    "value_of",
 ]
 
 Mask: TypeAlias = Callable[[str], str]
@@ -155,7 +157,7 @@ def unmasked(text: str) -> str:
 def value_in(body: bytes, what_else: str, mask: Mask) -> Any:
     """Return the JSON of a whole answer; raise APIStatusError for an error under 200, `malformed` for no JSON."""
     try:
-        value = jsontext.parse(body)
+        value = value_of(body)
     except ValueError as error:
         # Its words are all there is to keep: the parser's own error holds the whole body.
         why = str(error)
@@ -164,6 +166,17 @@ def value_in(body: bytes, what_else: str, mask: Mask) -> Any:
             raise status_error(200, body, {}, mask=mask)
         return value
     raise malformed(body, why, what_else, mask)
+
+
+def value_of(data: bytes) -> Any:
+    """Return what JSON says, or of an error that is too heavy to parse no more than that; raise ValueError for none."""
+    try:
+        return jsontext.parse(data)
+    except TooHeavyError:
+        told = jsontext.telling(data)
+        if error_in(told) is None:
+            raise
+        return told
 
 
 def malformed(body: bytes, why: str, what_else: str, mask: Mask) -> MalformedStreamError:
@@ -224,7 +237,7 @@ def status_error(
     the base URL to name when the key belongs to the other of SiliconFlow's two sites.
     """
     text = body[:READ_ERROR_BODY].decode("utf-8", "replace")
-    shown = mask(text).encode()[:MAX_ERROR_BODY].decode("utf-8", "ignore")
+    shown = _masked(text, mask)
     code, words = _read_body(body)
     message = words or _start(text)
     error_class = _class_of(status if status >= 300 else status_of_code(code) or status, code, message)
@@ -232,7 +245,7 @@ def status_error(
     if _number(code) == 30014 and other_site is not None:
         hint = f"the .cn and .com sites have separate keys: this one may belong to {other_site}"
     error = error_class(
-        mask(words) if words else _start(shown),
+        _masked(words, mask) if words else _start(shown),
         status=status,
         code=mask(code) if isinstance(code, str) else code,
         body=shown,
@@ -251,7 +264,12 @@ def stream_error(value: Any, mask: Mask = unmasked) -> StreamAPIError:
     if found is None:
         found = (None, _words(value) if isinstance(value, Mapping) else str(value))
     code, message = found
-    return StreamAPIError(mask(message), code=mask(code) if isinstance(code, str) else code)
+    return StreamAPIError(_masked(message, mask), code=mask(code) if isinstance(code, str) else code)
+
+
+def _masked(text: str, mask: Mask) -> str:
+    """Return no more of a text than is kept, which even so may be long."""
+    return mask(text[: MAX_ERROR_BODY + _MARGIN]).encode("utf-8", "replace")[:MAX_ERROR_BODY].decode("utf-8", "ignore")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -296,7 +314,7 @@ def _seconds(value: str | None) -> float | None:
 def _read_body(body: bytes) -> tuple[int | str | None, str]:
     """Return the code and the words of JSON, none for what is no JSON."""
     try:
-        value = jsontext.parse(body)
+        value = value_of(body)
     except ValueError:
         return None, ""
     if isinstance(value, str):

@@ -3,6 +3,8 @@
 `parse(data)` returns plain Python values and raises only `ValueError`. Beyond RFC 8259 it takes what has been seen on
 compatible servers: bad UTF-8 and lone surrogates (replaced by U+FFFD), NaN and Infinity among log probabilities.
 `encode(value)` is the way back and never raises.
+
+What would take many times its size is not parsed (`weight`). `telling(data)` reads of it what an error would say.
 """
 
 from __future__ import annotations
@@ -15,15 +17,40 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["encode", "parse", "parse_each", "without_none"]
+from .weight import SMALL, TooHeavyError, check_weight
+
+__all__ = ["encode", "parse", "parse_each", "telling", "without_none"]
 
 _TOO_DEEP = "JSON is nested too deep"
+# How much is shown of an error that is too heavy to parse.
+_TOLD = 64 * 1024
 _LEVELS = 16
+_CHANGING = (dict, list, float)
+_NOTHING = msgspec.Raw()
+_RAW = msgspec.json.Decoder(msgspec.Raw)
+_BOUNDARY = json.JSONDecoder()
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+class _Telling(msgspec.Struct, gc=False):
+    """The members that make an error, and the one that makes it none."""
+
+    error: msgspec.Raw = _NOTHING
+    code: msgspec.Raw = _NOTHING
+    message: msgspec.Raw = _NOTHING
+    detail: msgspec.Raw = _NOTHING
+    msg: msgspec.Raw = _NOTHING
+    data: msgspec.Raw = _NOTHING
+    choices: msgspec.Raw = _NOTHING
+
+
+_TELLING = msgspec.json.Decoder(_Telling)
+
+
 def parse(data: bytes | msgspec.Raw) -> Any:
-    """Parse one JSON text; raise ValueError if it is none."""
+    """Parse one JSON text; raise ValueError if it is none, or would take far more memory than its size."""
+    if len(data) > SMALL:
+        check_weight(data)
     try:
         return msgspec.json.decode(data)
     except (UnicodeDecodeError, msgspec.DecodeError):
@@ -40,6 +67,23 @@ def parse(data: bytes | msgspec.Raw) -> Any:
     raise ValueError(why)
 
 
+def telling(data: bytes) -> dict[str, Any]:
+    """Return what an object tells if it is an error, and whether it has choices, without parsing what else it holds.
+
+    Of a member that is large itself, the start of its JSON stands for it. Empty where the text is no object.
+    """
+    try:
+        told = _TELLING.decode(data)
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
+        return {}
+    found = {}
+    for name in told.__struct_fields__:
+        raw = bytes(getattr(told, name))
+        if raw:
+            found[name] = parse(raw) if len(raw) <= _TOLD else raw[:_TOLD].decode("utf-8", "replace")
+    return found
+
+
 def parse_each(data: bytes) -> Iterator[tuple[Any, bytes]]:
     """Yield (value, its bytes) for JSON texts that follow one another, with or without white space between.
 
@@ -47,29 +91,46 @@ def parse_each(data: bytes) -> Iterator[tuple[Any, bytes]]:
     """
     try:
         value = parse(data)
+    except TooHeavyError:
+        # Several together may be too heavy, where each alone is not.
+        if _is_one(data):
+            raise
     except ValueError:
         pass  # several texts, then
     else:
         yield value, data
         return
-    # Bytes that are no UTF-8 get through, so that each text's own bytes can be had back.
-    text = data.decode("utf-8", "surrogateescape")
-    decoder = json.JSONDecoder(object_pairs_hook=_object)
-    at = len(text) - len(text.lstrip())
-    while at < len(text):
-        start = at
-        try:
-            value, at = decoder.raw_decode(text, start)
-            value = _cleaned(value)
-        except RecursionError as error:
-            raise ValueError(_TOO_DEEP) from error
-        except ValueError:
-            if _is_cut_short(text[start:]):
-                return
-            raise
-        yield value, text[start:at].encode("utf-8", "surrogateescape")
-        while at < len(text) and text[at].isspace():
-            at += 1
+    at, size = 0, SMALL
+    while at < len(data):
+        # Piece by piece, or the whole would be held as text as well; a longer one for a text that is longer.
+        piece = data[at : at + size]
+        check_weight(piece)
+        # Bytes that are no UTF-8 get through, so that each text's own bytes can be had back.
+        text = piece.decode("utf-8", "surrogateescape")
+        taken = 0
+        while taken < len(text):
+            start = taken
+            while start < len(text) and text[start].isspace():
+                start += 1
+            try:
+                end = _BOUNDARY.raw_decode(text, start)[1] if start < len(text) else start
+            except RecursionError as error:
+                raise ValueError(_TOO_DEEP) from error
+            except ValueError as error:
+                why = str(error)
+                break
+            at += len(text[taken:end].encode("utf-8", "surrogateescape"))
+            taken = end
+            if raw := text[start:end].encode("utf-8", "surrogateescape"):
+                yield parse(raw), raw
+        if taken:
+            size = SMALL
+        elif at + size < len(data):
+            size *= 2
+        elif _is_cut_short(piece):
+            return
+        else:
+            raise ValueError(why)
 
 
 def encode(value: Any) -> msgspec.Raw:
@@ -81,24 +142,38 @@ def encode(value: Any) -> msgspec.Raw:
 
 
 def without_none(value: Any, levels: int = _LEVELS) -> Any:
-    """Return a parsed value as any encoder can write it: without keys that are null.
+    """Make a parsed value, in place, one that any encoder can write, and return it: without keys that are null.
 
     Null too is what no JSON has (NaN, Infinity), and what is nested so deep that encoding it might fail.
     """
-    if isinstance(value, dict) and levels:
-        items = ((key, without_none(item, levels - 1)) for key, item in value.items())
-        return {key: item for key, item in items if item is not None}
-    if isinstance(value, list) and levels:
-        return [without_none(item, levels - 1) for item in value]
-    if isinstance(value, dict | list) or (isinstance(value, float) and not math.isfinite(value)):
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict | list) and not levels:
         return None
+    if isinstance(value, dict):
+        for key, item in list(value.items()):
+            value[key] = item = without_none(item, levels - 1)
+            if item is None:
+                del value[key]
+    elif isinstance(value, list):
+        for at, item in enumerate(value):
+            if item.__class__ in _CHANGING:
+                value[at] = without_none(item, levels - 1)
     return value
 
 
-def _is_cut_short(text: str) -> bool:
+def _is_one(data: bytes) -> bool:
     try:
-        msgspec.json.decode(text.encode("utf-8", "replace"))
-    except (msgspec.DecodeError, RecursionError) as error:
+        _RAW.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _is_cut_short(data: bytes) -> bool:
+    try:
+        _RAW.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return "truncated" in str(error)
     return False
 

@@ -1,19 +1,21 @@
 """Chunks and answers of servers that bend the format: the careful way beside the fast decoders.
 
-`to_chunk` and `to_completion` take a parsed JSON object and never fail: a field of a wrong type is read as what was
-meant where that is known (content as a list of parts, arguments as an object, `reasoning` for `reasoning_content`,
-`choices: null`), and is absent otherwise. Nothing is lost: the bytes are in `raw`.
+`to_chunk` and `to_completion` take a parsed JSON object: a field of a wrong type is read as what was meant where that
+is known (content as a list of parts, arguments as an object, `reasoning` for `reasoning_content`, `choices: null`), and
+is absent otherwise. Nothing is lost: the bytes are in `raw`. The only error is ValueError, for more choices or calls
+than any answer has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
 
 from . import jsontext
 from .structs import (
+    MOST_CALLS,
+    MOST_CHOICES,
     AssistantMessage,
     ChatCompletion,
     ChatCompletionChunk,
@@ -31,44 +33,51 @@ from .structs import (
 
 __all__ = ["to_chunk", "to_completion"]
 
+_CALLS = "tool calls in one choice"
 _DETAILS: dict[str, type[Struct]] = {
     "completion_tokens_details": CompletionTokensDetails,
     "prompt_tokens_details": PromptTokensDetails,
 }
 
 
-def to_chunk(value: Mapping[str, Any]) -> ChatCompletionChunk:
+def to_chunk(value: dict[str, Any]) -> ChatCompletionChunk:
     """Read a chunk, or a whole answer as one chunk."""
     return ChatCompletionChunk(
         id=_text(value.get("id")) or "",
         object=_text(value.get("object")) or "chat.completion.chunk",  # type: ignore[arg-type]  # whatever it says
         created=_integer(value.get("created")) or 0,
         model=_text(value.get("model")) or "",
-        choices=[_chunk_choice(item, at) for at, item in enumerate(_objects(value.get("choices")))],
+        choices=[
+            _chunk_choice(item, at)
+            for at, item in enumerate(_objects(value.get("choices"), MOST_CHOICES, "choices in one answer"))
+        ],
         system_fingerprint=_text(value.get("system_fingerprint")),
         usage=_usage(value.get("usage")),
     )
 
 
-def to_completion(value: Mapping[str, Any]) -> ChatCompletion:
+def to_completion(value: dict[str, Any]) -> ChatCompletion:
     """Read a whole answer."""
     return ChatCompletion(
         id=_text(value.get("id")) or "",
         created=_integer(value.get("created")) or 0,
         model=_text(value.get("model")) or "",
-        choices=[_choice(item, at) for at, item in enumerate(_objects(value.get("choices")))],
+        choices=[
+            _choice(item, at)
+            for at, item in enumerate(_objects(value.get("choices"), MOST_CHOICES, "choices in one answer"))
+        ],
         usage=_usage(value.get("usage")),
         system_fingerprint=_text(value.get("system_fingerprint")),
     )
 
 
-def _chunk_choice(value: Mapping[str, Any], at: int) -> ChunkChoice:
+def _chunk_choice(value: dict[str, Any], at: int) -> ChunkChoice:
     delta = value.get("delta")
-    if not isinstance(delta, Mapping):
+    if not isinstance(delta, dict):
         delta = value.get("message")
-    if not isinstance(delta, Mapping):
+    if not isinstance(delta, dict):
         delta = {}
-    calls = [_call_delta(item) for item in _objects(delta.get("tool_calls"))]
+    calls = [_call_delta(item) for item in _objects(delta.get("tool_calls"), MOST_CALLS, _CALLS)]
     return ChunkChoice(
         index=_index(value.get("index"), at),
         delta=ChoiceDelta(
@@ -82,7 +91,7 @@ def _chunk_choice(value: Mapping[str, Any], at: int) -> ChunkChoice:
     )
 
 
-def _call_delta(value: Mapping[str, Any]) -> ChoiceDeltaToolCall:
+def _call_delta(value: dict[str, Any]) -> ChoiceDeltaToolCall:
     index = _integer(value.get("index"))
     return ChoiceDeltaToolCall(
         index=index if index is not None and index >= 0 else None,
@@ -93,17 +102,17 @@ def _call_delta(value: Mapping[str, Any]) -> ChoiceDeltaToolCall:
 
 
 def _function(value: Any) -> ChoiceDeltaToolCallFunction | None:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return None
     return ChoiceDeltaToolCallFunction(name=_text(value.get("name")), arguments=_arguments(value))
 
 
-def _choice(value: Mapping[str, Any], at: int) -> Choice:
+def _choice(value: dict[str, Any], at: int) -> Choice:
     message = value.get("message")
-    if not isinstance(message, Mapping):
+    if not isinstance(message, dict):
         message = {}
     calls = []
-    for item in _objects(message.get("tool_calls")):
+    for item in _objects(message.get("tool_calls"), MOST_CALLS, _CALLS):
         function = _function(item.get("function")) or ChoiceDeltaToolCallFunction()
         calls.append(
             ToolCall(
@@ -124,27 +133,31 @@ def _choice(value: Mapping[str, Any], at: int) -> Choice:
     )
 
 
-def _arguments(function: Mapping[str, Any]) -> str | None:
+def _arguments(function: dict[str, Any]) -> str | None:
     value = function.get("arguments")
     if value is None or isinstance(value, str):
         return value
     return bytes(jsontext.encode(value)).decode()
 
 
-def _reasoning(delta: Mapping[str, Any]) -> str | None:
+def _reasoning(delta: dict[str, Any]) -> str | None:
     text = _content(delta.get("reasoning_content"))
     return text if text is not None else _content(delta.get("reasoning"))
 
 
 def _content(value: Any) -> str | None:
     if isinstance(value, list):
-        texts = [_text(part.get("text")) if isinstance(part, Mapping) else _text(part) for part in value]
+        texts = [_text(part.get("text")) if isinstance(part, dict) else _text(part) for part in value]
         return "".join(text for text in texts if text is not None)
     return _text(value)
 
 
-def _objects(value: Any) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+def _objects(value: Any, most: int, what: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        return []
+    if len(value) > most:
+        raise ValueError(f"{len(value):,} {what}, more than {most:,}")
+    return [item for item in value if isinstance(item, dict)]
 
 
 def _text(value: Any) -> str | None:

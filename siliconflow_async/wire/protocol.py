@@ -39,10 +39,12 @@ from .failures import (
     status_error,
     stream_error,
     unmasked,
+    value_of,
 )
 from .lenient import to_chunk, to_completion
 from .sse import SSEDecoder, SSEEvent
 from .structs import CHUNK_DECODER, COMPLETION_DECODER, ChatCompletion, ChatCompletionChunk
+from .weight import SMALL, TooHeavyError, check_weight
 
 __all__ = ["ChatProtocol", "decode_completion"]
 
@@ -52,7 +54,12 @@ _NONE = "not a chat answer"
 # How many bytes may pass before the kind of body is settled.
 _START = 80
 _CUT_WORD = re.compile(rb"[^\s<>\"']*\Z")
-_CANNOT_DECODE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_CANNOT_DECODE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TooHeavyError)
+# Bare objects: each becomes a chunk, which takes many times what an empty one does on the wire.
+_MOST_OBJECTS = 4096
+_LEAST_OBJECT = 32
+# How much of a whole answer is read at a time, where it came as a stream.
+_PIECE = 64 * 1024
 
 
 class ChatProtocol:
@@ -115,6 +122,7 @@ class ChatProtocol:
         self._body = bytearray()
         self._size = len(body)
         text = body.removeprefix(BOM).rstrip().removesuffix(_DONE)
+        most = _MOST_OBJECTS + len(body) // _LEAST_OBJECT
         try:
             for value, raw in jsontext.parse_each(text):
                 if error_in(value) is not None:
@@ -123,14 +131,21 @@ class ChatProtocol:
                 if not isinstance(value, dict):
                     self.failure = self._malformed(raw, "not an object")
                     return chunks
-                chunk = to_chunk(value)
+                if len(chunks) == most:
+                    self.failure = self._malformed(body, f"more than {most:,} objects in {len(body):,} bytes")
+                    return chunks
+                self.whole = _is_whole(value)
+                chunk = to_chunk(value) if self.whole else _bare(value, raw)
                 chunk.raw = raw
                 chunks.append(chunk)
-                if _is_whole(value):
-                    self.whole = True
+                if self.whole:
                     break
         except ValueError as error:
-            self.failure = self._malformed(body, str(error))
+            told = jsontext.telling(text) if isinstance(error, TooHeavyError) else None
+            if error_in(told) is not None:
+                self.failure = status_error(200, body, {}, mask=self._mask)
+            else:
+                self.failure = self._malformed(body, str(error))
         self.done = self.failure is None and text != body.removeprefix(BOM).rstrip()
         if (chunks or self.done) and self.failure is None and not any(chunk.choices for chunk in chunks):
             self.done = False
@@ -209,6 +224,7 @@ class ChatProtocol:
     def _chunk_of(self, event: SSEEvent) -> ChatCompletionChunk | None:
         if event.event != "error":
             try:
+                check_weight(event.data)
                 return CHUNK_DECODER.decode(event.data)
             except _CANNOT_DECODE:
                 pass  # the careful way tells what it is
@@ -223,7 +239,7 @@ class ChatProtocol:
         if not text and event != "error":
             return None
         try:
-            value = jsontext.parse(payload)
+            value = value_of(payload)
         except ValueError as error:
             if event == "error":
                 self.failure = self._error(payload.decode("utf-8", "replace"))
@@ -236,7 +252,11 @@ class ChatProtocol:
         if not isinstance(value, dict):
             self.failure = self._malformed(payload, "not an object")
             return None
-        return to_chunk(value)
+        try:
+            return to_chunk(value)
+        except ValueError as error:
+            self.failure = self._malformed(payload, str(error))
+            return None
 
     def _error(self, value: Any) -> StreamAPIError:
         return stream_error(value, self._mask)
@@ -254,6 +274,7 @@ def decode_completion(body: bytes, mask: Mask = unmasked) -> ChatCompletion:
     """
     completion: ChatCompletion | None
     try:
+        check_weight(body)
         completion = COMPLETION_DECODER.decode(body)
     except _CANNOT_DECODE:
         # What is raised here would lead to the decoder's error, which may hold the body.
@@ -270,17 +291,39 @@ def decode_completion(body: bytes, mask: Mask = unmasked) -> ChatCompletion:
 def _completion_carefully(body: bytes, mask: Mask) -> ChatCompletion:
     """Read what the fast decoder refused, as a stream of the same bytes would be read."""
     protocol = ChatProtocol(max(len(body), 1), mask)
-    chunks = protocol.feed(body) + protocol.eof()
+    accumulator = Accumulator()
+    begun = False
+    # As a stream comes: all its chunks at once would take many times what they fold to.
+    for at in range(0, len(body), _PIECE):
+        chunks = protocol.feed(body[at : at + _PIECE])
+        accumulator.fold(chunks)
+        begun = begun or bool(chunks)
+    chunks = protocol.eof()
     if protocol.failure is not None:
         raise protocol.failure
     if protocol.whole:
+        # What it holds is not to be held twice.
+        chunks.clear()
         value, _ = next(jsontext.parse_each(body.removeprefix(BOM)))
-        return to_completion(value)
-    accumulator = Accumulator()
+        try:
+            return to_completion(value)
+        except ValueError as error:
+            why = str(error)
+        raise malformed(body, why, _NONE, mask)
     accumulator.fold(chunks)
     if not (protocol.done or accumulator.finished):
-        raise protocol.cut_off(None, begun=bool(chunks))
+        raise protocol.cut_off(None, begun=begun or bool(chunks))
     return accumulator.completion()
+
+
+def _bare(value: dict[str, Any], raw: bytes) -> ChatCompletionChunk:
+    """Return an object of a body that is no event stream as a chunk; a large one is not built twice."""
+    if len(raw) <= SMALL:
+        try:
+            return CHUNK_DECODER.decode(raw)
+        except _CANNOT_DECODE:
+            pass  # an odd one
+    return to_chunk(value)
 
 
 def _is_whole(value: dict[str, Any]) -> bool:

@@ -22,6 +22,7 @@ _CR = 0x0D
 _LF = 0x0A
 _FIELDS = (b"data", b"event", b"id", b"retry")
 _SHOWN = 8 * 1024
+_SWIFT = 256 * 1024
 _DEFAULT_MAX_EVENT_SIZE = 16 * 1024 * 1024
 
 
@@ -50,6 +51,7 @@ class SSEDecoder:
         "_retry",
         "_stray",
         "_swallow_lf",
+        "_swift",
         "failure",
         "last_event_id",
         "max_event_size",
@@ -57,6 +59,8 @@ class SSEDecoder:
 
     def __init__(self, max_event_size: int = _DEFAULT_MAX_EVENT_SIZE) -> None:
         self.max_event_size = max_event_size
+        # Large events go through `feed`, whose user looks at each by itself.
+        self._swift = min(max_event_size, _SWIFT)
         self.last_event_id = ""
         self.failure: EventTooLargeError | None = None
         self._at_start = True
@@ -131,7 +135,7 @@ class SSEDecoder:
             if b"\n\n" not in data:
                 return None
             data = b"".join((partial, data))
-        if _CR in data or len(data) > self.max_event_size or not data.startswith(b"data: "):
+        if _CR in data or (len(data) > self._swift and self._is_large(data)) or not data.startswith(b"data: "):
             return None
         end = data.rfind(b"\n\n")
         if data.find(b"\n") == end == len(data) - 2:
@@ -146,6 +150,9 @@ class SSEDecoder:
             partial[:] = tail
         self._at_start = False
         return payloads
+
+    def _is_large(self, data: bytes) -> bool:
+        return len(data) > self.max_event_size or max(map(len, data.split(b"\n\n"))) > _SWIFT
 
     def stray_text(self) -> bytes:
         """Return the start of the first line that is neither a field of the standard nor a comment, b"" if none came.

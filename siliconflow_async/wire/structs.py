@@ -10,14 +10,16 @@ SiliconFlow's answers). What the structs don't know is in `raw`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from msgspec import field
+from msgspec import Meta, field
 
 from .answered import Answered, Beside, Headed, Timing, nothing, told
 
 __all__ = [
+    "MOST_CALLS",
+    "MOST_CHOICES",
     "AssistantMessage",
     "ChatCompletion",
     "ChatCompletionChunk",
@@ -33,6 +35,12 @@ __all__ = [
     "ToolCall",
     "Usage",
 ]
+
+
+# Choices of an answer, and calls of a choice or their fragments in one chunk: eight times the functions that a request
+# may have. More are refused by the fast decoders, at no cost to the usual chunk, and the careful way says so.
+MOST_CHOICES = 1024
+MOST_CALLS = 1024
 
 
 class CompletionTokensDetails(Answered):
@@ -80,7 +88,7 @@ class AssistantMessage(Answered):
     role: Literal["assistant"] = told("assistant")
     content: str | None = None
     reasoning_content: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall], Meta(max_length=MOST_CALLS)] | None = None
     reasoning: None = None
 
 
@@ -115,7 +123,7 @@ class ChoiceDelta(Answered):
     content: str | None = None
     reasoning_content: str | None = None
     role: Literal["assistant"] | None = None
-    tool_calls: list[ChoiceDeltaToolCall] | None = None
+    tool_calls: Annotated[list[ChoiceDeltaToolCall], Meta(max_length=MOST_CALLS)] | None = None
     reasoning: None = None
 
 
@@ -149,7 +157,7 @@ class ChatCompletionChunk(Beside, Answered):
     object: Literal["chat.completion.chunk"] = told("chat.completion.chunk")
     created: int = told(0)
     model: str = told("")
-    choices: list[ChunkChoice] = field(default_factory=nothing)
+    choices: Annotated[list[ChunkChoice], Meta(max_length=MOST_CHOICES)] = field(default_factory=nothing)
     system_fingerprint: str | None = None
     usage: Usage | None = None
     error: None = None
@@ -195,7 +203,7 @@ class ChatCompletion(Headed, Answered):
     object: str = told("chat.completion")
     created: int = told(0)
     model: str = told("")
-    choices: list[Choice] = field(default_factory=nothing)
+    choices: Annotated[list[Choice], Meta(max_length=MOST_CHOICES)] = field(default_factory=nothing)
     usage: Usage | None = None
     system_fingerprint: str | None = None
     error: None = None

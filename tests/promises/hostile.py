@@ -1,7 +1,10 @@
 """A client as a program of its own, for what can only be measured from outside: `python hostile.py URL ASK OPTIONS`.
 
-ASK is "stream", "whole" or "slow" (a stream read at leisure), OPTIONS are the client's, as JSON. After a first,
-friendly answer it asks once more, and prints how that ended and by how many KiB the process grew meanwhile, as JSON.
+ASK is how the answer is read: "whole" as `create` does; "stream" chunk by chunk, "held" with every chunk kept, "slow"
+at leisure; "completion", "events" and "text" by these; "think" by `completion` with think blocks split; "run" as
+`run_tools` does. OPTIONS are the client's, as JSON. After a first, friendly answer it asks once more, and prints as
+JSON how that ended, by how many KiB the process grew meanwhile, and how many seconds of the processor the loop went
+without a turn at most (`blocked`) and took in all (`cpu`).
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +32,52 @@ async def read(client: AsyncSiliconFlow, ask: str) -> None:
     if ask == "whole":
         await client.chat.completions.create(**ASK)
         return
-    async with client.chat.completions.stream(**ASK) as stream:
-        if ask == "stream":
-            async for _ in stream:
+    if ask == "run":
+        await client.chat.completions.run_tools(**ASK, tools=[f], max_rounds=1).completion()
+        return
+    async with client.chat.completions.stream(**ASK, split_think=ask == "think") as stream:
+        if ask == "held":
+            _ = [chunk async for chunk in stream]
+        elif ask in ("completion", "think"):
+            await stream.completion()
+        elif ask != "slow":
+            async for _ in {"events": stream.events, "text": stream.text}.get(ask, stream.__aiter__)():
                 pass
+        if ask != "slow":
             return
         for _ in range(20):
             await anext(stream)
             # A consumer slower than its server is what is measured.
             await asyncio.sleep(0.05)
+
+
+def f(a: int = 0) -> str:
+    """The tool of a run."""
+    return str(a)
+
+
+class Turns:
+    """How long the loop goes without a turn, in seconds of this thread's time: waiting, or another's work, is none."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._began = self._last = time.thread_time()
+        self._task = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(0)
+            self._note()
+
+    def _note(self) -> None:
+        now = time.thread_time()
+        self.longest = max(self.longest, now - self._last)
+        self._last = now
+
+    def end(self) -> dict[str, float]:
+        self._note()
+        self._task.cancel()
+        return {"blocked": self.longest, "cpu": self._last - self._began}
 
 
 async def main(base_url: str, ask: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -46,11 +87,12 @@ async def main(base_url: str, ask: str, options: dict[str, Any]) -> dict[str, An
         await read(client, "whole" if ask == "whole" else "stream")
         before = memory("VmHWM")
         report: dict[str, Any] = {"error": None, "said": ""}
+        turns = Turns()
         try:
             await read(client, ask)
         except SiliconFlowError as error:
             report = {"error": type(error).__name__, "said": str(error)[:200], **facts(error)}
-        return {**report, "grew": memory("VmHWM") - before}
+        return {**report, **turns.end(), "grew": memory("VmHWM") - before}
 
 
 def facts(error: SiliconFlowError) -> dict[str, Any]:

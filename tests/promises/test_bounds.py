@@ -118,13 +118,13 @@ CASES: dict[str, Case] = {
 }
 
 
-def run_client(base_url: str, ask: str, options: dict[str, Any]) -> dict[str, Any]:
+def run_client(base_url: str, ask: str, options: dict[str, Any], *, timeout: float = 20) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("hostile.py")), base_url, ask, json.dumps(options)],
         env=environment(),
         capture_output=True,
         encoding="utf-8",
-        timeout=20,
+        timeout=timeout,
     )
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)

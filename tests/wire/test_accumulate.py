@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from siliconflow_async.errors import MalformedStreamError
 from siliconflow_async.wire.accumulate import Accumulator
 from siliconflow_async.wire.protocol import ChatProtocol
 from siliconflow_async.wire.structs import ChatCompletionChunk
@@ -240,3 +241,43 @@ def pieces_joined(build: Callable[[str], Json], count: int) -> int:
 def test_many_deltas_are_all_there(build: Callable[[str], Json]) -> None:
     """Thousands of deltas fold to their whole text."""
     assert pieces_joined(build, 5000) == 5000
+
+
+def many(count: int, of: Callable[[int], Json]) -> list[ChatCompletionChunk]:
+    return chunks(*map(of, range(count)))
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        (lambda at: chunk(choice({"content": "x"}, index=at)), "1,025 choices, more than 1,024"),
+        (lambda at: small(call(at, None, "f")), "1,025 tool calls in one choice, more than 1,024"),
+        (lambda at: small(call(None, f"call_{at}", "f")), "1,025 tool calls in one choice, more than 1,024"),
+    ],
+    ids=["choices", "calls", "calls without an index"],
+)
+def test_more_than_any_answer_holds_is_malformed(of: Callable[[int], Json], said: str) -> None:
+    """The bound itself is an answer; one more is an error that names both, and what came before is kept."""
+    accumulator = Accumulator()
+    accumulator.fold(many(1024, of))
+    before = accumulator.completion().to_dict()
+    assert len(before["choices"]) == 1024 or len(before["choices"][0]["message"]["tool_calls"]) == 1024
+    with pytest.raises(MalformedStreamError, match=said):
+        accumulator.fold(many(1025, of))
+    assert accumulator.completion().choices[0].index == 0
+
+
+def test_log_probabilities_of_a_large_chunk_are_not_held_twice() -> None:
+    """The answer has the chunk's own entries, and appends to a list of its own."""
+    entries = [{"token": "x" * 50, "logprob": -0.5}] * 5000
+    (large,) = chunks(chunk(choice({"content": "x"}, logprobs={"content": entries})))
+    accumulator = Accumulator()
+    accumulator.fold([large])
+    accumulator.fold(chunks(chunk(choice({"content": "y"}, "stop", logprobs={"content": entries[:1]}))))
+    for _ in range(2):
+        logprobs = accumulator.completion().choices[0].logprobs
+        assert logprobs == {"content": [*entries, entries[0]]}
+        assert logprobs is not None
+        assert large.choices[0].logprobs is not None
+        assert logprobs["content"][7] is large.choices[0].logprobs["content"][7]
+    assert large.choices[0].logprobs == {"content": entries}

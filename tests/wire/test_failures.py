@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -21,6 +21,8 @@ from siliconflow_async.wire.failures import (
     retry_after,
     status_error,
     status_of_code,
+    stream_error,
+    value_of,
 )
 
 from .build import Json, dump
@@ -435,3 +437,23 @@ def test_what_is_an_error_object(value: Json, found: tuple[int | str | None, str
 def test_what_may_fare_better_later(error: errors.SiliconFlowError, passing: bool) -> None:
     """What failed for want of the service passes; what was refused for the request or the account does not."""
     assert is_passing(error) is passing
+
+
+@pytest.mark.parametrize(
+    "words", ["no " * 100_000, ["no"] * 100_000, {"message": "é" * 100_000}], ids=["text", "list", "object"]
+)
+def test_no_more_of_an_error_s_words_is_kept_than_of_its_body(words: Any) -> None:
+    """64 KiB, whatever the server had to say."""
+    value = {"error": words}
+    for message in (status_error(200, dump(value), {}).message, stream_error(value).message):
+        assert 60 * 1024 < len(message.encode()) <= 64 * 1024
+
+
+@pytest.mark.parametrize("error", [{"message": "no", "code": 50505}, "no"], ids=["object", "text"])
+def test_an_error_is_seen_beside_what_is_too_heavy(error: Any) -> None:
+    """What an error tells is read, though nothing else of such an object is."""
+    many = b",".join([b"{}"] * 500_000)
+    value = value_of(b'{"choices":[%s],"code":50505,"error":%s}' % (many, dump(error)))
+    assert error_in(value) == (50505, "no")
+    with pytest.raises(ValueError, match="of memory"):
+        value_of(b'{"choices":[%s],"error":null}' % many)

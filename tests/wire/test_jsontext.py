@@ -58,9 +58,9 @@ def test_nesting_that_is_too_deep_is_a_value_error(opener: bytes) -> None:
         {b"[": b"]", b"{": b"}"}[opener[i : i + 1]] for i in range(len(opener) - 1, -1, -1) if opener[i] in b"[{"
     )
     for data in (opener * 100_000, opener * 100_000 + b"1" + closer * 100_000):
-        with pytest.raises(ValueError, match="deep"):
+        with pytest.raises(ValueError, match=r"deep|memory"):
             parse(data)
-        with pytest.raises(ValueError, match="deep"):
+        with pytest.raises(ValueError, match=r"deep|memory"):
             list(parse_each(b"{} " + data))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -157,3 +158,21 @@ def test_a_head_of_any_type_is_read_or_left_out(name: str, value: Any) -> None:
         assert isinstance(answer.id + answer.object + answer.model, str)
         assert abs(answer.created) < 2**63
         assert answer.to_json()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_more_choices_or_calls_than_any_answer_has_are_told(whole: bool) -> None:
+    """1,024 of either are read, by the fast decoders too; one more is an error that names both."""
+    read, decoder, part = (
+        (to_completion, COMPLETION_DECODER, "message") if whole else (to_chunk, CHUNK_DECODER, "delta")
+    )
+    few = {"choices": [{part: {"tool_calls": [{}] * 1024}}, *[{}] * 1023]}
+    assert len(read(few).choices) == len(decoder.decode(dump(few)).choices) == 1024
+    for many, said in (
+        ({"choices": [{}] * 1025}, "1,025 choices in one answer, more than 1,024"),
+        ({"choices": [{part: {"tool_calls": [{}] * 1025}}]}, "1,025 tool calls in one choice, more than 1,024"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            read(many)
+        with pytest.raises(msgspec.ValidationError):
+            decoder.decode(dump(many))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,7 @@ from siliconflow_async.wire.accumulate import Accumulator
 from siliconflow_async.wire.events import EventBuilder, ToolCallDone
 from siliconflow_async.wire.protocol import ChatProtocol
 from siliconflow_async.wire.structs import ChoiceDeltaToolCall, ChoiceDeltaToolCallFunction
-from siliconflow_async.wire.toolcalls import ToolCallAssembler
+from siliconflow_async.wire.toolcalls import CallParts, ToolCallAssembler
 
 from .build import DONE, data, small
 
@@ -124,3 +125,30 @@ def test_however_arguments_are_split_the_calls_are_whole(
     assert [(call.id, call.function.name, call.function.arguments) for call in folded] == calls
     told = [event for event in events if isinstance(event, ToolCallDone)]
     assert [(event.id, event.name, event.arguments) for event in told] == calls
+
+
+def is_whole(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+PIECES = st.lists(
+    st.sampled_from(
+        ["{", "}", "[", "]", '"', "\\", '"a"', ":", ",", "1", " ", "{}", '{"a":1}', '{"}":"{"}', '"\\"', "x"]
+    ),
+    max_size=8,
+)
+
+
+@given(PIECES, st.lists(st.booleans(), min_size=8, max_size=8))
+def test_a_call_knows_when_its_arguments_are_whole(pieces: list[str], looks: list[bool]) -> None:
+    """At any time the arguments are whole if they are one JSON object, however often that was asked before."""
+    call = CallParts(0)
+    for piece, look in zip(pieces, looks, strict=False):
+        call.arguments.append(piece)
+        if look:
+            assert call.is_whole() == is_whole("".join(call.arguments))
+        assert call.build().function.arguments == "".join(call.arguments)
+    assert call.is_whole() == is_whole("".join(call.arguments))
