@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from client_kit import ASK, DONE, chunk, protocol_of, reading_pauses, served
 
-from siliconflow_async import APIConnectionError
+from siliconflow_async import APIConnectionError, ClosedError, TruncatedStreamError
 from siliconflow_async.testing import Stall
 from siliconflow_async.transport.connector import AnswerProtocol
 
@@ -62,6 +62,28 @@ async def test_a_connection_that_is_used_again_has_answered_nothing_yet() -> Non
         with pytest.raises(asyncio.CancelledError):
             await call
     assert server.connections.accepted == 1
+
+
+@pytest.mark.parametrize("close", ["client", "protocol", "abort"])
+async def test_a_body_that_is_waited_for_ends_with_its_connection(close: str) -> None:
+    """Whoever closes it: aiohttp forgets the body, `_payload`, as soon as that is asked for."""
+    async with served(max_retries=0) as (server, client):
+        server.raw([Stall()], headers={"content-type": "application/json"})
+        call = asyncio.create_task(client.chat.completions.create(**ASK))
+        await server.received()
+        protocol = protocol_of(client)
+        async with asyncio.timeout(5):
+            while protocol._payload is None or protocol._payload._waiter is None:  # noqa: ASYNC110  # no event for it
+                await asyncio.sleep(0)
+            if close == "client":
+                await client.aclose()
+            elif close == "protocol":
+                protocol.close()
+            else:
+                protocol.abort()
+            with pytest.raises(ClosedError if close == "client" else TruncatedStreamError):
+                await call
+            await server.left_early()
 
 
 async def test_early_hints_are_passed_over() -> None:
