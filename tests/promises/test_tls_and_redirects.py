@@ -7,6 +7,7 @@ import warnings
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 import trustme
 from client_kit import ASK, NO_WAIT, served
@@ -99,8 +100,10 @@ LOCATIONS = [
     "http://127.0.0.1:{}/%0d%0aX-A:%20b",
     "http://[::1",
     "http://127.0.0.1:999999/",
-    "\x7f\t",
 ]
+# In asyncio's debug mode aiohttp's parser is strict: such a header is then no answer at all.
+if not aiohttp.helpers.DEBUG:
+    LOCATIONS.append("\x7f\t")
 
 
 @STREAMING
@@ -137,14 +140,15 @@ async def test_no_redirect_leads_to_another_host_or_scheme(route: str, streaming
 
 
 async def test_a_split_redirect_is_not_followed_either() -> None:
-    """A Location with a bare CR, or no Location at all, ends in a typed error without a second request."""
+    """A Location with control characters, or none at all, ends in a typed error without a second request."""
     with listening() as server, listening() as other:
         async with AsyncSiliconFlow("k", base_url=server.base_url, retry=NO_WAIT, max_retries=0) as client:
-            for line in (f"Location: /a\rLocation: {other.base_url}", f"Location: {other.base_url}\r\n b", "X: y"):
+            first, folded = f"Location: /a\rLocation: {other.base_url}", f"Location: {other.base_url}\r\n b"
+            for line in (first, folded, f"Location: {other.base_url}\x7f\t", "X: y"):
                 server.raw([f"HTTP/1.1 302 Found\r\n{line}\r\nContent-Length: 0\r\n\r\n".encode()], framing="verbatim")
                 with pytest.raises((APIStatusError, APIConnectionError)):
                     await ask(client, streaming=False)
-        assert len(server.requests) == 3
+        assert len(server.requests) == 4
         assert other.connections.accepted == 0
 
 

@@ -15,7 +15,7 @@ import trustme
 from client_kit import ASK, NO_WAIT, chunk, served
 
 from siliconflow_async import APIConnectionError, AsyncSiliconFlow, ClosedError, RetryPolicy
-from siliconflow_async.testing import FakeSiliconFlow, Stall
+from siliconflow_async.testing import FakeSiliconFlow, Stall, Until
 
 pytestmark = pytest.mark.anyio
 
@@ -62,6 +62,44 @@ def test_an_open_stream_ends_with_its_loop() -> None:
         asyncio.run(leave_open())
         assert streams[0].ended == "closed"
         server.wait_left_early()
+
+
+@pytest.mark.parametrize("arrived", ["nothing", "half"])
+async def test_aclose_leaves_whole_answers_of_other_threads(arrived: str) -> None:
+    """What they have under way ends by itself, however much of it came; what is asked for later is a ClosedError."""
+    gate = asyncio.Event()
+    body = b'{"choices":[{"index":0,"message":{"content":"all of it"},"finish_reason":"stop"}]}'
+    at = len(body) // 2 if arrived == "half" else 0
+    wait, headers = Until(gate), {"content-type": "application/json"}
+    async with served() as (server, client):
+        steps: list[Any] = [body[:at], wait, body[at:]] if at else [body]
+        server.raw(steps, before=[] if at else [wait], framing="length", headers=headers, times=None)
+        asked = [asyncio.ensure_future(client.chat.completions.create(**ASK)) for _ in range(2)]
+        await server.received(2)
+        connector: Any = client._pool.get(asyncio.get_running_loop()).session.connector
+        while at and not all(protocol.answered for protocol in connector._acquired):  # noqa: ASYNC110  # it has no event
+            await asyncio.sleep(0)
+        await asyncio.to_thread(lambda: asyncio.run(client.aclose()))
+        gate.set()
+        assert [(await answer).content for answer in asked] == ["all of it"] * 2
+        with pytest.raises(ClosedError):
+            await client.chat.completions.create(**ASK)
+        assert len(server.requests) == 2
+
+
+async def test_aclose_aborts_streams_of_other_threads() -> None:
+    """Whoever waits in one gets a ClosedError in the loop that it belongs to, and the service is left."""
+    async with served() as (server, client):
+        server.raw([chunk("a"), Stall()])
+        stream = await client.chat.completions.create(stream=True, **ASK)
+        await anext(stream)
+        waiting = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(lambda: asyncio.run(client.aclose()))
+        with pytest.raises(ClosedError):
+            await asyncio.wait_for(waiting, 5)
+        assert (stream.ended, stream.partial.content) == ("closed", "a")
+        await server.left_early()
 
 
 async def test_a_client_that_is_dropped_unclosed_warns() -> None:
