@@ -301,6 +301,16 @@ async def test_what_is_sent_in_other_headers_is_masked_too(where: str, way: str)
         assert caught.value.message == f"No: ***, in a {hidden} place; and not ***"
 
 
+async def test_each_call_has_the_mask_of_its_own_headers() -> None:
+    """Not that of the call before it."""
+    async with FakeSiliconFlow() as server, made(server.base_url) as client:
+        for own in (None, "key-of-the-second", "key-of-the-third", None):
+            server.fail(401, f"No: {own}, {KEY}")
+            with pytest.raises(APIStatusError) as caught:
+                await client.chat.completions.create(**ASK, extra_headers={"X-Api-Key": own})
+            assert caught.value.message == ("No: None, ***" if own is None else "No: ***, ***")
+
+
 @pytest.mark.parametrize("key", ["x", "q", "0", "_", "e", "400", "null", "true", "code", "max_seq", "m", "len"])
 async def test_a_key_of_a_few_letters_changes_nothing(key: str) -> None:
     """Servers without keys are given "x" or "0": codes, classes, meters and JSON are what they are without."""
