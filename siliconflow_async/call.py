@@ -26,6 +26,7 @@ from .timeouts import Timeouts, as_timeouts
 from .tools import choice_param, tool_params
 from .transport.attempt import Request
 from .transport.exchange import Transport
+from .transport.underway import Underway
 from .wire.protocol import decode_completion
 from .wire.structs import ChatCompletion, Timing
 from .wire.think import split_completion
@@ -171,14 +172,15 @@ class Call:
     async def retried(self, attempt: Callable[[], Awaitable[T]], rng: random.Random) -> T:
         settings = self._settings
         try:
-            return await with_retries(
-                attempt if self.keeper is None else functools.partial(self._let_through, attempt),
-                policy=settings.retry,
-                budget=settings.budget,
-                deadline=self._request.deadline,
-                rng=rng,
-                shared=self._failed_with_others if self._patience is not None else None,
-            )
+            with Underway(settings.transport.pool):
+                return await with_retries(
+                    attempt if self.keeper is None else functools.partial(self._let_through, attempt),
+                    policy=settings.retry,
+                    budget=settings.budget,
+                    deadline=self._request.deadline,
+                    rng=rng,
+                    shared=self._failed_with_others if self._patience is not None else None,
+                )
         except SiliconFlowError as error:
             # Not those of this round of retries alone, nor one that ended at the gate.
             error.attempts = self.attempts

@@ -168,12 +168,22 @@ class AsyncSiliconFlow:
         return client
 
     async def aclose(self) -> None:
-        """Abort what is open and close the connections of the running loop; further calls raise ClosedError."""
+        """End what is under way and close the connections of the running loop; further calls raise ClosedError.
+
+        Streams and calls that are waited for raise ClosedError, those of other loops at their next turn.
+        """
         await self._pool.aclose()
 
     async def close(self) -> None:
         """`aclose()`, as the openai package names it."""
         await self.aclose()
+
+    def abort(self) -> None:
+        """`aclose()` for callers that can't await: from any thread, and from the handler of a signal.
+
+        Each loop ends what it has under way at its next turn, and closes its connections as it ends itself.
+        """
+        self._pool.abort()
 
     @property
     def limits(self) -> Mapping[str, LimitState]:

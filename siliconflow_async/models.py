@@ -13,6 +13,7 @@ from .retry import with_retries
 from .settings import check_keywords, replace_headers
 from .timeouts import Timeouts
 from .transport.attempt import Request
+from .transport.underway import Underway
 from .wire.models import ModelList, decode_models
 
 if TYPE_CHECKING:
@@ -70,9 +71,10 @@ class Models:
             _, models = await settings.transport.fetch(request, settings.max_body_size, decode_models)
             return models
 
-        return await with_retries(
-            fetch, policy=settings.retry, budget=settings.budget, deadline=deadline, rng=self._rng
-        )
+        with Underway(settings.transport.pool):
+            return await with_retries(
+                fetch, policy=settings.retry, budget=settings.budget, deadline=deadline, rng=self._rng
+            )
 
 
 def _filters(params: ListParams) -> dict[str, str]:

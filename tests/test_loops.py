@@ -115,7 +115,7 @@ for _ in range(3):
 """
 
 
-@pytest.mark.parametrize("end", ["", "del client", "asyncio.run(client.aclose())"])
+@pytest.mark.parametrize("end", ["", "del client", "asyncio.run(client.aclose())", "client.abort()"])
 def test_a_loop_that_is_just_closed_is_nothing_to_complain_of(end: str) -> None:
     """Nobody ran its end, in which its connections would have been closed; they go with it, and nothing is printed."""
     with FakeSiliconFlow().threaded() as server:

@@ -29,7 +29,7 @@ from .alarms import Alarms
 from .connector import Connector, process_id
 from .sockets import new_socket
 
-__all__ = ["Abortable", "Connections", "LoopSession", "SessionPool"]
+__all__ = ["Abortable", "Connections", "Endable", "LoopSession", "SessionPool"]
 
 # Closing waits for the peer's side of each connection; a peer that never answers must not hold up a shutdown.
 _CLOSE_SECONDS = 1.0
@@ -56,12 +56,18 @@ class Connections(msgspec.Struct, frozen=True, kw_only=True):
     max: int
 
 
+class Endable(Protocol):
+    """A call that has no stream yet."""
+
+    def abort(self) -> None: ...
+
+
 class LoopSession(NamedTuple):
     """What the requests of one loop share.
 
     `session` sends the pool's default headers by itself, `bare` none; they have one connector. `closer`, if they are
-    the pool's own, closes them with the loop. `streams`, and calls that have none yet, have to end before; `pid` is the
-    process that made it all.
+    the pool's own, closes them with the loop. `calls` and `streams` have to end before; `pid` is the process that made
+    it all.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -70,11 +76,14 @@ class LoopSession(NamedTuple):
     alarms: Alarms
     # Not a WeakSet, of which the collector takes in any thread, also while another looks through it.
     streams: set[weakref.ref[Abortable]]
+    calls: set[Endable]
     closer: AsyncGenerator[None, None] | None
     pid: int
 
     def abort(self) -> None:
         """End what is under way."""
+        for call in self.calls.copy():
+            call.abort()
         _abort(self.streams)
 
 
@@ -181,7 +190,7 @@ class SessionPool:
         if self._session is not None:
             if self._session.closed:
                 raise ClosedError("the session that the client was given is closed")
-            return LoopSession(loop, self._session, self._session, Alarms(loop), set(), None, process_id())
+            return LoopSession(loop, self._session, self._session, Alarms(loop), set(), set(), None, process_id())
         connector = Connector(limit=self._max_connections, ssl=self._ssl or True, socket_factory=new_socket)
         sessions = [
             aiohttp.ClientSession(
@@ -201,7 +210,7 @@ class SessionPool:
         # Up to its yield it awaits nothing.
         with contextlib.suppress(StopIteration):
             closer.asend(None).send(None)
-        return LoopSession(loop, sessions[0], sessions[1], Alarms(loop), streams, closer, process_id())
+        return LoopSession(loop, sessions[0], sessions[1], Alarms(loop), streams, set(), closer, process_id())
 
 
 def _abort(streams: set[weakref.ref[Abortable]]) -> None:

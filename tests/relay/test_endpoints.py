@@ -22,7 +22,8 @@ from siliconflow_async.wire.sse import SSEDecoder
 
 pytestmark = pytest.mark.anyio
 
-BLOCKS = {block.code.split()[1]: block for block in PYTHON if "\napp = " in block.code}
+# The one of a program that is told to stop is in tests/promises/test_closing.py.
+BLOCKS = {block.code.split()[1]: block for block in PYTHON if "\napp = " in block.code and block.heading != "Closing"}
 RELAYS = pytest.mark.parametrize("framework", ["fastapi", "aiohttp"])
 
 
