@@ -29,7 +29,8 @@ from .errors import (
     TruncatedStreamError,
     asked_wait,
 )
-from .wire.failures import meter_of, status_in, status_of_code
+from .wire.codes import meter_of, status_of_code
+from .wire.failures import status_in
 
 __all__ = [
     "MINUTE_METERS",

@@ -8,7 +8,8 @@ gateway may refuse one by mistake, and answers that began while there was a bala
 from __future__ import annotations
 
 from ..errors import APIStatusError, SiliconFlowError, StreamAPIError
-from ..wire.failures import status_in, status_of_code
+from ..wire.codes import status_of_code
+from ..wire.failures import status_in
 
 __all__ = ["Account"]
 

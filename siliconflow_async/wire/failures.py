@@ -37,6 +37,7 @@ from ..errors import (
     TruncatedStreamError,
 )
 from . import jsontext
+from .codes import meter_of, number_of, status_of_code
 from .weight import TooHeavyError
 
 __all__ = [
@@ -49,11 +50,9 @@ __all__ = [
     "is_blank",
     "is_passing",
     "malformed",
-    "meter_of",
     "retry_after",
     "status_error",
     "status_in",
-    "status_of_code",
     "stream_error",
     "unmasked",
     "value_in",
@@ -75,31 +74,9 @@ READ_ERROR_BODY = MAX_ERROR_BODY + _MARGIN
 _CONTEXT_OVERFLOW = re.compile(
     r"max_seq_len|max_prompt_tokens|maximum context length|exceeds the available context size", re.IGNORECASE
 )
-_METER = re.compile(r"\b([RTI]P[MHD]) limit", re.IGNORECASE)
 _DECIMAL = re.compile(r"\s*[0-9]+(\.[0-9]*)?\s*", re.ASCII)
 _HTML_TITLE = re.compile(r"<title>([^<]{1,200})", re.IGNORECASE)
 
-_METERS = {
-    50601: "rpm",
-    50602: "tpm",
-    50604: "ipm",
-    50605: "ipd",
-    50606: "rpd",  # unverified users: 100 requests a day
-    50607: "rph",
-    50608: "rpd",
-}
-_STATUS_OF_CODE: dict[int, int] = (
-    dict.fromkeys((30014,), 401)
-    | dict.fromkeys((30001,), 402)
-    | dict.fromkeys((30000, *range(30002, 30014), 20051), 403)
-    | dict.fromkeys((20063,), 404)
-    | dict.fromkeys((20042, 20043, 20045), 413)
-    | dict.fromkeys(_METERS, 429)
-    | dict.fromkeys((20021,), 451)
-    | dict.fromkeys((50500, 50502, 50503, 50507, 50510, 60000), 500)
-    | dict.fromkeys((50505, 50508, 50603), 503)
-    | dict.fromkeys((50501, 50504, 50506, 50509), 504)
-)
 _CLASS_OF_STATUS: dict[int, type[APIStatusError]] = {
     401: AuthenticationError,
     402: InsufficientBalanceError,
@@ -114,18 +91,6 @@ _CLASS_OF_STATUS: dict[int, type[APIStatusError]] = {
     524: GatewayTimeoutError,  # Cloudflare's
     598: GatewayTimeoutError,  # of other proxies, for a service that does not answer
 }
-
-
-def status_of_code(code: int | str | None) -> int | None:
-    """Return the HTTP status that the service sends a code with, or None for a code of neither kind."""
-    number = _number(code)
-    if number is None:
-        return None
-    if number in _STATUS_OF_CODE:
-        return _STATUS_OF_CODE[number]
-    if 20011 <= number <= 20090:
-        return 400
-    return number if 400 <= number <= 599 else None
 
 
 def status_in(error: SiliconFlowError) -> int | None:
@@ -242,7 +207,7 @@ def status_error(
     message = words or _start(text)
     error_class = _class_of(status if status >= 300 else status_of_code(code) or status, code, message)
     hint = None
-    if _number(code) == 30014 and other_site is not None:
+    if number_of(code) == 30014 and other_site is not None:
         hint = f"the .cn and .com sites have separate keys: this one may belong to {other_site}"
     error = error_class(
         _masked(words, mask) if words else _start(shown),
@@ -328,7 +293,7 @@ def _start(text: str) -> str:
 
 
 def _class_of(status: int, code: int | str | None, message: str) -> type[APIStatusError]:
-    if _number(code) == 30001:
+    if number_of(code) == 30001:
         return InsufficientBalanceError
     error_class = _CLASS_OF_STATUS.get(status)
     if error_class is None and 400 <= status < 600:
@@ -341,24 +306,8 @@ def _class_of(status: int, code: int | str | None, message: str) -> type[APIStat
     return by_code if by_code is not None and issubclass(by_code, error_class) else error_class
 
 
-def meter_of(code: int | str | None, message: str) -> str | None:
-    """Return the rate meter that a code or a message names: "rpm", "tpm", …; None if neither does."""
-    number = _number(code)
-    if number in _METERS:
-        return _METERS[number]
-    named = _METER.search(message)
-    return named.group(1).lower() if named else None
-
-
 def _code(value: Any) -> int | str | None:
     return value if isinstance(value, int | str) and not isinstance(value, bool) else None
-
-
-def _number(code: int | str | None) -> int | None:
-    if isinstance(code, str):
-        # Some relays send codes as strings of digits.
-        return int(code) if code.isascii() and code.isdigit() and len(code) < 9 else None
-    return code
 
 
 def _words(value: Mapping[str, Any]) -> str:

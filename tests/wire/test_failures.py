@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siliconflow_async import errors
+from siliconflow_async.wire.codes import status_of_code
 from siliconflow_async.wire.failures import (
     MAX_ERROR_BODY,
     error_in,
     is_passing,
     retry_after,
     status_error,
-    status_of_code,
     stream_error,
     value_of,
 )
