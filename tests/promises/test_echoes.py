@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import subprocess
+import sys
 from base64 import b64encode
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
-from client_kit import ASK, NO_WAIT, chunk
+from client_kit import ASK, NO_WAIT, chunk, environment
 from connect_proxy import ConnectProxy
 from telling import lines_with, told_by_libraries
 
@@ -30,10 +33,10 @@ from siliconflow_async.wire.events import Seam, error_event
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
+ROOT = Path(__file__).parents[2]
 KEY = "sk-" + "said/back+0123456789"
 ESCAPED = "".join(f"\\u{ord(char):04X}" for char in KEY)
 
@@ -224,6 +227,22 @@ async def test_a_key_that_is_said_back_is_not_told(name: str, call: str, caplog:
             assert (form, lines_with(KEY[:12], told)) == (form, [])
             assert lines_with(KEY[:12], error_event(caught.value).to_json()) == []
     assert lines_with(KEY[:12], caplog.text) == []
+
+
+def test_a_broken_body_does_not_tell_in_the_words_of_aiohttps_python_parser_either() -> None:
+    """Where aiohttp has no extension in C, its own error quotes what broke the body."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", __file__]
+    env = environment() | {"AIOHTTP_NO_EXTENSIONS": "1"}
+    done = subprocess.run(
+        [*command, "-k", "framing and (create or stream)"],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "4 passed" in done.stdout
 
 
 async def test_good_answers_do_not_tell_either() -> None:
