@@ -194,8 +194,8 @@ class _Weather(NamedTuple):
 def _weathers(calls: int, away: float) -> dict[str, _Weather]:
     restarts = tuple((calls * part // 4, Port.replace) for part in (1, 2, 3))
     found = {
-        "rolling restart, three times": _Weather("whole.100", restarts),
-        f"hard kill, back after {away:g} s": _Weather("whole.100", ((calls // 3, partial(_kill, away)),)),
+        "rolling restart, three times": _Weather("whole.50", restarts),
+        f"hard kill, back after {away:g} s": _Weather("whole.50", ((calls // 3, partial(_kill, away)),)),
         "keep-alive race, 1 of 10": _Weather("race.10"),
         "reset for an answer, 1 of 100": _Weather("reset.100"),
     }
