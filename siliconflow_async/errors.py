@@ -23,7 +23,7 @@ SiliconFlowError                  .attempts: how often the request was sent
 ├─ StreamError                    the answer went wrong after it began: .partial .usage .trace_id
 │   ├─ TruncatedStreamError       it ended with neither finish_reason nor [DONE], or the body broke off
 │   ├─ StreamAPIError             an error object inside the stream: .code .message
-│   ├─ MalformedStreamError       not JSON, not an object, HTML, nested too deep
+│   ├─ MalformedStreamError       not JSON, not an object, HTML, nested too deep, of too many parts
 │   └─ EventTooLargeError         one event, or a whole body, above its limit
 ├─ ParseError                     the answer does not fit the type asked for: .completion
 └─ ToolRoundsError                the tool conversation hit its bound: .messages
@@ -315,7 +315,7 @@ class StreamAPIError(StreamError):
 
 
 class MalformedStreamError(StreamError):
-    """What came is not a chat answer: not JSON, not an object, HTML, or nested too deep."""
+    """What came is not a chat answer: not JSON, not an object, HTML, nested too deep, or of too many parts."""
 
 
 class EventTooLargeError(StreamError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -323,3 +324,23 @@ async def test_a_whole_answer_in_a_stream_is_one_chunk() -> None:
         async with client.chat.completions.stream(**ASK) as stream:
             assert [c.content async for c in stream] == ["x"]
         assert stream.ended == "finish"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("view", ["chunks", "events", "completion"])
+async def test_a_stream_of_more_choices_than_any_answer_has_is_malformed(view: str) -> None:
+    """What came until then is in the error, and the stream knows how it ended."""
+    async with served() as (server, client):
+        server.raw([b"".join(chunk("x", index=index) for index in range(2000)), DONE])
+        async with client.chat.completions.stream(**ASK) as stream:
+            read = {"chunks": stream, "events": stream.events()}.get(view)
+            with pytest.raises(MalformedStreamError, match="1,025 choices, more than 1,024") as caught:
+                await (stream.completion() if read is None else _read(read))
+            assert stream.ended == "malformed"
+            assert caught.value.partial is not None
+            assert len(caught.value.partial.choices) == 1024
+
+
+async def _read(items: AsyncIterator[Any]) -> None:
+    async for _ in items:
+        pass

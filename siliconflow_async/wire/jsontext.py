@@ -107,7 +107,7 @@ def parse_each(data: bytes) -> Iterator[tuple[Any, bytes]]:
         check_weight(piece)
         # Bytes that are no UTF-8 get through, so that each text's own bytes can be had back.
         text = piece.decode("utf-8", "surrogateescape")
-        taken = 0
+        taken, why = 0, ""
         while taken < len(text):
             start = taken
             while start < len(text) and text[start].isspace():

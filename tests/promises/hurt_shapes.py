@@ -38,7 +38,7 @@ def one_event(start: bytes, item: bytes, end: bytes, size: int = 8 * MIB) -> Cal
     return lambda: event(filled(start, item, end, size)) + DONE
 
 
-def one_body(start: bytes, item: bytes, end: bytes, size: int = 8 * MIB, between: bytes = b",") -> Callable[[], bytes]:
+def one_body(start: bytes, item: bytes, end: bytes, size: int = 4 * MIB, between: bytes = b",") -> Callable[[], bytes]:
     return lambda: filled(start, item, end, size, between)
 
 
@@ -140,10 +140,10 @@ HURTFUL: dict[str, Shape] = {
         ("whole",),
     ),
     "an answer of bare chunks": Shape(
-        one_body(CONTENT, CONTENT, b'{"choices":[{"finish_reason":"stop"}]}', 32 * MIB, b""), ("whole",), None
+        one_body(CONTENT, CONTENT, b'{"choices":[{"finish_reason":"stop"}]}', 16 * MIB, b""), ("whole",), None
     ),
     "an answer as a stream": Shape(lambda: event(CONTENT) * (32 * MIB // len(event(CONTENT))) + DONE, ("whole",), None),
-    "an answer as a stream of next to nothing": Shape(lambda: event(b"{}") * (32 * MIB // 10) + DONE, ("whole",), None),
+    "an answer as a stream of next to nothing": Shape(lambda: event(b"{}") * (16 * MIB // 10) + DONE, ("whole",), None),
     # Many small events.
     "small events": Shape(events(CONTENT), (*STREAMED, "text", "held", "run", "think"), None),
     "events of next to nothing": Shape(events(b"{}"), ("events", "held"), None),

@@ -62,12 +62,12 @@ def test_a_big_answer_is_an_answer(name: str, ask: str) -> None:
 @pytest.mark.parametrize(
     ("name", "ask", "said"),
     [
-        ("choices", "stream", r"8,388,606 bytes of JSON that would take [\d,]+ of memory, more than 117,440,486"),
+        ("choices", "stream", r"8,388,607 bytes of JSON that would take 671,087,770 of memory, more than 117,440,499"),
         ("events of 60 KiB of choices", "stream", r"\(20,475 choices in one answer, more than 1,024\)"),
         ("names again, many in an event", "events", r"\(\d\d,\d+ tool calls in one choice, more than 1,024\)"),
         ("an index for each", "completion", r"the stream has 1,025 choices, more than 1,024"),
         ("a call for each", "events", r"the stream has 1,025 tool calls in one choice, more than 1,024"),
-        ("bare objects", "whole", r"\(more than 266,240 objects in 8,388,608 bytes\)"),
+        ("bare objects", "whole", r"\(more than 135,168 objects in 4,194,304 bytes\)"),
     ],
 )
 def test_the_error_names_the_count_and_the_bound(name: str, ask: str, said: str) -> None:

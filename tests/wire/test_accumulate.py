@@ -281,3 +281,12 @@ def test_log_probabilities_of_a_large_chunk_are_not_held_twice() -> None:
         assert large.choices[0].logprobs is not None
         assert logprobs["content"][7] is large.choices[0].logprobs["content"][7]
     assert large.choices[0].logprobs == {"content": entries}
+
+
+def test_log_probabilities_add_up() -> None:
+    """However few there are in each chunk, all that are folded take no more than their bytes allow."""
+    accumulator = Accumulator()
+    few = chunks(chunk(choice({"content": "x"}, logprobs={"content": [[]] * 1000})))
+    accumulator.fold(few)
+    with pytest.raises(MalformedStreamError, match=r"too many log probabilities \([\d,]+ bytes .* more than [\d,]+\)"):
+        accumulator.fold(few * 1000)

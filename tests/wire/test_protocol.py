@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tracemalloc
 
 import pytest
 
@@ -14,7 +15,7 @@ from siliconflow_async.errors import (
     RateLimitError,
     StreamAPIError,
 )
-from siliconflow_async.wire.protocol import ChatProtocol
+from siliconflow_async.wire.protocol import ChatProtocol, decode_completion
 
 from .build import DONE, ID, MODEL, data, dump, small
 from .runs import run, run_every_way
@@ -251,3 +252,49 @@ def test_done_counts_also_with_a_huge_event_behind() -> None:
     """After [DONE] nothing is a failure."""
     result = run_every_way(data(small({"content": "a"}, "stop")) + DONE + b"x" * 600, max_event_size=250)
     assert (result.done, result.failure) == (True, None)
+
+
+def test_a_large_event_is_weighed_however_it_comes() -> None:
+    """In one read or in many, what would take many times its size is not decoded."""
+    body = b'data: {"choices":[{"logprobs":{"content":[%s]}}]}\n\n' % b",".join([b"[]"] * 300_000)
+    for size in (len(body), 1000, 100_000):
+        protocol = ChatProtocol(1 << 24)
+        for at in range(0, len(body), size):
+            assert protocol.feed(body[at : at + size]) == []
+        assert "of memory" in str(protocol.failure)
+
+
+def test_bare_objects_end_where_they_are_too_many_for_their_bytes() -> None:
+    """Next to nothing, again and again, is malformed; as many real chunks are an answer."""
+    count = 20_000
+    protocol = ChatProtocol(1 << 24)
+    protocol.feed(b"{}" * count)
+    protocol.eof()
+    assert f"more than {4096 + 2 * count // 32:,} objects in {2 * count:,} bytes" in str(protocol.failure)
+    real = b'{"choices":[{"index":0,"delta":{"content":"a"}}]}'
+    protocol = ChatProtocol(1 << 24)
+    protocol.feed(real * count)
+    assert len(protocol.eof()) == count
+    assert protocol.failure is None
+
+
+def test_objects_of_any_size_follow_one_another() -> None:
+    """Bare objects are found whatever their size is, beside the pieces in which they are looked for."""
+    sizes = (1, 262_100, 262_144, 5, 700_000, 262_143)
+    texts = [letter * size for letter, size in zip("a\u00e9\u20acb\U0001f600c", sizes, strict=True)]
+    protocol = ChatProtocol(1 << 24)
+    protocol.feed(b" \n".join(dump({"choices": [{"delta": {"content": text}}]}) for text in texts))
+    assert [chunk.content for chunk in protocol.eof()] == texts
+
+
+def test_an_answer_that_came_as_a_stream_is_read_piece_by_piece() -> None:
+    """Its chunks together would take many times its bytes."""
+    body = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n' + b"data: {}\n\n" * 200_000
+    tracemalloc.start()
+    try:
+        completion = decode_completion(body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert completion.finish_reason == "stop"
+    assert peak < 2 * len(body)
