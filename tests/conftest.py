@@ -1,10 +1,14 @@
-"""What every test shares: the event loop's kind, and how long Hypothesis searches."""
+"""What every test shares: the event loop's kind, who watches it, and how long Hypothesis searches."""
 
+import gc
 import os
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+import watched
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import none
 
 # The same examples in every run; `--hypothesis-profile=long` draws thirty times as many, and others each time.
 settings.register_profile(
@@ -23,6 +27,34 @@ if (loop := os.environ.get("SILICONFLOW_TEST_LOOP", "asyncio")) == "uvloop":
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [kind, os.environ.get("PYTHONPATH")]))
 elif loop != "asyncio":
     raise pytest.UsageError(f"SILICONFLOW_TEST_LOOP must be asyncio or uvloop, not {loop!r}")
+
+watched.watch()
+
+
+def pytest_collection_finish() -> None:
+    # What is there before the first test stays. Looked through after each, it would cost each some 50 ms. Hypothesis
+    # looks for what holds its random numbers when it first runs, and would find nothing that is frozen.
+    given(none())(lambda _: None)()
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def complaints() -> Iterator[list[str]]:
+    """What the loops complain of during the test, which fails it; a test that provokes a complaint takes it out."""
+    yield watched.complaints
+    gc.collect()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None]:
+    # Here and not in the fixture, since the fixtures of modules end after it.
+    try:
+        return (yield)
+    finally:
+        told, watched.complaints[:] = "\n".join(watched.complaints), []
+        if told:
+            pytest.fail(told, pytrace=False)
 
 
 @pytest.fixture

@@ -247,6 +247,7 @@ async def main() -> int:
     if options.serve:
         await serve()
     logging.getLogger("siliconflow_async").setLevel(logging.ERROR)  # no word for each retry
+    asyncio.get_running_loop().slow_callback_duration = 60  # nor, in debug mode, for each slow turn
     print(f"seed {options.seed}")
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(sys.executable, __file__, "--serve", stdin=pipe, stdout=pipe)

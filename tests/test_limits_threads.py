@@ -39,7 +39,7 @@ async def ask(client: AsyncSiliconFlow, times: int = 1) -> list[Any]:
     return await asyncio.gather(*asked)
 
 
-def test_the_end_of_one_loop_takes_nobodys_timer_with_it(service: FakeSiliconFlow) -> None:
+def test_the_end_of_one_loop_takes_nobodys_timer_with_it(service: FakeSiliconFlow, complaints: list[str]) -> None:
     """The first to wait sets the timer; its loop ends, and whoever waits in the other is let through all the same."""
     client = AsyncSiliconFlow("k", base_url=service.base_url, limits=Limit(rpm=1, window=0.4))
     first_waits = threading.Event()
@@ -68,6 +68,9 @@ def test_the_end_of_one_loop_takes_nobodys_timer_with_it(service: FakeSiliconFlo
         answered = threads.submit(asyncio.run, second())
         ended.result(10)
         assert answered.result(10)[0].content
+    # Whoever waits in the first loop goes with it.
+    assert [told for told in complaints if "a task is left" not in told] == []
+    complaints.clear()
 
 
 def test_a_loop_that_is_closed_under_those_who_wait_keeps_no_place(service: FakeSiliconFlow) -> None:

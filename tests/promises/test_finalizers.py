@@ -124,7 +124,9 @@ async def test_a_finalizer_changes_nothing_before_the_next_turn(
             await server.left_early()
 
 
-def test_a_stream_whose_loop_has_closed_gives_back_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_whose_loop_has_closed_gives_back_its_place(
+    monkeypatch: pytest.MonkeyPatch, complaints: list[str]
+) -> None:
     """Other loops share the gate, and none of them will hear of it otherwise."""
     with FakeSiliconFlow().threaded() as server, warnings.catch_warnings():
         # A loop that is closed over open connections leaves them to the collector, and aiohttp has a word for each.
@@ -148,3 +150,5 @@ def test_a_stream_whose_loop_has_closed_gives_back_its_place(monkeypatch: pytest
         assert limits[ASK["model"]].in_flight == 0
         del client
         gc.collect()
+        assert all("Unclosed client session" in told for told in complaints)
+        complaints.clear()
