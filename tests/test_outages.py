@@ -246,6 +246,19 @@ async def test_without_retries_a_failure_is_final_but_the_rest_waits() -> None:
         assert 0 < len(lost(results)) <= 15
 
 
+async def test_without_retries_those_that_share_an_outage_fail_with_it() -> None:
+    """All ten that were under way; the others are asked after it."""
+    async with served(limits=QUICK, retry=RetryPolicy(max_attempts=1)) as (server, client):
+        gone = asyncio.Event()
+        server.raw([], before=[Until(gone), Rst()], times=10)
+        running = asyncio.ensure_future(run(client, 30, max_concurrency=10))
+        await server.received(10)
+        gone.set()
+        results = await running
+        assert len(lost(results)) == 10
+        assert {result.attempts for result in results} == {1}
+
+
 async def test_cancelled_in_an_outage_it_is_over_at_once() -> None:
     """Leaving the block, and a total timeout, end the wait."""
     async with absent() as (client, _):

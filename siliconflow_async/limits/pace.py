@@ -136,7 +136,7 @@ class Pace:
         self._pauses = min(self._pauses + 1, 16)
         self._pause(now + pause, is_limit=bore is None)
         # A probe that is refused says nothing new of how many are too many.
-        if self.adaptive and (self.cap > 1.0 or bore is not None):
+        if self.adaptive and self.cap > 1.0:
             if learned:
                 self._until_probed = self.cap
             elif bore is not None:

@@ -220,7 +220,7 @@ class Ticket:
             return
         if self._patience is not None:
             self.shared = gate.note_lapse(self, error, doubtful=absence == "doubtful")
-        if not self.shared and status_in(error) == 503 and gate.pace.overload(self.generation):
+        if status_in(error) == 503 and gate.pace.overload(self.generation):
             _log.info("%s: overloaded, concurrency down to %d", gate.model, gate.pace.cap)
 
     def _log_prompt(self, tokens: int) -> None:

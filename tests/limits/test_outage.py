@@ -102,12 +102,22 @@ def test_one_alone_is_none() -> None:
     assert not scene.is_away
 
 
-def test_one_that_meets_nobody_again_and_again_makes_an_outage() -> None:
-    """No request is at fault where there is no connection."""
+@pytest.mark.parametrize("error", [GONE, ServerError(status=502), OverloadedError(status=503)], ids=repr)
+def test_one_that_meets_nobody_again_and_again_makes_an_outage(error: SiliconFlowError) -> None:
+    """No request is at fault where there is no connection, or nobody behind a gateway."""
     scene = Scene()
-    scene.enter().fail(GONE)
-    scene.enter(again=True).fail(GONE)
+    scene.enter().fail(error)
+    scene.enter(again=True).fail(error)
     assert scene.is_away
+
+
+def test_a_failure_that_is_told_twice_counts_once() -> None:
+    """By a stream, and by whoever opened it."""
+    scene = Scene()
+    for ticket in [scene.enter() for _ in range(9)][:4]:
+        ticket.fail(GONE)
+        ticket.fail(GONE)
+    assert not scene.is_away
 
 
 ABSENT = [
@@ -270,10 +280,11 @@ def test_a_late_word_of_a_rate_limit_is_kept_to_as_well() -> None:
     tickets = [scene.enter() for _ in range(9)]
     tickets[0].fail(RateLimitError(status=429, retry_after=3.0))
     tickets[1].fail(RateLimitError(status=429, retry_after=30.0))
-    for ticket in tickets[2:7]:
+    tickets[2].fail(RateLimitError(status=429, retry_after=5.0))
+    for ticket in tickets[3:8]:
         ticket.fail(GONE)
     assert scene.is_away
-    scene.answer(tickets[7])
+    scene.answer(tickets[8])
     assert (scene.is_away, scene.pause()) == (False, 30)
 
 

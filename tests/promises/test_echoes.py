@@ -355,6 +355,15 @@ async def test_a_key_of_a_few_letters_changes_nothing(key: str) -> None:
         assert (type(odd), odd.code) == (BadRequestError, "x")
 
 
+async def test_what_is_hidden_was_judged_before() -> None:
+    """A key that is the very word by which an error is known changes no class."""
+    async with FakeSiliconFlow() as server, AsyncSiliconFlow("max_seq_len", base_url=server.base_url) as client:
+        server.fail(400, {"code": 20015, "message": "length of prompt exceeds max_seq_len 400"})
+        with pytest.raises(ContextLengthError) as caught:
+            await client.chat.completions.create(**ASK)
+    assert caught.value.message == "length of prompt exceeds *** 400"
+
+
 async def test_a_short_key_is_masked_as_a_word() -> None:
     """Not within others, of which it is a part."""
     async with FakeSiliconFlow() as server, AsyncSiliconFlow("hush", base_url=server.base_url) as client:
