@@ -233,11 +233,11 @@ async def test_a_proxy_that_digs_no_tunnel_is_no_answer_of_the_service(
 
 
 @pytest.mark.parametrize("method", ["create", "stream"])
-@pytest.mark.parametrize(("status", "tries"), [("502 Bad Gateway", 3), ("407 Proxy Authentication Required", 1)])
+@pytest.mark.parametrize(("status", "tries"), [("502 Bad Gateway", 4), ("407 Proxy Authentication Required", 1)])
 async def test_a_refused_tunnel_is_asked_for_again_where_that_may_help(
     method: str, status: str, tries: int, upstream: FakeSiliconFlow
 ) -> None:
-    """As other connections that did not come about; a proxy that wants credentials is asked once."""
+    """As other connections that did not come about, one more than the most; where it wants credentials, once."""
     error, proxy = await refused(method, upstream, refusal(status), max_retries=2)
     assert (error.attempts, len(proxy.heads)) == (tries, tries)
 
