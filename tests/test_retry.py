@@ -23,7 +23,7 @@ from siliconflow_async import (
     TruncatedStreamError,
 )
 from siliconflow_async.errors import BadRequestError, GatewayTimeoutError
-from siliconflow_async.retry import RetryBudget
+from siliconflow_async.retry import RetryBudget, with_retries
 
 RNG = random.Random(7)
 
@@ -166,3 +166,52 @@ def test_credit_has_a_ceiling() -> None:
     for _ in range(10_000):
         budget.earn(0.2)
     assert sum(budget.draw() for _ in range(100)) == 10
+
+
+async def asked(*errors: SiliconFlowError | None, shared: bool = False) -> int | SiliconFlowError:
+    """Return after how many calls one got through that waits at a gate, or the error with which it failed."""
+    left = list(errors)
+
+    async def call() -> int:
+        error = left.pop(0)
+        if error is not None:
+            raise error
+        return len(errors) - len(left)
+
+    policy = RetryPolicy(base=0.0)
+    try:
+        return await with_retries(
+            call, policy=policy, budget=RetryBudget(), deadline=None, rng=RNG, shared=lambda: shared
+        )
+    except SiliconFlowError as error:
+        return error
+
+
+def refused(count: int) -> list[SiliconFlowError]:
+    return [rate_limit("rpm") for _ in range(count)]
+
+
+@pytest.mark.anyio
+async def test_refusals_at_a_gate_are_no_attempts() -> None:
+    """After eight of them there are three retries still."""
+    assert await asked(*refused(8), *(OverloadedError(status=503) for _ in range(3)), None) == 12
+    fourth = OverloadedError(status=503)
+    assert await asked(*refused(8), *(OverloadedError(status=503) for _ in range(3)), fourth) is fourth
+    assert fourth.attempts == 12
+
+
+@pytest.mark.anyio
+async def test_ten_refusals_are_spared_and_no_more() -> None:
+    """Those after them are attempts as ever, or a call would be refused for ever."""
+    last = rate_limit("rpm")
+    assert await asked(*refused(13), last) is last
+    assert last.attempts == 14
+
+
+@pytest.mark.anyio
+async def test_who_gave_up_at_the_gate_is_not_asked_again() -> None:
+    """Its patience is over, whatever the service said last."""
+    error = OverloadedError(status=503)
+    error.waited = 600.0
+    for shared in (False, True):
+        assert await asked(error, shared=shared) is error
