@@ -36,6 +36,7 @@ _SITES = {
 _UNSENDABLE = re.compile("[\r\n\0\ud800-\udfff]")
 # A password before the host, or what a query holds.
 _SECRET_PART = re.compile(r"(?<=//)[^/]*(?=@)|(?<=\?).+", re.DOTALL)
+_BEYOND_PATH = re.compile(r"[?#\s]")
 _USER = re.compile(r"//[^/?#]*@")
 _SCHEME = re.compile(r"\s*(?:authorization\s*:)?\s*(?:bearer(?:\s+|\Z))+", re.IGNORECASE)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -65,7 +66,6 @@ def find_key(given: str | None) -> Secret:
     key = Secret(os.environ.get("SILICONFLOW_API_KEY", "") if given is None else given)
     if scheme := _SCHEME.match(key):
         key = Secret(key[scheme.end() :])
-        del scheme  # its repr quotes
         if not key:
             raise ConfigurationError("the API key is the word Bearer, with no key after it")
     if not key.strip():
@@ -90,6 +90,9 @@ def parse_base_url(given: str | None) -> str:
     if isinstance(text, str) and _USER.search(text):
         raise ConfigurationError("base_url must not hold a user name or password")
     shown = repr(_SECRET_PART.sub("***", text) if isinstance(text, str) else text)
+    # Before it is taken apart, since what a query holds is to be no local of any frame.
+    if isinstance(text, str) and _BEYOND_PATH.search(text.strip()):
+        raise ConfigurationError(f"base_url {shown} must end with its path: no query, fragment or spaces")
     try:
         url = urlsplit(text.strip())
         port_is_valid = url.port is None or url.port >= 0
@@ -97,8 +100,6 @@ def parse_base_url(given: str | None) -> str:
         raise ConfigurationError(f"base_url {shown} is not a URL: {error}") from error
     if url.scheme not in ("http", "https") or not url.hostname or not port_is_valid:
         raise ConfigurationError(f"base_url {shown} must begin with https:// (or http://) and a host")
-    if url.query or url.fragment or any(char.isspace() for char in text.strip()):
-        raise ConfigurationError(f"base_url {shown} must end with its path: no query, fragment or spaces")
     if url.scheme == "http" and not _is_loopback(url.hostname):
         warnings.warn(f"base_url {shown} is plain http: the API key travels unencrypted", UserWarning, stacklevel=4)
     path = url.path.rstrip("/").removesuffix(_ENDPOINT).rstrip("/") or "/v1"
@@ -138,6 +139,8 @@ def _variable(kind: str) -> str:
 def _parse_proxy(given: str, name: str) -> Proxy:
     if not isinstance(given, str):
         raise ConfigurationError(f"{name} must be a URL as text, not {type(given).__name__}")
+    if _UNSENDABLE.search(given):
+        raise ConfigurationError(f"{name} has a character that can't be sent")
     # Positions instead of parts: no local holds the password.
     end = given.rfind("@") + 1
     start = given.find("//") + 2 if "//" in given else 0
@@ -157,11 +160,8 @@ def _parse_proxy(given: str, name: str) -> Proxy:
     if not end:
         return Proxy(plain, None)
     # aiohttp makes Proxy-Authorization of it, for a tunnel's CONNECT as for a request in plain http.
-    return Proxy(plain, {"Authorization": Secret(f"Basic {_basic(Secret(given[start : end - 1]))}")})
-
-
-def _basic(user: Secret) -> Secret:
-    return Secret(b64encode(unquote(user).encode()).decode())
+    user = b64encode(unquote(given[start : end - 1]).encode()).decode()
+    return Proxy(plain, {"Authorization": Secret(f"Basic {user}")})
 
 
 def check_headers(headers: Mapping[str, str | None] | None) -> dict[str, str]:

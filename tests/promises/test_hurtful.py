@@ -39,7 +39,7 @@ FEW = {
     "names again, and a long space",
     "10 MiB of content",
 }
-assert FEW <= HURTFUL.keys() | BIG.keys()
+assert HURTFUL.keys() | BIG.keys() >= FEW
 
 
 def measured(shape: Shape, ask: str) -> dict[str, Any]:

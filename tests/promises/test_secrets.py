@@ -161,18 +161,56 @@ GIVEN: dict[str, Callable[[AsyncSiliconFlow], Any]] = {
     "extra_headers that can't be sent": lambda client: client.chat.completions.create(
         **ASK, extra_headers={"X-Api-Key": KEY + "\n"}
     ),
+    "extra_headers of stream()": lambda client: finish(
+        client.chat.completions.stream(**ASK, extra_headers={"X-Api-Key": KEY})
+    ),
+    "extra_headers of stream(), and a parameter that can't be": lambda client: finish(
+        client.chat.completions.stream(**ASK, extra_headers={"X-Api-Key": KEY}, top_p=float("nan"))
+    ),
+    "extra_headers of run_tools": lambda client: client.chat.completions.run_tools(
+        **ASK, tools=[], extra_headers={"X-Api-Key": KEY}
+    ).completion(),
+    "extra_headers of run_tools, and a parameter that can't be": lambda client: enter(
+        client.chat.completions.run_tools, **ASK, tools=[], extra_headers={"X-Api-Key": KEY}, n=2
+    ),
+    "extra_headers of models.list": lambda client: client.models.list(extra_headers={"X-Api-Key": KEY}),
+    "extra_headers of models.list that can't be": lambda client: client.models.list(
+        extra_headers={"X-Api-Key": KEY}, sub_type=3
+    ),
+    "extra_headers of map": lambda client: first(client.chat.completions.map([ASK], extra_headers={"X-Api-Key": KEY})),
+    "extra_headers of map, and a request that can't be": lambda client: first(
+        client.chat.completions.map([{**ASK, "custom_id": 3}], extra_headers={"X-Api-Key": KEY})
+    ),
+    "extra_headers of a request of map": lambda client: first(
+        client.chat.completions.map([{**ASK, "extra_headers": {"X-Api-Key": KEY}}])
+    ),
+    "extra_headers of a request of map that can't be": lambda client: first(
+        client.chat.completions.map([{**ASK, "extra_headers": {"X-Api-Key": KEY}, "custom_id": 3}])
+    ),
     "with_options": lambda client: client.with_options(headers={"X-Api-Key": KEY}, api_key=KEY).chat.completions.create(
         **ASK
     ),
     "with_options that can't be": lambda client: enter(client.with_options, headers={"X-Api-Key": KEY}, timeout=-1),
+    "a key with options that can't be": lambda client: enter(client.with_options, api_key=KEY, timeout=-1),
     "headers of a client that can't be": lambda client: enter(
         make_client, "http://[::1]", headers={"Cookie": KEY}, retry=3
     ),
 }
 
 
-async def enter(make: Callable[..., AsyncSiliconFlow], *args: Any, **options: Any) -> None:
+async def enter(make: Callable[..., Any], *args: Any, **options: Any) -> None:
     make(*args, **options)
+
+
+async def finish(manager: Any) -> None:
+    async with manager as stream:
+        await stream.completion()
+
+
+async def first(manager: Any) -> None:
+    async with manager as results:
+        async for result in results:
+            raise result.error
 
 
 @pytest.mark.parametrize("way", GIVEN)
@@ -272,6 +310,30 @@ async def test_a_proxied_client_does_not_tell() -> None:
     assert [item for item in shown if PASSWORD in repr(item)] == []
     assert PASSWORD.encode() not in pickle.dumps(client)
     await client.aclose()
+
+
+ENVIRONMENT = {
+    "a password in the base URL": ("SILICONFLOW_BASE_URL", f"http://user:{PASSWORD}@127.0.0.1"),
+    "a key in the base URL": ("SILICONFLOW_BASE_URL", f"https://127.0.0.1/?key={PASSWORD}"),
+    "a proxy that is none": ("https_proxy", f"ftp://user:{PASSWORD}@127.0.0.1"),
+    "a proxy that can't be sent": ("https_proxy", f"http://user:{PASSWORD}\udcff@127.0.0.1"),
+}
+
+
+@pytest.mark.parametrize("case", ENVIRONMENT)
+@pytest.mark.parametrize("given", [False, True], ids=["environment", "argument"])
+def test_a_url_that_can_not_be_used_is_not_told(case: str, given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in words nor in frames, wherever it came from."""
+    name, value = ENVIRONMENT[case]
+    for other in ("SILICONFLOW_BASE_URL", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(other, raising=False)
+    options = {"proxy" if "proxy" in name else "base_url": value} if given else {}
+    if not given:
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        AsyncSiliconFlow("k", **options)
+    told = told_by_libraries(caught.value, __file__)
+    assert [line for line in told.splitlines() if PASSWORD in line] == []
 
 
 def test_a_base_url_with_a_password_is_not_told() -> None:
