@@ -188,8 +188,15 @@ def _connection_error(error: Exception, timeouts: Timeouts) -> APIConnectionErro
     """Say what kept the answer from beginning; `transient` if another attempt may fare better."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):  # only where the session is borrowed
         return APITimeoutError(clock="connect", seconds=timeouts.connect)
+    if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, aiohttp.ClientHttpProxyError):
+        # aiohttp makes a status of it, 400, which nobody sent. Its words point with a caret, in lines.
+        words = " ".join(error.message.replace("^", "").split())
+        return APIConnectionError(f"the answer's headers can't be read: {words}", transient=False)
     transient = isinstance(error, aiohttp.ClientConnectionError | OSError) and not isinstance(
         error, aiohttp.ClientSSLError | ssl.SSLError
     )
-    words = str(error) or type(error).__name__
+    if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
+        words = "the connection was closed amid the answer's headers"
+    else:
+        words = str(error) or type(error).__name__
     return APIConnectionError(f"no answer from the service: {words}", transient=transient, stage=stage_of(error))

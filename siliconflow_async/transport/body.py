@@ -7,11 +7,12 @@ import socket
 from typing import TYPE_CHECKING
 
 from .clock import ClockExpired, StreamClock
+from .coding import Unzipped, is_zipped, left_encoded
 from .connector import process_id
 from .reader import quicken
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse
+    from aiohttp import ClientResponse, StreamReader
 
     from ..timeouts import Timeouts
     from .alarms import Alarms
@@ -26,15 +27,22 @@ class BodyBroken(Exception):
 class Body:
     """Read an open answer's body under its clock, and leave it."""
 
-    __slots__ = ("_alarms", "_clock", "_content", "_late", "_loop", "_pid", "_response", "_trouble")
+    __slots__ = ("_alarms", "_clock", "_content", "_late", "_loop", "_pid", "_response", "_trouble", "unreadable")
 
     def __init__(self, response: ClientResponse, loop: asyncio.AbstractEventLoop, alarms: Alarms) -> None:
         self._loop = loop
         self._alarms = alarms
         self._pid = process_id()
         self._response = response
-        self._content = response.content
-        quicken(self._content)
+        quicken(response.content)
+        self._content: StreamReader | Unzipped = response.content
+        # How it is encoded, where that can't be undone: of no use but for its status.
+        self.unreadable: str | None = None
+        if (encoding := left_encoded(response.headers)) is not None:
+            if is_zipped(encoding):
+                self._content = Unzipped(response.content)
+            else:
+                self.unreadable = encoding
         self._clock: StreamClock | None = None
         self._trouble: Exception | None = None
         # How many bytes may still be fetched after a clock ran out.
@@ -44,6 +52,12 @@ class Body:
         """Put the body under the clocks of a stream."""
         self._clock = StreamClock(self._alarms, self._content, timeouts, self._loop.time, sent_at, deadline)
         return self._clock
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether a few bytes on the wire can become any number."""
+        headers = self._response.headers
+        return headers.get("Content-Encoding", "identity") != "identity" or isinstance(self._content, Unzipped)
 
     async def read(self) -> bytes:
         """Wait for bytes and return all there are; b"" at the end.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..timeouts import Timeouts
     from .alarms import Alarm, Alarms
+    from .coding import Unzipped
 
 __all__ = ["ClockExpired", "StreamClock"]
 
@@ -56,7 +57,7 @@ class StreamClock:
     def __init__(
         self,
         alarms: Alarms,
-        content: StreamReader,
+        content: StreamReader | Unzipped,
         timeouts: Timeouts,
         now: Callable[[], float],
         sent_at: float,

@@ -1,8 +1,9 @@
 """aiohttp's connector, with what it keeps to itself: how a request gets its connection, and whether an answer began.
 
 Private names of aiohttp and asyncio stand here and in `reader`: `_factory`, `_get`, `_conns`, `_acquired`,
-`_wait_for_available_connection`, `_create_connection` and `_resolve_host` of the connector, `_payload` and `feed_data`
-of its protocol, `max_size` of a socket's transport. `tests/transport/test_connector.py` fails when one of them goes.
+`_wait_for_available_connection`, `_create_connection` and `_resolve_host` of the connector, `_payload`, `_buffer` and
+`feed_data` of its protocol, `max_size` of a socket's transport. `tests/transport/test_connector.py` fails when one of
+them goes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from aiohttp.abc import ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
+from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.tracing import Trace
 
 from .queue import Queue
@@ -32,6 +34,8 @@ __all__ = ["AnswerProtocol", "ConnectWatcher", "Connector", "connect_watcher", "
 _RECEIVE_SIZE = 64 * 1024
 # A head makes an object of twenty times its size, and uvloop reads up to 8 MiB in one turn, before any can be taken.
 _MOST_HEADS = 64
+# aiohttp bounds each header field and their number; a server that used both to the full would take 40 MB.
+MAX_HEAD = 1024 * 1024
 
 
 class ConnectWatcher(Protocol):
@@ -74,14 +78,20 @@ def _has_surplus(data: bytes, end: int) -> bool:
 
 
 class AnswerProtocol(ResponseHandler):
-    """Knows whether a byte of the present answer came (`answered`), and leaves no reader of a body behind.
+    """Knows whether a byte of the present answer came, bounds its head, and leaves no reader of a body behind.
 
     It keeps `_MOST_HEADS` heads that were not taken yet, such as `103 Early Hints`; one more ends the connection.
     """
 
-    answered = False
+    # How many bytes more the present answer's head may have; 0 once it has come.
+    head_left = MAX_HEAD
     # Until the connection is lost, which over TLS is later than aiohttp forgets it.
     wire: asyncio.BaseTransport | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether a byte of the present answer came."""
+        return self.head_left != MAX_HEAD
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -93,14 +103,24 @@ class AnswerProtocol(ResponseHandler):
             socket_transport.max_size = _RECEIVE_SIZE
 
     def data_received(self, data: bytes) -> None:
-        if not self.answered and data:
-            self.answered = True
+        if self.head_left and data:
+            self.head_left -= len(data)
             # The headers apart: if the framing of chunks is broken, or more comes than the body was to have, aiohttp's
             # parser drops what it read with it.
             end = data.find(b"\r\n\r\n") + 4
             if 4 <= end < len(data) and (data.find(b"hunked", 0, end) > 0 or _has_surplus(data, end)):
                 _receive(self, data[:end])
                 data = data[end:]
+            _receive(self, data)
+            if self._buffer:
+                # What comes after hints is a head again.
+                (message, _), _ = self._buffer[-1]
+                self.head_left = 0 if message.code >= 200 else MAX_HEAD - 1
+            elif self.head_left < 0:
+                self.set_exception(BadHttpMessage(f"there are more than {MAX_HEAD} bytes of them"))
+                if self.transport is not None:
+                    self.transport.abort()
+            return
         _receive(self, data)
 
     def feed_data(self, data: Any, size: int = 0) -> None:
@@ -110,29 +130,13 @@ class AnswerProtocol(ResponseHandler):
             self.set_exception(aiohttp.ClientError(f"more than {_MOST_HEADS} heads of answers came at once"))
             self.transport.abort()
 
-    # Where it closes a connection, and after an error of its parser, aiohttp forgets the body, without a word to who
-    # waits for it.
-
-    def close(self) -> None:
-        body = self._payload
-        super().close()
-        _end(body, "the connection was closed")
-
-    def abort(self) -> None:
-        body = self._payload
-        super().abort()
-        _end(body, "the connection was closed")
-
     def connection_lost(self, exc: BaseException | None) -> None:
+        # After an error of its parser aiohttp forgets the body, without a word to who waits for it.
         self.wire = None
         body = self._payload
         super().connection_lost(exc)
-        _end(body, "the framing of the body is broken")
-
-
-def _end(body: aiohttp.StreamReader | None, words: str) -> None:
-    if body is not None and not body.is_eof() and body.exception() is None:
-        body.set_exception(aiohttp.ClientPayloadError(words))
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError("the framing of the body is broken"))
 
 
 class Connector(aiohttp.TCPConnector):
@@ -154,7 +158,7 @@ class Connector(aiohttp.TCPConnector):
         connection = await super().connect(req, traces, timeout)
         protocol = connection.protocol
         if isinstance(protocol, AnswerProtocol):
-            protocol.answered = False
+            protocol.head_left = MAX_HEAD
             watcher = _watcher()
             if watcher is not None:
                 watcher.connected(protocol)

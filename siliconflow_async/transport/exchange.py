@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import aiohttp
 import msgspec
 
-from ..errors import APIStatusError, ClosedError, EventTooLargeError, StreamError
+from ..errors import APIConnectionError, APIStatusError, ClosedError, EventTooLargeError, StreamError
 from ..masking import Mask
 from ..wire.failures import READ_ERROR_BODY, cut_off, is_blank, status_error
 from .answer import Answer, Decode, Headed
@@ -128,6 +128,10 @@ class Transport:
             if refusal.status in _OF_THE_CONNECTION:
                 attempt.distrust()
             raise refusal
+        if answer.body.unreadable is not None:
+            answer.body.abort()
+            encoding = answer.mask(answer.body.unreadable)[:80]
+            raise APIConnectionError(f"the answer can't be read: its encoding is {encoding!r}", transient=False)
         return answer
 
     def _mask_of(self, request: Request) -> Mask:
@@ -170,7 +174,7 @@ async def _read_start(body: Body) -> bytes:
 
 
 async def _read_whole(answer: Answer, max_size: int) -> bytes:
-    if answer.response.headers.get("Content-Encoding", "identity") != "identity":
+    if answer.body.is_compressed:
         max_size = min(max_size, _MAX_INFLATED)
     body = bytearray()
     data = b""

@@ -33,6 +33,9 @@ __all__ = ["Abortable", "Connections", "Endable", "LoopSession", "SessionPool"]
 
 # Closing waits for the peer's side of each connection; a peer that never answers must not hold up a shutdown.
 _CLOSE_SECONDS = 1.0
+# Of an answer's headers: bytes of name and value, and how many.
+_MAX_HEADER_FIELD = 64 * 1024
+_MAX_HEADER_FIELDS = 300
 
 
 class Abortable(Protocol):
@@ -200,6 +203,9 @@ class SessionPool:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 # The clocks are ours.
                 timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+                # Some gateways send more than aiohttp's own 8 KiB and 128.
+                max_field_size=_MAX_HEADER_FIELD,
+                max_headers=_MAX_HEADER_FIELDS,
                 # Proxies are resolved once, in the client: aiohttp would ask a thread for each request.
                 trust_env=False,
             )

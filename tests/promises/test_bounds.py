@@ -76,6 +76,10 @@ def gzip_bomb(status: int) -> dict[str, Any]:
     return {"status": status, "headers": {"content-encoding": "gzip"}}
 
 
+def in_one_chunk(body: bytes) -> list[Step]:
+    return [HEAD, b"transfer-encoding: gzip, chunked\r\n\r\n%x\r\n" % len(body), body, b"\r\n0\r\n\r\n"]
+
+
 VERBATIM = {"framing": "verbatim"}
 JSON = {"headers": {"content-type": "application/json"}}
 
@@ -105,6 +109,14 @@ CASES: dict[str, Case] = {
         "EventTooLargeError", [zipped(answer_of(20 * MIB))], "whole", answer=gzip_bomb(200)
     ),
     "a gzip bomb for an error": Case("ServerError", [bomb(31, 1024)], answer=gzip_bomb(500)),
+    "an encoded transfer's bomb": Case("EventTooLargeError", in_one_chunk(bomb(31, 1024)), answer=VERBATIM),
+    "an encoded transfer's bomb, whole": Case(
+        "EventTooLargeError", in_one_chunk(bomb(31, 1024)), "whole", {"max_body_size": 16 * MIB}, VERBATIM
+    ),
+    "an encoded transfer above its own limit": Case(
+        "EventTooLargeError", in_one_chunk(zipped(answer_of(20 * MIB))), "whole", answer=VERBATIM
+    ),
+    "large headers": Case("APIConnectionError", [HEAD, *of(b"x-a: " + b"b" * 65_000 + b"\r\n")], answer=VERBATIM),
     "headers": Case("APIConnectionError", [HEAD, *of(b"x-a: b\r\n")], answer=VERBATIM),
     "a header": Case("APIConnectionError", [HEAD + b"x-a: ", *of(b"x")], answer=VERBATIM),
     "early hints": Case("APIConnectionError", of(HINTS + b"x: y\r\n\r\n", KIB * MIB), answer=VERBATIM),
