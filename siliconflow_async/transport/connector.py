@@ -130,13 +130,29 @@ class AnswerProtocol(ResponseHandler):
             self.set_exception(aiohttp.ClientError(f"more than {_MOST_HEADS} heads of answers came at once"))
             self.transport.abort()
 
+    # Where it closes a connection, and after an error of its parser, aiohttp forgets the body, without a word to who
+    # waits for it.
+
+    def close(self) -> None:
+        body = self._payload
+        super().close()
+        _end(body, "the connection was closed")
+
+    def abort(self) -> None:
+        body = self._payload
+        super().abort()
+        _end(body, "the connection was closed")
+
     def connection_lost(self, exc: BaseException | None) -> None:
-        # After an error of its parser aiohttp forgets the body, without a word to who waits for it.
         self.wire = None
         body = self._payload
         super().connection_lost(exc)
-        if body is not None and not body.is_eof() and body.exception() is None:
-            body.set_exception(aiohttp.ClientPayloadError("the framing of the body is broken"))
+        _end(body, "the framing of the body is broken")
+
+
+def _end(body: aiohttp.StreamReader | None, words: str) -> None:
+    if body is not None and not body.is_eof() and body.exception() is None:
+        body.set_exception(aiohttp.ClientPayloadError(words))
 
 
 class Connector(aiohttp.TCPConnector):
