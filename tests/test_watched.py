@@ -96,6 +96,11 @@ def test_run_in_a_thread(way):
     thread.join()
 
 
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
 @WAYS
 @pytest.mark.anyio
 async def test_anyio(way):
@@ -193,7 +198,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     for name, words in re.findall(
         r"^(?:PASSED|FAILED|ERROR) test_it.py::test_(\S+)(?: - (.*))?$", run.stdout, re.MULTILINE
     ):
-        told = said.setdefault(name.replace("asyncio-", "").replace("[asyncio]", ""), [])
+        told = said.setdefault(name, [])
         told += filter(None, [words])
     return said
 
