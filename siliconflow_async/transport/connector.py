@@ -112,12 +112,11 @@ class AnswerProtocol(ResponseHandler):
                 _receive(self, data[:end])
                 data = data[end:]
             _receive(self, data)
-            if self._buffer:
-                # What comes after hints is a head again.
-                (message, _), _ = self._buffer[-1]
-                self.head_left = 0 if message.code >= 200 else MAX_HEAD - 1
-            elif self.head_left < 0:
-                self.set_exception(BadHttpMessage(f"there are more than {MAX_HEAD} bytes of them"))
+            # Hints (1xx) come before it, and count.
+            if self._buffer and self._buffer[-1][0][0].code >= 200:
+                self.head_left = 0
+            elif self.head_left <= 0:
+                self.set_exception(BadHttpMessage(f"there are {MAX_HEAD} bytes of them, or more"))
                 if self.transport is not None:
                     self.transport.abort()
             return
@@ -127,7 +126,7 @@ class AnswerProtocol(ResponseHandler):
         if len(self) < _MOST_HEADS:
             super().feed_data(data, size)
         elif self.transport is not None and self.exception() is None:
-            self.set_exception(aiohttp.ClientError(f"more than {_MOST_HEADS} heads of answers came at once"))
+            self.set_exception(BadHttpMessage(f"more than {_MOST_HEADS} of them came at once"))
             self.transport.abort()
 
     # Where it closes a connection, and after an error of its parser, aiohttp forgets the body, without a word to who

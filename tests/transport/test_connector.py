@@ -95,6 +95,6 @@ async def test_early_hints_are_passed_over() -> None:
         async with client.chat.completions.stream(**ASK) as stream:
             assert [text async for text in stream.text()] == ["hi"]
         server.raw([hints + hints + head + chunk("hi") + DONE], framing="verbatim")
-        with pytest.raises(APIConnectionError, match="64 heads"):
+        with pytest.raises(APIConnectionError, match="64 of them"):
             await client.chat.completions.create(**ASK)
     assert len(server.requests) == 2

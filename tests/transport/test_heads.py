@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import importlib.util
 import json
@@ -13,6 +14,7 @@ from client_kit import ASK, DONE, chunk, served
 
 from siliconflow_async import APIConnectionError, AsyncSiliconFlow, TruncatedStreamError
 from siliconflow_async.testing import Fin, Stall
+from siliconflow_async.transport.connector import MAX_HEAD
 
 pytestmark = pytest.mark.anyio
 
@@ -73,15 +75,29 @@ async def test_beyond_their_limits_headers_are_an_error(fields: list[bytes], str
 
 
 async def test_a_head_has_a_bound_as_a_whole() -> None:
-    """Fields within their limits come to no more than 1 MiB, also after hints, however they come in."""
+    """Fields within their limits come to no more than 1 MiB, and hints count, however they come in."""
     hint = b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"
     fields = [b"x-%d: " % number + b"v" * 60_000 for number in range(30)]
-    for before in ([], [hint]):
+    for before in ([], [hint], [hint] * 40_000):
         async with served() as (server, client):
             server.raw([*before, head(*fields, streaming=False)], framing="verbatim")
-            with pytest.raises(APIConnectionError, match=r"^the answer's headers can't be read: there are more than"):
+            with pytest.raises(
+                APIConnectionError,
+                match=r"^the answer's headers can't be read: .*(bytes of them, or more|came at once)",
+            ):
                 await ask(client, streaming=False)
         assert len(server.requests) == 1
+
+
+async def test_a_head_of_exactly_its_bound_is_beyond_it() -> None:
+    """There is no size from which on nobody counts."""
+    begun = head(*[b"x-%d: " % number + b"v" * 60_000 for number in range(17)], streaming=False)[:-2]
+    begun += b"x: " + b"v" * (MAX_HEAD - len(begun) - 3)
+    async with served() as (server, client):
+        server.raw([begun, Stall()], framing="verbatim")
+        with pytest.raises(APIConnectionError, match="bytes of them, or more"):
+            async with asyncio.timeout(5):
+                await ask(client, streaming=False)
 
 
 async def test_an_answer_after_hints_is_read() -> None:
