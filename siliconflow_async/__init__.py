@@ -1,7 +1,7 @@
 """siliconflow-async: an asyncio-first streaming client for SiliconFlow's chat API."""
 
+from .calls.retry import RetryPolicy
 from .client import AsyncSiliconFlow, Connections
-from .content import MediaPart, audio, image, video
 from .errors import (
     APIConnectionError,
     APIStatusError,
@@ -31,19 +31,20 @@ from .errors import (
     ToolRoundsError,
     TruncatedStreamError,
 )
-from .fanout import MapResults
 from .limits.limit import Limit, LimitState
-from .progress import MapProgress
-from .request import ChatOptions, ChatParams, MessageParam
-from .results import MapItem, MapResult, MapTimes
-from .retry import RetryPolicy
-from .stream import ChatStream, Ended
-from .structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager
+from .request.content import MediaPart, audio, image, video
+from .request.params import ChatOptions, ChatParams, MessageParam
+from .request.tools import Tool
+from .runs.fanout import MapResults
+from .runs.progress import MapProgress
+from .runs.results import MapItem, MapResult, MapTimes
+from .runs.toolrun import RunEvent, ToolRun
+from .stream.manager import ChatStreamManager
+from .stream.reading import Ended
+from .stream.stream import ChatStream, EventIterator, TextIterator
+from .stream.structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager
 from .timeouts import DEFAULT, Timeouts
-from .toolrun import RunEvent, ToolRun
-from .tools import Tool
 from .version import __version__
-from .views import ChatStreamManager, EventIterator, TextIterator
 from .wire.events import (
     ContentDelta,
     ErrorEvent,

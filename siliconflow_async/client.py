@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import msgspec
 
-from .call import CallSettings
-from .chat import Chat
+from .calls.budget import RetryBudget
+from .calls.retry import RetryPolicy
+from .calls.service import Service
 from .checks import is_count
+from .endpoints.chat import Chat
+from .endpoints.models import Models
 from .errors import ConfigurationError
 from .limits.keeper import ModelLimits
 from .limits.limit import Limits, LimitState, check_limits
 from .masking import Secret, conceal
-from .models import Models
-from .retry import RetryBudget, RetryPolicy
 from .settings import (
     check_keywords,
     find_key,
@@ -129,8 +130,8 @@ class AsyncSiliconFlow:
         headers = replace_headers(headers, options.get("headers"))
         if self._pool.default_headers is None and not self._pool.borrowed:
             self._pool.default_headers = headers
-        settings = CallSettings(
-            transport=Transport(site, self._pool),
+        service = Service(
+            Transport(site, self._pool),
             headers=headers,
             timeouts=self._timeouts,
             retry=self._retry,
@@ -139,8 +140,8 @@ class AsyncSiliconFlow:
             max_event_size=_positive(options.get("max_event_size", 16 * _MIB), "max_event_size"),
             max_body_size=_positive(options.get("max_body_size", 64 * _MIB), "max_body_size"),
         )
-        self.chat = Chat(settings)
-        self.models = Models(settings)
+        self.chat = Chat(service)
+        self.models = Models(service)
 
     def with_options(self, *, api_key: str | None = None, **options: Unpack[ClientOptions]) -> Self:
         """Return a copy with other options, on the same pool, retry budget and limits; closing one closes both.

@@ -52,17 +52,36 @@ class SiliconFlowError(Exception):
     """Base of every exception of this library.
 
     `attempts` counts the requests that were made; `waited` are the seconds of an outage after which `map` gave up
-    waiting for the service, None for all other errors. `budget_spent` tells that the call would have been repeated, had
-    the client's calls before it left any of their retry budget.
+    waiting for the service, None for all other errors. `refusal` is the HTTP status of a refusal: the answer's own, or
+    the one that the service sends its code with; None where it did not refuse. `meter` names the rate limit that was
+    reached ("rpm", "tpm", "ipm", "rph", "rpd", "tpd", "ipd"), `retry_after` are the seconds that the service asked to
+    wait; None if it told neither. `budget_spent` tells that the call would have been repeated, had the client's calls
+    before it left any of their retry budget.
     """
 
     attempts: int = 0
     waited: float | None = None
     budget_spent: bool = False
+    refusal: int | None = None
+    meter: str | None = None
+    retry_after: float | None = None
+    # Where nobody refused.
+    _may_pass = False
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message)
         self.message = message
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may fare better later: nobody refused it for what it asks, or for who asks.
+
+        So for the connection, be it the wrong one, the clocks, full meters, a service that fails, and answers that
+        broke off or are none.
+        """
+        if self.refusal is None:
+            return self._may_pass
+        return self.refusal in (408, 421, 425, 429) or self.refusal >= 500
 
     def __str__(self) -> str:
         words = self._words()
@@ -70,6 +89,11 @@ class SiliconFlowError(Exception):
 
     def _words(self) -> str:
         return self.message
+
+    @property
+    def request_id(self) -> str | None:
+        """`trace_id`, as the openai package names it; None for an error that has none."""
+        return getattr(self, "trace_id", None)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -108,6 +132,8 @@ class APIConnectionError(SiliconFlowError):
         self.transient = transient
         self.stage: Stage = stage
 
+    _may_pass = True
+
 
 class APITimeoutError(APIConnectionError, TimeoutError):
     """One of the five clocks ran out.
@@ -134,11 +160,9 @@ class APITimeoutError(APIConnectionError, TimeoutError):
         self.trace_id = trace_id
 
     def _words(self) -> str:
-        if self.message:
-            return self.message
         limit = "" if self.seconds is None else f" of {self.seconds:g} s"
         why = ": all connections of the client were in use" if self.clock == "pool" else ""
-        return f"the {self.clock} limit{limit} ran out{why}"
+        return self.message or f"the {self.clock} limit{limit} ran out{why}"
 
 
 class APIStatusError(SiliconFlowError):
@@ -162,6 +186,7 @@ class APIStatusError(SiliconFlowError):
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.refusal = status if status >= 400 else None
         self.code = code
         self.body = body
         self.headers = headers or {}
@@ -177,26 +202,14 @@ class APIStatusError(SiliconFlowError):
         """`status`, as the openai package names it."""
         return self.status
 
-    @property
-    def request_id(self) -> str | None:
-        """`trace_id`, as the openai package names it."""
-        return self.trace_id
-
     def _words(self) -> str:
-        parts = [f"HTTP {self.status}"]
-        if self.code is not None:
-            parts.append(f"code {self.code}")
-        text = f"{', '.join(parts)}: {self.message or 'no message'}"
+        code = "" if self.code is None else f", code {self.code}"
+        text = f"HTTP {self.status}{code}: {self.message or 'no message'}"
         if self.hint:
             text += f" ({self.hint})"
         if self.trace_id:
             text += f" [trace id {self.trace_id}]"
         return text
-
-
-def asked_wait(error: SiliconFlowError) -> float | None:
-    """Return the seconds that the service asked to wait; None if it didn't."""
-    return error.retry_after if isinstance(error, APIStatusError) else None
 
 
 class BadRequestError(APIStatusError):
@@ -232,9 +245,7 @@ class ContentFlaggedError(APIStatusError):
 
 
 class RateLimitError(APIStatusError):
-    """429: a rate limit; `meter` is "rpm", "tpm", "ipm", "rph", "rpd", "tpd", "ipd", or None if it isn't told."""
-
-    meter: str | None = None
+    """429: a rate limit; `meter` says which, if it was told."""
 
 
 class ServerError(APIStatusError):
@@ -266,15 +277,12 @@ class StreamError(SiliconFlowError):
         self.partial = partial
         self.trace_id = trace_id
 
+    _may_pass = True
+
     @property
     def usage(self) -> Usage | None:
         """The last usage that the service had reported before the error."""
         return self.partial.usage if self.partial is not None else None
-
-    @property
-    def request_id(self) -> str | None:
-        """`trace_id`, as the openai package names it."""
-        return self.trace_id
 
 
 class TruncatedStreamError(StreamError):
@@ -320,6 +328,8 @@ class MalformedStreamError(StreamError):
 
 class EventTooLargeError(StreamError):
     """One event, one line, or a whole body is larger than the client's limit."""
+
+    _may_pass = False
 
 
 class ParseError(SiliconFlowError):

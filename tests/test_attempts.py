@@ -26,7 +26,7 @@ from siliconflow_async import (
 from siliconflow_async.testing import Fin, Stall
 
 if TYPE_CHECKING:
-    from siliconflow_async.chat import Completions
+    from siliconflow_async.endpoints.chat import Completions
     from siliconflow_async.testing import FakeSiliconFlow
 
 pytestmark = pytest.mark.anyio

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siliconflow_async import InvalidRequestError, MediaPart, audio, image, video
-from siliconflow_async.media import HEAD, Kind, media_type
+from siliconflow_async.request.media import HEAD, Kind, media_type
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 WAV = b"RIFF\x24\0\0\0WAVEfmt " + bytes(20)

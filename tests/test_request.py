@@ -18,7 +18,8 @@ from siliconflow_async import (
     InvalidRequestError,
     ToolCall,
 )
-from siliconflow_async.request import build_body, check_names, query_of
+from siliconflow_async.request.body import build_body, query_of
+from siliconflow_async.request.params import check_names
 
 MESSAGES = ASK["messages"]
 

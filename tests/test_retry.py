@@ -19,11 +19,12 @@ from siliconflow_async import (
     RetryPolicy,
     ServerError,
     SiliconFlowError,
-    StreamAPIError,
     TruncatedStreamError,
 )
+from siliconflow_async.calls.budget import RetryBudget
+from siliconflow_async.calls.retry import with_retries
 from siliconflow_async.errors import BadRequestError, GatewayTimeoutError
-from siliconflow_async.retry import RetryBudget, with_retries
+from siliconflow_async.wire.failures import status_error, stream_error
 
 RNG = random.Random(7)
 
@@ -59,19 +60,19 @@ def rate_limit(meter: str | None, **fields: Any) -> RateLimitError:
         (BadRequestError(status=400), 0),
         (BadRequestError(status=409), 0),
         (APIStatusError(status=302), 0),
-        (APIStatusError(status=200, code=50505), 3),
-        (APIStatusError(status=200, code=20015), 0),
+        (status_error(200, b'{"code":50505,"message":"No."}', {}), 3),
+        (status_error(200, b'{"code":20015,"message":"No."}', {}), 0),
         (rate_limit("rpm"), 3),
         (rate_limit("tpm"), 3),
         (rate_limit(None), 3),
         (rate_limit("rph"), 0),
         (rate_limit("rpd"), 0),
         (rate_limit("tpd"), 0),
-        (StreamAPIError(code=50505), 3),
-        (StreamAPIError(code=50507), 2),
-        (StreamAPIError(code=50501), 1),
-        (StreamAPIError(code=20015), 0),
-        (StreamAPIError(code="busy"), 0),
+        (stream_error({"code": 50505, "message": "No."}), 3),
+        (stream_error({"code": 50507, "message": "No."}), 2),
+        (stream_error({"code": 50501, "message": "No."}), 1),
+        (stream_error({"code": 20015, "message": "No."}), 0),
+        (stream_error({"code": "busy", "message": "No."}), 0),
         (TruncatedStreamError(empty=True), 3),
         (TruncatedStreamError(), 0),
         (MalformedStreamError(), 0),
@@ -215,3 +216,14 @@ async def test_who_gave_up_at_the_gate_is_not_asked_again() -> None:
     error.waited = 600.0
     for shared in (False, True):
         assert await asked(error, shared=shared) is error
+
+
+def test_one_at_a_time_looks_for_a_service_that_is_away() -> None:
+    """Who is refused a look has taken nothing, and the next answer of the service lets others look again."""
+    budget = RetryBudget()
+    assert [budget.draw_look(60) for _ in range(3)] == [True, False, False]
+    assert [budget.draw() for _ in range(10)] == [True] * 9 + [False]
+    budget = RetryBudget()
+    assert budget.draw_look(60)
+    budget.found()
+    assert (budget.finds, budget.draw_look(0), budget.draw_look(0)) == (1, True, True)

@@ -14,7 +14,7 @@ import pytest
 from msgspec import Meta
 
 from siliconflow_async import InvalidRequestError
-from siliconflow_async.schema import form_of, schema_of
+from siliconflow_async.request.schema import form_of, schema_of
 
 T = TypeVar("T")
 

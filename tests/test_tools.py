@@ -16,8 +16,8 @@ from client_kit import ASK, served
 from msgspec import Meta
 
 from siliconflow_async import InvalidRequestError, Tool
+from siliconflow_async.request.tools import tool_params
 from siliconflow_async.testing.samples import sample
-from siliconflow_async.tools import tool_params
 
 WEATHER: dict[str, Any] = {"type": "function", "function": {"name": "weather", "strict": True, "parameters": {}}}
 

@@ -7,9 +7,7 @@ gateway may refuse one by mistake, and answers that began while there was a bala
 
 from __future__ import annotations
 
-from ..errors import APIStatusError, SiliconFlowError, StreamAPIError
-from ..wire.codes import status_of_code
-from ..wire.failures import status_in
+from ..errors import InsufficientBalanceError, SiliconFlowError
 
 __all__ = ["Account"]
 
@@ -35,11 +33,10 @@ class Account:
 
     def is_refused(self, error: SiliconFlowError) -> bool:
         """Whether an error is about the account, whatever is asked of it."""
-        status = status_in(error)
-        if isinstance(error, APIStatusError | StreamAPIError) and status_of_code(error.code) == 402:
-            # No balance was a 403 before 2026.
-            status = 402
-        return status in (401, 402) or (status == 403 and len(self.models) == 1)
+        # No balance was a 403 before 2026.
+        if isinstance(error, InsufficientBalanceError) or error.refusal in (401, 402):
+            return True
+        return error.refusal == 403 and len(self.models) == 1
 
     def refused(self, error: SiliconFlowError) -> None:
         """Note an error that is about the account."""

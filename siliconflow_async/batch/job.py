@@ -12,8 +12,8 @@ import msgspec
 
 from ..client import AsyncSiliconFlow
 from ..errors import ConfigurationError, InvalidRequestError
-from ..progress import MapProgress
-from ..results import OnProgress, Requests
+from ..runs.progress import MapProgress
+from ..runs.results import OnProgress, Requests
 from .account import Account
 from .files import errors_beside, keep_apart
 from .ids import LineOfId

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 import msgspec
 
 from ..errors import ConfigurationError, InvalidRequestError
-from ..request import STREAM_NAMES
+from ..request.params import STREAM_NAMES
 from .ids import LineOfId
 
 __all__ = [

@@ -10,8 +10,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ..errors import ConfigurationError
-from ..results import MapResult
-from ..wire.failures import is_passing
+from ..runs.results import MapResult
 from .account import Account
 from .files import Journal, LineFile, OwnFile, Syncing, holds_lines, keep_apart, last_errors, replace
 from .lines import DONE, FAILED, OPEN, PENDING, Checked
@@ -102,7 +101,7 @@ class Outcome:
             self._note(answer.request.line, DONE, "", "")
             return
         is_refused = self._account.is_refused(error)
-        retryable = is_refused or is_passing(error)
+        retryable = is_refused or error.passing
         self._write_error(error_line(answer, error, retryable=retryable))
         self._note(answer.request.line, OPEN if retryable else FAILED, type(error).__name__, str(error))
         if is_refused:

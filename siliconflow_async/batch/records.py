@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from ..errors import APIStatusError, SiliconFlowError
-from ..results import MapResult
+from ..runs.results import MapResult
 from ..wire import jsontext
 from ..wire.structs import ChatCompletion
 

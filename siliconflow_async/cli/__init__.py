@@ -21,7 +21,7 @@ def main() -> None:
     """Run the command line on `sys.argv`; ends with `SystemExit`."""
     try:
         # Here and not above: without the extra there is one line that helps, not a traceback.
-        from siliconflow_async.cli.app import app
+        from .app import app
 
         app(prog_name="siliconflow-async")
     except ModuleNotFoundError as error:

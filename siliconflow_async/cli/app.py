@@ -12,13 +12,13 @@ from typing import Any, NoReturn
 
 import click
 
-from siliconflow_async.cli import interrupt
-from siliconflow_async.cli.batch import Batch, batch
-from siliconflow_async.cli.chat import Chat, chat
-from siliconflow_async.cli.playground import Playing, playground
-from siliconflow_async.cli.screen import CannotWrite, Hangup, Screen
-from siliconflow_async.cli.serve import Serving, serve
-from siliconflow_async.version import __version__
+from ..version import __version__
+from . import interrupt
+from .batch import Batch, batch
+from .chat import Chat, chat
+from .playground import Playing, playground
+from .screen import CannotWrite, Hangup, Screen
+from .serve import Serving, serve
 
 __all__ = ["app"]
 

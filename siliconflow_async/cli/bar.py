@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from siliconflow_async import ConfigurationError, MapProgress
+from .. import ConfigurationError, MapProgress
 
 __all__ = ["ProgressBar"]
 

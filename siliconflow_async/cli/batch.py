@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from siliconflow_async import AsyncSiliconFlow, ConfigurationError, InvalidRequestError, Limit, SiliconFlowError
-from siliconflow_async.batch import BatchReport, run_batch
-from siliconflow_async.batch.files import errors_beside
-from siliconflow_async.cli.bar import ProgressBar
-from siliconflow_async.cli.screen import CannotWrite, Screen, one_line
-from siliconflow_async.cli.stdin import stdin_lines
-from siliconflow_async.client import ClientOptions
+from .. import AsyncSiliconFlow, ConfigurationError, InvalidRequestError, Limit, SiliconFlowError
+from ..batch import BatchReport, run_batch
+from ..batch.files import errors_beside
+from ..client import ClientOptions
+from .bar import ProgressBar
+from .screen import CannotWrite, Screen, one_line
+from .stdin import stdin_lines
 
 __all__ = ["Batch", "batch"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from siliconflow_async import (
+from .. import (
     AsyncSiliconFlow,
     ChatCompletion,
     ConfigurationError,
@@ -15,9 +15,9 @@ from siliconflow_async import (
     SiliconFlowError,
     ToolCallDone,
 )
-from siliconflow_async.cli.screen import Screen
-from siliconflow_async.testing import FakeSiliconFlow
-from siliconflow_async.wire.events import error_event
+from ..testing import FakeSiliconFlow
+from ..wire.events import error_event
+from .screen import Screen
 
 __all__ = ["Chat", "chat", "closing_line"]
 

@@ -7,8 +7,8 @@ import errno
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from siliconflow_async.cli.screen import Screen
-from siliconflow_async.testing import FakeSiliconFlow
+from ..testing import FakeSiliconFlow
+from .screen import Screen
 
 __all__ = ["Serving", "serve", "why_not_listening"]
 

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from queue import SimpleQueue
 
-from siliconflow_async import ConfigurationError
-from siliconflow_async.batch.lines import LineBuffer
+from .. import ConfigurationError
+from ..batch.lines import LineBuffer
 
 __all__ = ["stdin_lines"]
 

@@ -4,18 +4,11 @@ A call is let out when a request and its tokens fit into the sliding window besi
 under way may still use. The queue is first come, first served: a large request holds up those behind it until it fits,
 and one above the limit runs alone in an empty window.
 
-What a call may use is an estimate, prompt and answer. As its answer comes, tokens pass from the estimate to the log of
-the window, under the time at which they came, and the estimate of the rest is corrected; at the end what is left of it
-is given back. A request counts from the moment it was let out until a window after the service has answered it, so that
-neither a slow network nor a slow service can make two requests fall into one window of theirs.
-
-A limit that nobody gave is learned: a refusal says which meter is full, and the log how much that meter took. It is
-then raised step by step, as long as nothing is refused.
-
 Where several calls in a row fail for want of the service, it is away: all pause, and one at a time is let out to see
 whether it is back. Only calls with `patience` notice an outage and bring one about; so long each of them waits at most.
 
-Calls may come from several threads: whoever uses a gate holds its `lock`; a ticket's methods take it by themselves.
+Calls may come from several threads: `join`, `poll`, `next_at` and `state` want the gate's `lock` held; what a call
+tells of its answer takes it by itself.
 """
 
 from __future__ import annotations
@@ -27,59 +20,51 @@ import time
 from collections import deque
 from collections.abc import Callable
 from copy import copy
+from typing import TYPE_CHECKING
 
-from ..errors import SiliconFlowError, asked_wait
-from ..retry import MINUTE_METERS, meter_in
-from .estimate import Estimate, most_tokens
+from ..errors import (
+    APIConnectionError,
+    APIStatusError,
+    ClosedError,
+    ConfigurationError,
+    InvalidRequestError,
+    SiliconFlowError,
+    StreamAPIError,
+)
+from .estimate import most_tokens
 from .limit import Limit, LimitState, WaitingFor
-from .outage import Outage
+from .meters import MINUTE_METERS, Meters
+from .outage import Outage, absence
 from .pace import Pace
 from .ticket import Ticket
-from .window import Window
+
+if TYPE_CHECKING:
+    from ..wire.structs import Usage
 
 __all__ = ["Gate"]
 
 _log = logging.getLogger("siliconflow_async")
 
-# By what share a learned limit is raised first; each further window without a refusal doubles it.
-_STEP = 0.02
-# Fewer requests than these teach nothing: it was another's use that filled the meter.
-_LEAST_TAKEN = 5
-# A request is taken to have reached the service's meter this long after it was sent, in seconds and in windows.
-_SLACK = 1.0
-_SLACK_SHARE = 0.05
-# While answers under way hold all there is, what the passing window frees is looked for so often in a window.
-_LOOKS = 8
-
 
 class Gate:
     """The gate of `model` under `limit`; `now` is its clock, `changed` what it calls when `poll` may let out more."""
 
-    def __init__(self, model: str, limit: Limit, now: Callable[[], float]) -> None:
+    def __init__(
+        self, model: str, limit: Limit, now: Callable[[], float], changed: Callable[[], None] = lambda: None
+    ) -> None:
         self.lock = threading.RLock()
         self.model = model
         self.limit = limit
         self.now = now
-        self.changed: Callable[[], None] = _nothing
-        self.window = Window(limit.window)
+        self.changed = changed
+        self.meters = Meters(model, limit)
         self.pace = Pace(limit.window)
-        self.slack = max(_SLACK, _SLACK_SHARE * limit.window)
-        # Requests that the service has not answered, calls under way, and the tokens that these may still use.
-        self.unanswered = 0
-        self.running = 0
-        self.reserved = 0
-        self.rpm: int | None = limit.rpm
-        self.tpm: int | None = limit.tpm
-        self._queue: deque[Ticket] = deque()
-        self._gone = 0
-        self.estimate = Estimate()
-        # What was refused in the last window; the window itself holds that too.
-        self._refusals = Window(limit.window)
-        self._learned_in: int | None = None
-        self._grow_at = math.inf
-        self._step = _STEP
-        self._held = False
         self.outage = Outage()
+        # Calls under way.
+        self.running = 0
+        self._queue: deque[Ticket] = deque()
+        # Those in the queue that wait no more.
+        self._gone = 0
         self._let_out_so_far = 0
 
     def join(
@@ -99,11 +84,20 @@ class Gate:
         the service is away it goes last, or one that brings the service down would be every probe. `since` is when a
         call with `patience`, in seconds, came for the first time.
         """
-        tokens = self.estimate.prompt(size) + extra if prompt is None else prompt
-        expected = self.estimate.answer() if max_tokens is None else max_tokens
-        # What holds pictures says nothing of how many tokens text has.
-        most = most_tokens(size, extra if prompt is None else prompt, max_tokens)
-        ticket = Ticket(self, 0 if extra else size, tokens, expected, most, again, patience, since)
+        estimate = self.meters.estimate
+        tokens = estimate.prompt(size) + extra if prompt is None else prompt
+        expected = estimate.answer() if max_tokens is None else max_tokens
+        ticket = Ticket(
+            # What holds pictures says nothing of how many tokens text has.
+            size=0 if extra else size,
+            prompt=tokens,
+            expected=expected,
+            most=most_tokens(size, extra if prompt is None else prompt, max_tokens),
+            owed=tokens + expected,
+            again=again,
+            patience=patience,
+            since=since,
+        )
         if not self._queue and self._let_out(ticket, self._tick()):
             return ticket
         if again and self.outage.since is None:
@@ -117,8 +111,7 @@ class Gate:
 
         With them those that are `over` because their patience is: the service has been away for too long.
         """
-        now = self._tick()
-        granted: list[Ticket] = []
+        now, granted = self._tick(), list[Ticket]()
         while self._queue:
             ticket = self._queue[0]
             if ticket.over:
@@ -137,26 +130,6 @@ class Gate:
                     granted.append(ticket)
         return granted
 
-    def _tick(self) -> float:
-        now = self.now()
-        self.window.expire(now)
-        if now >= self._grow_at:
-            self._grow(now)
-        return now
-
-    def _let_out(self, ticket: Ticket, now: float) -> bool:
-        """Whether the call may begin now, which then it does."""
-        if not self.pace.ready(now) or not self._fits(ticket):
-            return False
-        ticket.granted = True
-        self._let_out_so_far += 1
-        ticket.number = self._let_out_so_far
-        ticket.generation = self.pace.begin()
-        self.unanswered += 1
-        self.running += 1
-        self.reserved += ticket.owed
-        return True
-
     def next_at(self) -> float | None:
         """Return when to poll again though nothing has happened by then; None if only an event can change anything."""
         if not self.waiting:
@@ -170,20 +143,6 @@ class Gate:
                     at = until if at is None else min(at, until)
         return None if at == math.inf else at
 
-    def _opens_at(self, now: float) -> float | None:
-        if now < self.pace.paused_until:
-            return self.pace.paused_until
-        if self.pace.in_flight >= self.pace.cap:
-            return None
-        ticket = self._queue[0]
-        requests = 0 if self.rpm is None else self.window.requests + self.unanswered + 1 - self.rpm
-        tokens = 0
-        if self.tpm is not None:
-            # An answer under way can only give back by ending, the window by passing.
-            tokens = min(self.window.tokens, self.window.tokens + self.reserved + ticket.owed - self.tpm)
-        leaves_at = self.window.leaves_at(requests, tokens)
-        return now + self.window.length / _LOOKS if leaves_at is None else leaves_at
-
     @property
     def waiting(self) -> int:
         """How many calls wait."""
@@ -192,22 +151,22 @@ class Gate:
     def is_blank(self) -> bool:
         """Whether it holds nothing that a new gate of the model would not: no call, no use, no limit of its finding."""
         now = self._tick()
-        busy = self._queue or self.running or len(self.window) or now < self.pace.paused_until
-        return not busy and self.outage.since is None and self._learned_in is None
+        busy = self._queue or self.running or now < self.pace.paused_until or self.outage.since is not None
+        return not busy and self.meters.is_blank()
 
     def state(self) -> LimitState:
         """Return how the model fares."""
-        now = self.now()
-        self.window.expire(now)
+        now, meters = self.now(), self.meters
+        meters.window.expire(now)
         left = self.pace.paused_until - now
         waits_for, opens_at = self._waits_for(now)
         return LimitState(
-            rpm=self.rpm,
-            tpm=self.tpm,
-            learned=self._learned_in is not None,
-            requests=self.window.requests + self.unanswered,
-            tokens=self.window.tokens,
-            reserved=self.reserved,
+            rpm=meters.rpm,
+            tpm=meters.tpm,
+            learned=meters.learned_in is not None,
+            requests=meters.requests,
+            tokens=meters.window.tokens,
+            reserved=meters.reserved,
             in_flight=self.running,
             waiting=self.waiting,
             concurrency=None if self.pace.cap == math.inf else int(self.pace.cap),
@@ -216,56 +175,96 @@ class Gate:
             waiting_left=None if opens_at is None else max(0.0, opens_at - now),
         )
 
-    def _waits_for(self, now: float) -> tuple[WaitingFor | None, float | None]:
-        if not self.waiting:
-            return None, None
-        opens_at = self._opens_at(now)
-        if now < self.pace.paused_until:
-            return "rate_limit" if self.outage.since is None else "outage", opens_at
-        if self.pace.in_flight >= self.pace.cap:
-            return "concurrency" if self.outage.since is None else "outage", None
-        if self.rpm is not None and self.window.requests + self.unanswered + 1 > self.rpm:
-            return "rpm", opens_at
-        return "tpm", opens_at
+    # What a call tells of its answer
 
-    def _fits(self, ticket: Ticket) -> bool:
-        if self.rpm is not None and self.window.requests + self.unanswered + 1 > self.rpm:
-            self._held = True
-            return False
-        if self.tpm is not None:
-            held = self.window.tokens + self.reserved
-            if held + ticket.owed > self.tpm and (held > 0 or self.running):
-                self._held = True
-                return False
-        return True
+    def answered(self, ticket: Ticket, sent_at: float) -> None:
+        """The service has begun to answer what was sent at `sent_at`."""
+        with self.lock:
+            if ticket.reached_at is None and not ticket.over:
+                ticket.sent_at = sent_at
+                ticket.reached_at = min(self.now(), sent_at + self.meters.slack)
+                self.meters.answered(ticket)
+                self._notify()
 
-    # What tickets tell
+    def first_token(self, ticket: Ticket, at: float | None) -> None:
+        """The first token has come, and when; None for a whole answer, of which nobody knows."""
+        with self.lock:
+            if ticket.over:
+                return
+            seconds = None if at is None or ticket.sent_at is None else at - ticket.sent_at
+            ticket.first_token_after = seconds
+            self._is_there(ticket)
+            if self.pace.succeed(ticket.generation, self.now(), seconds):
+                _log.info("%s: slow to answer, concurrency down to %d", self.model, self.pace.cap)
+            self._notify()
 
-    def note_answer(self, generation: int, at: float) -> None:
-        """The service has begun to answer a request that reached it at that time."""
-        self.log_request(at)
-        if generation == self._learned_in and self.limit.rpm is None and self.rpm is not None:
-            # Sent before the refusal that taught the limit, and taken all the same.
-            self.rpm += 1
-        self.notify()
+    def used(self, ticket: Ticket, chunks: int, usage: Usage | None) -> None:
+        """So many more chunks of the answer have come, and the usage so far, if it was told."""
+        with self.lock:
+            if ticket.over:
+                return
+            ticket.chunks += chunks
+            if self.meters.used(ticket, usage, self.now):
+                self._notify()
 
-    def log_request(self, at: float) -> None:
-        """A request counts in the window from now on."""
-        self.unanswered -= 1
-        self.window.add(at, 1, 0)
+    def ended(self, ticket: Ticket, error: BaseException | None = None) -> None:
+        """The call has ended, in whatever way: what it did not use is given back.
 
-    def note_debt(self, ticket: Ticket, tokens: int) -> None:
-        """A call may still use so many tokens."""
-        self.reserved += tokens - ticket.owed
-        ticket.owed = tokens
+        A refusal slows all calls down, and so does an outage.
+        """
+        with self.lock:
+            # A stream tells of its error, and then whoever opened it.
+            if isinstance(error, SiliconFlowError) and not ticket.judged:
+                ticket.judged = True
+                self._judge(ticket, error)
+            if ticket.over:
+                return
+            if _is_unsent(error):
+                self.give_back(ticket)
+                return
+            if isinstance(error, APIStatusError):
+                ticket.prompt = None  # what is refused costs a request, but no tokens
+            ticket.over = True
+            if ticket.granted:
+                self.meters.settle(ticket, self.now())
+                self._release(ticket)
+            else:
+                # It may be in the middle of the queue, where it costs nothing until its turn comes.
+                self._gone += 1
+                self._notify()
 
-    def note_there(self, ticket: Ticket) -> None:
+    def give_back(self, ticket: Ticket) -> None:
+        """The call has ended before anything was sent."""
+        with self.lock:
+            if not ticket.granted or ticket.over or ticket.reached_at is not None:
+                self.ended(ticket)
+                return
+            ticket.over = True
+            self.meters.unanswered -= 1
+            self._release(ticket)
+
+    def _judge(self, ticket: Ticket, error: SiliconFlowError) -> None:
+        if error.refusal == 429:
+            self._is_there(ticket)
+            self._refused(ticket.generation, error)
+            return
+        away = absence(error)
+        if away is None:
+            if isinstance(error, APIStatusError | StreamAPIError):
+                self._is_there(ticket)
+            return
+        if ticket.patience is not None:
+            ticket.shared = self._lapsed(ticket, error, doubtful=away == "doubtful")
+        if error.refusal == 503 and self.pace.overload(ticket.generation):
+            _log.info("%s: overloaded, concurrency down to %d", self.model, self.pace.cap)
+
+    def _is_there(self, ticket: Ticket) -> None:
         """The service has answered a call, if only to refuse it; one of long ago says nothing of how it is now."""
         if self.outage.answered(ticket.number):
             self.pace.resume(self.now())
-            self.notify()
+            self._notify()
 
-    def note_lapse(self, ticket: Ticket, error: SiliconFlowError, *, doubtful: bool) -> bool:
+    def _lapsed(self, ticket: Ticket, error: SiliconFlowError, *, doubtful: bool) -> bool:
         """A call has failed for want of the service; return whether it shares that with others, in an outage.
 
         `doubtful`: it may be the request's own fault, so that the same one failing again says nothing new.
@@ -278,72 +277,74 @@ class Gate:
             return False
         outage.error = copy(error)
         # As if it had begun just now: a 503 before it may have cut concurrency, and so begun a generation.
-        pause = pace.refuse(pace.generation, now, asked_wait(error), bore=outage.bore)
+        pause = pace.refuse(pace.generation, now, error.retry_after, bore=outage.bore)
         outage.generation = pace.generation
         _log.warning("%s: the service is away (%s), all calls wait %.2f s", self.model, type(error).__name__, pause)
         return True
 
-    def note_end(self, ticket: Ticket) -> None:
-        """A call that was let out has ended."""
-        self.note_debt(ticket, 0)
-        self.running -= 1
-        self.pace.end(ticket.generation)
-        self.notify()
-
-    def note_left(self) -> None:
-        """A call has left the queue."""
-        self._gone += 1
-        self.notify()
-
-    def notify(self) -> None:
-        """Say that `poll` may let out more, or that `next_at` may have changed."""
-        if self._queue:
-            self.changed()
-
-    def note_refusal(self, generation: int, error: SiliconFlowError) -> None:
+    def _refused(self, generation: int, error: SiliconFlowError) -> None:
         """The service has refused a call because a meter is full."""
-        meter = meter_in(error)
+        meter = error.meter
         if meter not in MINUTE_METERS:
             return  # an hour or a day is nothing to wait for
         now = self.now()
-        self.window.expire(now)
-        self._refusals.expire(now)
-        learned = generation == self.pace.generation and self._learn_limit(meter, generation, now)
-        pause = self.pace.refuse(generation, now, asked_wait(error), learned=learned)
+        learned = self.meters.refused(meter, now, generation if generation == self.pace.generation else None)
+        pause = self.pace.refuse(generation, now, error.retry_after, learned=learned)
         if pause is not None:
             _log.warning("%s: rate limit (%s) reached, all calls wait %.2f s", self.model, meter or "?", pause)
-        self._refusals.add(now, 1, 0)
 
-    def _learn_limit(self, meter: str | None, generation: int, now: float) -> bool:
-        """Take what the window holds as the limit; False if it says nothing of that."""
-        taken = self.window.requests - self._refusals.requests
-        if taken < _LEAST_TAKEN:
+    def _release(self, ticket: Ticket) -> None:
+        """A call that was let out runs no more."""
+        self.meters.owes(ticket, 0)
+        self.running -= 1
+        self.pace.end(ticket.generation)
+        self._notify()
+
+    # Who may go
+
+    def _tick(self) -> float:
+        now = self.now()
+        self.meters.pass_time(now)
+        return now
+
+    def _let_out(self, ticket: Ticket, now: float) -> bool:
+        """Whether the call may begin now, which then it does."""
+        if not self.pace.ready(now):
             return False
-        if meter == "rpm" and self.limit.rpm is None:
-            self.rpm = taken
-        elif meter == "tpm" and self.limit.tpm is None and self.window.tokens:
-            self.tpm = self.window.tokens
-        else:
+        if self.meters.full(ticket.owed, alone=not self.running) is not None:
+            self.meters.hold()
             return False
-        self._learned_in = generation
-        self._grow_at = now + self.window.length
-        self._step = _STEP
-        self._held = False
-        _log.info("%s: learned a limit of %s by the window, rpm=%s tpm=%s", self.model, meter, self.rpm, self.tpm)
+        ticket.granted = True
+        self._let_out_so_far += 1
+        ticket.number = self._let_out_so_far
+        ticket.generation = self.pace.begin()
+        self.running += 1
+        self.meters.take(ticket.owed)
         return True
 
-    def _grow(self, now: float) -> None:
-        """Raise what was learned, if it held calls up: it may have been another's use that filled the meter."""
-        self._grow_at = now + self.window.length
-        if not self._held:
-            return
-        self._held = False
-        if self.limit.rpm is None and self.rpm is not None:
-            self.rpm = math.ceil(self.rpm * (1 + self._step))
-        if self.limit.tpm is None and self.tpm is not None:
-            self.tpm = math.ceil(self.tpm * (1 + self._step))
-        self._step = min(1.0, 2 * self._step)
+    def _opens_at(self, now: float) -> float | None:
+        if now < self.pace.paused_until:
+            return self.pace.paused_until
+        if self.pace.in_flight >= self.pace.cap:
+            return None
+        return self.meters.opens_at(now, self._queue[0].owed)
+
+    def _waits_for(self, now: float) -> tuple[WaitingFor | None, float | None]:
+        if not self.waiting:
+            return None, None
+        opens_at = self._opens_at(now)
+        if now < self.pace.paused_until:
+            return "rate_limit" if self.outage.since is None else "outage", opens_at
+        if self.pace.in_flight >= self.pace.cap:
+            return "concurrency" if self.outage.since is None else "outage", None
+        return self.meters.full(self._queue[0].owed, alone=not self.running) or "tpm", opens_at
+
+    def _notify(self) -> None:
+        if self._queue:
+            self.changed()
 
 
-def _nothing() -> None:
-    pass
+def _is_unsent(error: BaseException | None) -> bool:
+    if isinstance(error, APIConnectionError):
+        return error.stage != "answer"
+    return isinstance(error, ClosedError | ConfigurationError | InvalidRequestError)

@@ -30,8 +30,7 @@ class GateKeeper:
     __slots__ = ("_timers", "gate")
 
     def __init__(self, model: str, limit: Limit) -> None:
-        self.gate = Gate(model, limit, time.monotonic)
-        self.gate.changed = self._open
+        self.gate = Gate(model, limit, time.monotonic, self._open)
         # Of the loops in which calls wait: what one timer for all would be set on may end before the others do.
         self._timers: dict[asyncio.AbstractEventLoop, _Timer] = {}
 
@@ -41,8 +40,8 @@ class GateKeeper:
         """Return the ticket of a call: it may begin if that is `granted`, else `wait` for it.
 
         One that comes `again` goes before others. With `patience`, in seconds, the call waits out an outage for so
-        long, counted from `since`, a time of `time.monotonic()`, at the earliest. Give the ticket `end`, `fail` or
-        `give_back` when the call is over. Raises InvalidRequestError where the user's `count_tokens` fails.
+        long, counted from `since`, a time of `time.monotonic()`, at the earliest. Tell the gate when the call has
+        `ended`. Raises InvalidRequestError where the user's `count_tokens` fails.
         """
         gate = self.gate
         max_tokens = _whole(params.get("max_tokens"))
@@ -73,7 +72,7 @@ class GateKeeper:
                 async with asyncio.timeout_at(deadline):
                     await waiter
         except BaseException:
-            ticket.give_back()
+            self.gate.give_back(ticket)
             raise
         finally:
             with lock:
@@ -96,7 +95,7 @@ class GateKeeper:
                 if not lost:
                     break
                 for ticket in lost:  # of a loop that was closed under them
-                    ticket.give_back()
+                    self.gate.give_back(ticket)
             at = self.gate.next_at()
             if at is not None:
                 for loop, timer in list(self._timers.items()):

@@ -6,9 +6,14 @@ out after the first of them: what was let out before says how it was then. Calls
 
 from __future__ import annotations
 
-from ..errors import SiliconFlowError
+from typing import Literal
 
-__all__ = ["Outage"]
+from ..errors import APIConnectionError, APITimeoutError, SiliconFlowError, TruncatedStreamError
+
+__all__ = ["Outage", "absence"]
+
+# Said by what stands before the service: overloaded, or nobody behind it. 520 to 523 are Cloudflare's.
+_NOBODY_THERE = frozenset({502, 503, 520, 521, 522, 523})
 
 # So many in a row, or all that are under way, but one alone is too few.
 _LAPSES = 5
@@ -52,3 +57,19 @@ class Outage:
         was_away = self.since is not None
         self.since = self.error = None
         return was_away
+
+
+def absence(error: SiliconFlowError) -> Literal["certain", "doubtful"] | None:
+    """Return whether a call failed because the service is not there; None if it failed in another way.
+
+    "doubtful" is what may also be the fault of that one request: a server that breaks down over it, or takes too long.
+    """
+    if isinstance(error, APIConnectionError):
+        away = error.transient and (not isinstance(error, APITimeoutError) or error.clock == "connect")
+        return "certain" if away else None
+    if isinstance(error, TruncatedStreamError):
+        return "doubtful"
+    status = error.refusal
+    if status is None or not (status == 408 or status >= 500):
+        return None
+    return "certain" if status in _NOBODY_THERE else "doubtful"

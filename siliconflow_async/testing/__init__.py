@@ -1,12 +1,13 @@
 """A stand-in for SiliconFlow on loopback, for tests and demos."""
 
-from siliconflow_async.testing.answers import UsageOn, sse, stream_events
-from siliconflow_async.testing.limits import Meter
-from siliconflow_async.testing.record import Connections, RecordedRequest
-from siliconflow_async.testing.scripted import Failure, Framing, Headers, Raw, Reply, Scripted
-from siliconflow_async.testing.server import FakeSiliconFlow
-from siliconflow_async.testing.steps import Fin, Pause, Rst, Stall, Step, Trickle, Until, Wait
-from siliconflow_async.testing.waiting import Gate
+from .answers import UsageOn, sse, stream_events
+from .framing import Framing, Headers
+from .limits import Meter
+from .record import Connections, RecordedRequest
+from .scripted import Failure, Raw, Reply
+from .server import FakeSiliconFlow
+from .steps import Fin, Pause, Rst, Scripted, Stall, Step, Trickle, Until, Wait
+from .waiting import Gate
 
 __all__ = [
     "Connections",

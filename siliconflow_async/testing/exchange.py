@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from siliconflow_async.testing.scripted import lower
-from siliconflow_async.testing.steps import Fin, Pause, Rst, Stall, Trickle, Until
+from .framing import lower
+from .steps import Fin, Pause, Rst, Stall, Trickle, Until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from siliconflow_async.testing.answers import Answer
-    from siliconflow_async.testing.limits import Meter
-    from siliconflow_async.testing.record import RecordedRequest
-    from siliconflow_async.testing.scripted import Framing, Headers
-    from siliconflow_async.testing.steps import Step
+    from .answers import Answer
+    from .framing import Framing, Headers
+    from .limits import Meter
+    from .record import RecordedRequest
+    from .steps import Step
 
 # How many pieces are sent at once, before the loop has a turn.
 _GROUP = 64

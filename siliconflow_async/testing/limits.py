@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
-from siliconflow_async.testing.rules import refuse
+from .rules import refuse
 
 _WORDS = "Request was rejected due to rate limiting. Details: {} limit reached."
 

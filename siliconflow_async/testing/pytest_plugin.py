@@ -13,13 +13,13 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from siliconflow_async.testing import FakeSiliconFlow
+    from . import FakeSiliconFlow
 
 
 @pytest.fixture
 def siliconflow_server() -> Iterator[FakeSiliconFlow]:
     """A `FakeSiliconFlow` in a thread of its own, for sync tests and any async framework."""
-    from siliconflow_async.testing.server import FakeSiliconFlow
+    from .server import FakeSiliconFlow
 
     with FakeSiliconFlow().threaded() as server:
         yield server

@@ -12,7 +12,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from siliconflow_async.testing.scripted import Scripted
+    from .steps import Scripted
 
 _decode = msgspec.json.Decoder().decode
 

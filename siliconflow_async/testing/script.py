@@ -6,22 +6,23 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from siliconflow_async.testing.answers import make_choice
-from siliconflow_async.testing.scripted import Raw, Reply, make_failure
+from .answers import make_choice
+from .scripted import Raw, Reply, make_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from siliconflow_async.testing.answers import UsageOn
-    from siliconflow_async.testing.scripted import Failure, Framing, Headers, Scripted
-    from siliconflow_async.testing.steps import Step, Wait
+    from .answers import UsageOn
+    from .framing import Framing, Headers
+    from .scripted import Failure, Sendable
+    from .steps import Scripted, Step, Wait
 
 
 class Script:
     """A queue of scripted answers. Every method is safe from any thread."""
 
     def __init__(self) -> None:
-        self._queue: deque[Scripted] = deque()
+        self._queue: deque[Sendable] = deque()
         self._queue_lock = threading.Lock()
 
     @property
@@ -128,7 +129,7 @@ class Script:
         self._add(scripted)
         return scripted
 
-    def _add(self, scripted: Scripted) -> None:
+    def _add(self, scripted: Sendable) -> None:
         with self._queue_lock:
             self._queue.append(scripted)
 
@@ -136,7 +137,7 @@ class Script:
         with self._queue_lock:
             self._queue.clear()
 
-    def _take(self) -> Scripted | None:
+    def _take(self) -> Sendable | None:
         """Return the answer that the next request gets, if one is scripted."""
         with self._queue_lock:
             if not self._queue:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from siliconflow_async.testing.answers import Answer, Choice, UsageOn, deltas, wanted_logprobs
+from .answers import Answer, Choice, UsageOn, deltas, wanted_logprobs
+from .framing import Framing, Headers, lower
+from .steps import Scripted
 
 if TYPE_CHECKING:
-    from siliconflow_async.testing.exchange import Exchange
-    from siliconflow_async.testing.steps import Step, Wait
-
-Headers: TypeAlias = Mapping[str, str | None]
-"""Header names and values; None leaves out one that the stand-in would send."""
-
-Framing: TypeAlias = Literal["chunked", "length", "close", "verbatim"]
+    from .exchange import Exchange
+    from .steps import Step, Wait
 
 _encode = msgspec.json.Encoder().encode
 
@@ -48,27 +45,6 @@ def error_body(status: int) -> bytes:
     if 500 <= status < 600:
         return f"<html><body><h1>{status}</h1></body></html>".encode()
     return b"" if status < 400 else _BODIES[400]
-
-
-@dataclass(eq=False, kw_only=True)
-class Scripted:
-    """An answer in the queue.
-
-    times: for how many more requests it stands; None: for all that come.
-    before: steps before the first byte of the answer.
-    used: how many it has answered; their `RecordedRequest.scripted` is this object.
-    """
-
-    times: int | None = 1
-    before: tuple[Wait, ...] = ()
-    used: int = 0
-
-    def __post_init__(self) -> None:
-        if self.times is not None and self.times < 1:
-            raise ValueError(f"times must be at least 1 or None, not {self.times}")
-
-    async def send(self, exchange: Exchange) -> None:
-        raise NotImplementedError
 
 
 @dataclass(eq=False, kw_only=True)
@@ -124,6 +100,10 @@ class Raw(Scripted):
         await exchange.raw(self.steps, self.status, self.headers, self.framing)
 
 
+Sendable: TypeAlias = Reply | Failure | Raw
+"""Any scripted answer."""
+
+
 def make_failure(
     status: int,
     body: Mapping[str, Any] | str | bytes | None,
@@ -138,11 +118,6 @@ def make_failure(
     kind: Headers = {"content-type": "text/html" if html else "application/json"}
     merged = {**kind, **lower(headers)}
     return Failure(status=status, body=content, headers=merged, times=times, before=tuple(before))
-
-
-def lower(headers: Headers | None) -> dict[str, str | None]:
-    """Return the headers with lower-case names, so that given ones replace the usual ones."""
-    return {name.lower(): value for name, value in (headers or {}).items()}
 
 
 def _lenient(body: bytes) -> Mapping[str, Any]:

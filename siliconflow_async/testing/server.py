@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from siliconflow_async.testing.exchange import BadBody, Cut, Exchange
-from siliconflow_async.testing.limits import Meter, make_meters
-from siliconflow_async.testing.record import Connections, Journal, RecordedRequest
-from siliconflow_async.testing.rules import Rejected
-from siliconflow_async.testing.script import Script
-from siliconflow_async.testing.scripted import error_body
-from siliconflow_async.testing.service import Service
-from siliconflow_async.testing.threaded import in_thread
-from siliconflow_async.testing.waiting import Watch
+from .exchange import BadBody, Cut, Exchange
+from .limits import Meter, make_meters
+from .record import Connections, Journal, RecordedRequest
+from .rules import Rejected
+from .script import Script
+from .scripted import error_body
+from .service import Service
+from .threaded import in_thread
+from .waiting import Watch
 
 if TYPE_CHECKING:
     import ssl as ssl_module

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from siliconflow_async.testing.answers import Answer, Call, Choice, deltas, wanted_logprobs
-from siliconflow_async.testing.models import EXAMPLES, capabilities, is_model
-from siliconflow_async.testing.rules import Rejected, check_messages, check_parameters, refuse
-from siliconflow_async.testing.samples import sample
+from .answers import Answer, Call, Choice, deltas, wanted_logprobs
+from .models import EXAMPLES, capabilities, is_model
+from .rules import Rejected, check_messages, check_parameters, refuse
+from .samples import sample
 
 if TYPE_CHECKING:
-    from siliconflow_async.testing.limits import Meter
-    from siliconflow_async.testing.models import Capabilities
-    from siliconflow_async.testing.record import RecordedRequest
+    from .limits import Meter
+    from .models import Capabilities
+    from .record import RecordedRequest
 
 CHAT = "/v1/chat/completions"
 MODELS = "/v1/models"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from siliconflow_async.testing.waiting import Waitable
+    from .waiting import Waitable
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +74,21 @@ Wait: TypeAlias = Pause | Until | Stall | Fin | Rst
 
 Step: TypeAlias = bytes | Trickle | Wait
 """A step of `FakeSiliconFlow.raw`."""
+
+
+@dataclass(eq=False, kw_only=True)
+class Scripted:
+    """An answer in the queue.
+
+    times: for how many more requests it stands; None: for all that come.
+    before: steps before the first byte of the answer.
+    used: how many it has answered; their `RecordedRequest.scripted` is this object.
+    """
+
+    times: int | None = 1
+    before: tuple[Wait, ...] = ()
+    used: int = 0
+
+    def __post_init__(self) -> None:
+        if self.times is not None and self.times < 1:
+            raise ValueError(f"times must be at least 1 or None, not {self.times}")

@@ -38,8 +38,8 @@ class Request(msgspec.Struct, kw_only=True):
     started_at: float
     deadline: float | None
     streaming: bool
-    method: str = "POST"
-    path: str = "/chat/completions"
+    method: str
+    path: str
     distrusts: float | None = None
 
 

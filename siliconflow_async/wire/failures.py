@@ -15,13 +15,11 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeAlias
 
 from ..errors import (
-    APIConnectionError,
     APIStatusError,
     AuthenticationError,
     BadRequestError,
     ContentFlaggedError,
     ContextLengthError,
-    EventTooLargeError,
     GatewayTimeoutError,
     InsufficientBalanceError,
     MalformedStreamError,
@@ -31,9 +29,7 @@ from ..errors import (
     PermissionDeniedError,
     RateLimitError,
     ServerError,
-    SiliconFlowError,
     StreamAPIError,
-    StreamError,
     TruncatedStreamError,
 )
 from . import jsontext
@@ -48,11 +44,9 @@ __all__ = [
     "cut_off",
     "error_in",
     "is_blank",
-    "is_passing",
     "malformed",
     "retry_after",
     "status_error",
-    "status_in",
     "stream_error",
     "unmasked",
     "value_in",
@@ -91,27 +85,6 @@ _CLASS_OF_STATUS: dict[int, type[APIStatusError]] = {
     524: GatewayTimeoutError,  # Cloudflare's
     598: GatewayTimeoutError,  # of other proxies, for a service that does not answer
 }
-
-
-def status_in(error: SiliconFlowError) -> int | None:
-    """Return the HTTP status that the service refused with, or sends its code with; None where it did not refuse."""
-    if isinstance(error, APIStatusError) and error.status >= 400:
-        return error.status
-    return status_of_code(error.code) if isinstance(error, APIStatusError | StreamAPIError) else None
-
-
-def is_passing(error: SiliconFlowError) -> bool:
-    """Whether the same request may fare better later: nobody refused it for what it asks, or for who asks.
-
-    So for the connection, be it the wrong one, the clocks, full meters, a service that fails, and answers that broke
-    off or are none.
-    """
-    match status_in(error):
-        case None:
-            passing = APIConnectionError | StreamError
-            return isinstance(error, passing) and not isinstance(error, EventTooLargeError)
-        case status:
-            return status in (408, 421, 425, 429) or status >= 500
 
 
 def unmasked(text: str) -> str:
@@ -218,7 +191,9 @@ def status_error(
         retry_after=retry_after(headers),
         hint=hint,
     )
-    if isinstance(error, RateLimitError):
+    if status < 400:
+        error.refusal = status_of_code(code)
+    if error.refusal == 429:
         error.meter = meter_of(code, message)
     return error
 
@@ -229,7 +204,11 @@ def stream_error(value: Any, mask: Mask = unmasked) -> StreamAPIError:
     if found is None:
         found = (None, _words(value) if isinstance(value, Mapping) else str(value))
     code, message = found
-    return StreamAPIError(_masked(message, mask), code=mask(code) if isinstance(code, str) else code)
+    error = StreamAPIError(_masked(message, mask), code=mask(code) if isinstance(code, str) else code)
+    error.refusal = status_of_code(code)
+    if error.refusal == 429:
+        error.meter = meter_of(code, message)
+    return error
 
 
 def _masked(text: str, mask: Mask) -> str:

@@ -17,11 +17,11 @@ from siliconflow_async import (
     Limit,
     OverloadedError,
     RateLimitError,
-    StreamAPIError,
     TruncatedStreamError,
 )
 from siliconflow_async.limits.estimate import Estimate
 from siliconflow_async.limits.gate import Gate
+from siliconflow_async.wire.failures import stream_error
 
 if TYPE_CHECKING:
     from siliconflow_async.limits.ticket import Ticket
@@ -51,9 +51,9 @@ class Scene:
     def serve(self, count: int) -> None:
         for _ in range(count):
             ticket = self.enter()
-            ticket.answered(self.clock.time)
-            ticket.first_token(None)
-            ticket.end()
+            self.gate.answered(ticket, self.clock.time)
+            self.gate.first_token(ticket, None)
+            self.gate.ended(ticket)
 
     def granted(self, ticket: Ticket) -> bool:
         self.gate.poll()
@@ -72,8 +72,8 @@ def test_a_request_counts_from_when_it_may_have_reached_the_service() -> None:
     ticket = scene.enter()
     sent_at = scene.clock.time
     scene.clock.advance(30)
-    ticket.answered(sent_at)
-    ticket.end()
+    scene.gate.answered(ticket, sent_at)
+    scene.gate.ended(ticket)
     waits = scene.join()
     assert not scene.granted(waits)
     assert scene.gate.next_at() == sent_at + 3 + WINDOW
@@ -88,7 +88,7 @@ def test_a_request_that_nobody_has_answered_counts_however_long_ago_it_was_sent(
     waits = scene.join()
     scene.clock.advance(10 * WINDOW)
     assert not scene.granted(waits)
-    ticket.give_back()
+    scene.gate.give_back(ticket)
     assert scene.granted(waits)
 
 
@@ -103,11 +103,11 @@ def test_one_above_the_limit_waits_until_nothing_runs() -> None:
     """An empty window is not enough as long as an answer is under way."""
     scene = Scene(tpm=100)
     runs = scene.enter(prompt=0, most=0)
-    runs.answered(scene.clock.time)
+    scene.gate.answered(runs, scene.clock.time)
     large = scene.join(prompt=500)
     small = scene.join()
     assert not scene.granted(large)
-    runs.end()
+    scene.gate.ended(runs)
     assert scene.granted(large)
     assert not scene.granted(small)
 
@@ -116,11 +116,11 @@ def test_without_usage_a_chunk_is_a_token() -> None:
     """An answer without usage is charged by its chunks, and its prompt as estimated."""
     scene = Scene(tpm=1000)
     ticket = scene.enter(prompt=100, most=500)
-    ticket.answered(scene.clock.time)
-    ticket.progress(30, None)
-    ticket.progress(12, None)
-    ticket.end()
-    assert scene.gate.window.tokens == 142
+    scene.gate.answered(ticket, scene.clock.time)
+    scene.gate.used(ticket, 30, None)
+    scene.gate.used(ticket, 12, None)
+    scene.gate.ended(ticket)
+    assert scene.gate.meters.window.tokens == 142
     assert scene.gate.state().reserved == 0
 
 
@@ -130,9 +130,9 @@ def test_usage_corrects_the_estimate_while_the_answer_comes() -> None:
     ticket = scene.enter(prompt=700, most=200)
     waits = scene.join(prompt=100, most=100)
     assert not scene.granted(waits)
-    ticket.answered(scene.clock.time)
-    ticket.progress(1, usage(500, 10))
-    assert (scene.gate.window.tokens, scene.gate.reserved) == (510, 190)
+    scene.gate.answered(ticket, scene.clock.time)
+    scene.gate.used(ticket, 1, usage(500, 10))
+    assert (scene.gate.meters.window.tokens, scene.gate.meters.reserved) == (510, 190)
     assert scene.granted(waits)
 
 
@@ -143,11 +143,11 @@ def test_room_that_the_prompt_s_usage_makes_is_told() -> None:
     scene.join(prompt=300)
     told: list[bool] = []
     scene.gate.changed = lambda: told.append(True)
-    ticket.answered(scene.clock.time)
+    scene.gate.answered(ticket, scene.clock.time)
     told.clear()
-    ticket.progress(1, usage(500, 10))
+    scene.gate.used(ticket, 1, usage(500, 10))
     assert told == [True]
-    ticket.progress(1, usage(500, 11))
+    scene.gate.used(ticket, 1, usage(500, 11))
     assert told == [True]
 
 
@@ -155,21 +155,21 @@ def test_usage_that_falls_takes_nothing_back() -> None:
     """What the service has told once was used."""
     scene = Scene(tpm=1000)
     ticket = scene.enter(prompt=10, most=100)
-    ticket.answered(scene.clock.time)
-    ticket.progress(1, usage(10, 50))
-    ticket.progress(1, usage(10, 20))
-    assert (scene.gate.window.tokens, ticket.tokens) == (60, 50)
+    scene.gate.answered(ticket, scene.clock.time)
+    scene.gate.used(ticket, 1, usage(10, 50))
+    scene.gate.used(ticket, 1, usage(10, 20))
+    assert (scene.gate.meters.window.tokens, ticket.tokens) == (60, 50)
 
 
 def test_a_prompt_of_no_tokens_is_not_believed() -> None:
     """Some servers tell of the answer alone: then the estimate stands."""
     scene = Scene(tpm=1000)
     ticket = scene.enter(prompt=100, most=100)
-    ticket.answered(scene.clock.time)
-    ticket.progress(1, usage(0, 5))
-    assert (scene.gate.window.tokens, scene.gate.reserved) == (5, 195)
-    ticket.end()
-    assert scene.gate.window.tokens == 105
+    scene.gate.answered(ticket, scene.clock.time)
+    scene.gate.used(ticket, 1, usage(0, 5))
+    assert (scene.gate.meters.window.tokens, scene.gate.meters.reserved) == (5, 195)
+    scene.gate.ended(ticket)
+    assert scene.gate.meters.window.tokens == 105
 
 
 def test_what_answers_under_way_hold_is_looked_for_again() -> None:
@@ -186,8 +186,8 @@ def test_an_answer_that_is_longer_than_estimated_is_expected_to_go_on() -> None:
     """What is owed never comes to nothing while the answer comes."""
     scene = Scene(tpm=10_000)
     ticket = scene.enter(prompt=10, most=None)
-    ticket.answered(scene.clock.time)
-    ticket.progress(2000, usage(10, 2000))
+    scene.gate.answered(ticket, scene.clock.time)
+    scene.gate.used(ticket, 2000, usage(10, 2000))
     assert ticket.owed == 2000
 
 
@@ -195,10 +195,10 @@ def test_an_answer_a_little_longer_than_estimated_is_expected_to_go_on() -> None
     """From the first token above the estimate it is taken for half of what comes."""
     scene = Scene(tpm=10_000)
     ticket = scene.enter(prompt=10, most=1000)
-    ticket.answered(scene.clock.time)
-    ticket.progress(1, usage(10, 1000))
+    scene.gate.answered(ticket, scene.clock.time)
+    scene.gate.used(ticket, 1, usage(10, 1000))
     assert ticket.owed == 0
-    ticket.progress(1, usage(10, 1001))
+    scene.gate.used(ticket, 1, usage(10, 1001))
     assert ticket.owed == 1001
 
 
@@ -206,14 +206,14 @@ def test_the_tokens_of_a_long_answer_leave_one_by_one() -> None:
     """What came 50 seconds into an answer is in the window for 50 seconds longer than its prompt."""
     scene = Scene(tpm=1000)
     ticket = scene.enter(prompt=100, most=800)
-    ticket.answered(scene.clock.time)
-    ticket.progress(1, usage(100, 1))
+    scene.gate.answered(ticket, scene.clock.time)
+    scene.gate.used(ticket, 1, usage(100, 1))
     scene.clock.advance(50)
-    ticket.progress(1, usage(100, 800))
-    ticket.end()
+    scene.gate.used(ticket, 1, usage(100, 800))
+    scene.gate.ended(ticket)
     scene.clock.advance(15)
     scene.gate.poll()
-    assert scene.gate.window.tokens == 799
+    assert scene.gate.meters.window.tokens == 799
 
 
 def test_estimates_learn_from_usage() -> None:
@@ -222,14 +222,14 @@ def test_estimates_learn_from_usage() -> None:
     first = gate.join(1000, 0, None)
     assert first.owed == 400 + 1024
     gate.poll()
-    first.answered(0.0)
-    first.progress(1, usage(800, 5000))
-    first.end()
+    gate.answered(first, 0.0)
+    gate.used(first, 1, usage(800, 5000))
+    gate.ended(first)
     second = gate.join(1000, 0, None)
     assert second.owed == 800 + 5000
     gate.poll()
-    second.answered(0.0)
-    second.progress(1, usage(100, 0))
+    gate.answered(second, 0.0)
+    gate.used(second, 1, usage(100, 0))
     assert gate.join(1000, 0, 0).owed == 730
 
 
@@ -237,9 +237,9 @@ def test_an_estimate_goes_up_at_once_by_however_little() -> None:
     """Half as much again for the prompt and for the answer, and the next call is expected to use that."""
     gate = Gate("m", Limit(tpm=10**9), FakeClock())
     first = gate.join(1000, 0, None)
-    first.answered(0.0)
-    first.progress(1, usage(600, 1536))
-    first.end()
+    gate.answered(first, 0.0)
+    gate.used(first, 1, usage(600, 1536))
+    gate.ended(first)
     assert gate.join(1000, 0, None).owed == 600 + 1536
 
 
@@ -259,24 +259,28 @@ def test_an_estimate_goes_up_at_once_by_however_little() -> None:
 def test_what_fails_costs_a_request(error: Any, requests: int, tokens: int) -> None:
     """A refused request costs no tokens; one that breaks off costs its prompt; one not sent costs nothing."""
     scene = Scene(rpm=10, tpm=1000)
-    scene.enter().fail(error)
-    assert (scene.gate.window.requests, scene.gate.window.tokens, scene.gate.reserved) == (requests, tokens, 0)
+    scene.gate.ended(scene.enter(), error)
+    assert (scene.gate.meters.window.requests, scene.gate.meters.window.tokens, scene.gate.meters.reserved) == (
+        requests,
+        tokens,
+        0,
+    )
 
 
 def test_a_refusal_stops_all_then_one_goes_first_then_more_and_more(caplog: pytest.LogCaptureFixture) -> None:
     """After the pause there is one probe; each first token then lets out two."""
     scene = Scene(rpm=1000)
-    scene.enter().fail(refusal("tpm"))
+    scene.gate.ended(scene.enter(), refusal("tpm"))
     assert "rate limit (tpm) reached, all calls wait 1.00 s" in caplog.text
     waiting = [scene.join() for _ in range(10)]
     assert scene.gate.poll() == []
     assert scene.pause() == 1.0
     scene.clock.advance(1)
     assert scene.gate.poll() == waiting[:1]
-    waiting[0].first_token(None)
+    scene.gate.first_token(waiting[0], None)
     assert scene.gate.poll() == waiting[1:2]
-    waiting[0].end()
-    waiting[1].first_token(None)
+    scene.gate.ended(waiting[0])
+    scene.gate.first_token(waiting[1], None)
     assert scene.gate.poll() == waiting[2:4]
 
 
@@ -285,12 +289,12 @@ def test_pauses_grow_until_a_call_succeeds() -> None:
     scene = Scene(rpm=1000)
     pauses = []
     for _ in range(3):
-        scene.enter().fail(refusal("rpm"))
+        scene.gate.ended(scene.enter(), refusal("rpm"))
         pauses.append(scene.pause())
         scene.clock.advance(pauses[-1])
     ticket = scene.enter()
-    ticket.first_token(None)
-    ticket.fail(refusal("rpm"))
+    scene.gate.first_token(ticket, None)
+    scene.gate.ended(ticket, refusal("rpm"))
     assert [*pauses, scene.pause()] == [1.0, 2.0, 4.0, 1.0]
 
 
@@ -299,23 +303,23 @@ def test_refusals_of_calls_that_were_under_way_don_t_lengthen_the_pause() -> Non
     scene = Scene(rpm=1000)
     tickets = [scene.enter() for _ in range(5)]
     for ticket in tickets[:4]:
-        ticket.fail(refusal("rpm"))
+        scene.gate.ended(ticket, refusal("rpm"))
     assert scene.pause() == 1.0
-    tickets[4].fail(refusal("rpm", 30.0))
+    scene.gate.ended(tickets[4], refusal("rpm", 30.0))
     assert scene.pause() == 30.0
 
 
 def test_a_meter_by_the_day_stops_nobody() -> None:
     """What takes a day to clear is not waited for."""
     scene = Scene(rpm=1000)
-    scene.enter().fail(refusal("rpd"))
+    scene.gate.ended(scene.enter(), refusal("rpd"))
     assert scene.pause() == 0.0
 
 
 def test_a_refusal_inside_a_stream_counts_too() -> None:
     """The code tells, where the status was 200."""
     scene = Scene(rpm=1000)
-    scene.enter().fail(StreamAPIError("TPM limit reached", code=50602))
+    scene.gate.ended(scene.enter(), stream_error({"code": 50602, "message": "TPM limit reached"}))
     assert scene.pause() == 1.0
 
 
@@ -326,9 +330,9 @@ def test_a_limit_that_nobody_gave_is_learned(caplog: pytest.LogCaptureFixture) -
     scene.gate.pace.adapt()
     scene.serve(50)
     late, refused = scene.enter(), scene.enter()
-    refused.fail(refusal("rpm"))
-    late.answered(scene.clock.time)
-    late.end()
+    scene.gate.ended(refused, refusal("rpm"))
+    scene.gate.answered(late, scene.clock.time)
+    scene.gate.ended(late)
     state = scene.gate.state()
     assert (state.rpm, state.tpm, state.learned) == (51, None, True)
     assert "learned a limit" in caplog.text
@@ -344,8 +348,8 @@ def test_a_handful_of_requests_teaches_nothing(served: int, learned: int | None)
     """It was another's use that filled the meter."""
     scene = Scene()
     scene.serve(served)
-    scene.enter().fail(refusal("rpm"))
-    assert scene.gate.rpm == learned
+    scene.gate.ended(scene.enter(), refusal("rpm"))
+    assert scene.gate.meters.rpm == learned
 
 
 @pytest.mark.parametrize("seconds", [2, 2 * WINDOW])
@@ -353,11 +357,11 @@ def test_what_was_refused_was_not_taken(seconds: float) -> None:
     """It is in the window, and not in what is learned; a refusal that has left the window is in neither."""
     scene = Scene()
     scene.serve(10)
-    scene.enter().fail(refusal(None))
+    scene.gate.ended(scene.enter(), refusal(None))
     scene.clock.advance(seconds)
     scene.serve(10)
-    scene.enter().fail(refusal("rpm"))
-    assert scene.gate.rpm == (20 if seconds < WINDOW else 10)
+    scene.gate.ended(scene.enter(), refusal("rpm"))
+    assert scene.gate.meters.rpm == (20 if seconds < WINDOW else 10)
 
 
 def test_the_rest_of_a_burst_that_is_refused_teaches_nothing_more() -> None:
@@ -365,31 +369,31 @@ def test_the_rest_of_a_burst_that_is_refused_teaches_nothing_more() -> None:
     scene = Scene()
     scene.serve(10)
     first, second = scene.enter(), scene.enter()
-    first.fail(refusal("rpm"))
-    second.fail(refusal("tpm"))
-    assert (scene.gate.rpm, scene.gate.tpm) == (10, None)
+    scene.gate.ended(first, refusal("rpm"))
+    scene.gate.ended(second, refusal("tpm"))
+    assert (scene.gate.meters.rpm, scene.gate.meters.tpm) == (10, None)
 
 
 def test_a_limit_of_tokens_is_learned_and_raised_alike() -> None:
     """The log says how many the meter took, and they grow while they hold calls up."""
     scene = Scene()
     scene.serve(100)
-    scene.enter().fail(refusal("tpm"))
-    assert (scene.gate.rpm, scene.gate.tpm) == (None, 1000)
+    scene.gate.ended(scene.enter(), refusal("tpm"))
+    assert (scene.gate.meters.rpm, scene.gate.meters.tpm) == (None, 1000)
     scene.clock.advance(1)
     assert not scene.granted(scene.join())
     scene.clock.advance(WINDOW + 1)
     scene.gate.poll()
-    assert scene.gate.tpm == 1020
+    assert scene.gate.meters.tpm == 1020
 
 
-@pytest.mark.parametrize("error", [OverloadedError(status=503), StreamAPIError("busy", code=50603)])
+@pytest.mark.parametrize("error", [OverloadedError(status=503), stream_error({"code": 50603, "message": "No."})])
 def test_an_overload_means_fewer_at_a_time(error: Any) -> None:
     """By status, and by code within a stream, where concurrency is found out."""
     scene = Scene()
     scene.gate.pace.adapt()
     running = [scene.enter() for _ in range(8)]
-    running[0].fail(error)
+    scene.gate.ended(running[0], error)
     assert scene.gate.pace.cap < 8
 
 
@@ -399,11 +403,11 @@ def test_what_teaches_a_limit_costs_no_concurrency() -> None:
     scene.gate.pace.adapt()
     scene.serve(50)
     cap = scene.gate.pace.cap = 40.0
-    scene.enter().fail(refusal("rpm"))
+    scene.gate.ended(scene.enter(), refusal("rpm"))
     waiting = [scene.join() for _ in range(60)]
     scene.clock.advance(WINDOW + 1)
     (probe,) = scene.gate.poll()
-    probe.first_token(None)
+    scene.gate.first_token(probe, None)
     assert len(scene.gate.poll()) == cap - 1
     assert sum(ticket.granted for ticket in waiting) == cap
 
@@ -412,18 +416,18 @@ def test_a_learned_limit_is_raised_while_it_holds_calls_up() -> None:
     """It may have been another's use that filled the meter: each good window raises it by a larger step."""
     scene = Scene()
     scene.serve(100)
-    scene.enter().fail(refusal("rpm"))
+    scene.gate.ended(scene.enter(), refusal("rpm"))
     scene.clock.advance(WINDOW + 1)
-    limits = [scene.gate.rpm]
+    limits = [scene.gate.meters.rpm]
     for _ in range(3):
         scene.serve(limits[-1] or 0)
         assert not scene.granted(scene.join())
         scene.clock.advance(WINDOW + 1)
         for ticket in scene.gate.poll():
-            ticket.answered(0.0)
-            ticket.first_token(None)
-            ticket.end()
-        limits.append(scene.gate.rpm)
+            scene.gate.answered(ticket, 0.0)
+            scene.gate.first_token(ticket, None)
+            scene.gate.ended(ticket)
+        limits.append(scene.gate.meters.rpm)
     assert limits == [100, 102, 107, 116]
 
 
@@ -432,7 +436,7 @@ def test_a_given_limit_is_never_changed(meter: str) -> None:
     """A refusal pauses, but the user's word stands."""
     scene = Scene(rpm=50, tpm=5000)
     scene.serve(30)
-    scene.enter().fail(refusal(meter))
+    scene.gate.ended(scene.enter(), refusal(meter))
     state = scene.gate.state()
     assert (state.rpm, state.tpm, state.learned) == (50, 5000, False)
 
@@ -449,7 +453,7 @@ def test_a_limit_that_is_none_is_refused(bad: dict[str, Any]) -> None:
 def test_one_that_comes_again_goes_first() -> None:
     """A call that was refused keeps its place before those that came after it."""
     scene = Scene(rpm=1000)
-    scene.enter().fail(refusal("rpm"))
+    scene.gate.ended(scene.enter(), refusal("rpm"))
     scene.join()
     again = scene.gate.join(0, 0, 1, prompt=1, again=True)
     scene.clock.advance(1)
@@ -463,12 +467,12 @@ def test_an_absurd_usage_is_not_believed(tokens: int, most: int | None) -> None:
     gate = Gate("m", Limit(tpm=10_000), FakeClock())
     first = gate.join(1000, 0, most)
     expected = first.owed
-    first.answered(0.0)
-    first.progress(3, usage(tokens, tokens))
-    assert gate.reserved == expected
-    first.end()
-    assert gate.window.tokens == 400 + 3
-    assert gate.reserved == 0
+    gate.answered(first, 0.0)
+    gate.used(first, 3, usage(tokens, tokens))
+    assert gate.meters.reserved == expected
+    gate.ended(first)
+    assert gate.meters.window.tokens == 400 + 3
+    assert gate.meters.reserved == 0
     again = gate.join(1000, 0, most)
     assert again.granted
     assert again.owed == expected
@@ -483,20 +487,20 @@ def test_what_is_absurd_goes_by_what_was_asked() -> None:
         (1000, 500, None, 2**22, 500 + 2**22),
         (1000, 500, None, 2**22 + 1, 500 + 1),
     ):
-        gate.window.expire(math.inf)
-        gate.estimate = Estimate()
+        gate.meters.window.expire(math.inf)
+        gate.meters.estimate = Estimate()
         ticket = gate.join(size, 0, most)
-        ticket.answered(0.0)
-        ticket.progress(1, usage(prompt, answer))
-        ticket.end()
-        assert gate.window.tokens == believed
+        gate.answered(ticket, 0.0)
+        gate.used(ticket, 1, usage(prompt, answer))
+        gate.ended(ticket)
+        assert gate.meters.window.tokens == believed
 
 
 def test_a_picture_may_have_many_tokens() -> None:
     """What is no text says nothing of its tokens by its size."""
     scene = Scene(tpm=10**9)
     ticket = scene.gate.join(10, 1024, 10)
-    ticket.answered(scene.clock.time)
-    ticket.progress(1, usage(900_000, 10))
-    ticket.end()
-    assert scene.gate.window.tokens == 900_010
+    scene.gate.answered(ticket, scene.clock.time)
+    scene.gate.used(ticket, 1, usage(900_000, 10))
+    scene.gate.ended(ticket)
+    assert scene.gate.meters.window.tokens == 900_010

@@ -99,11 +99,11 @@ class AtTheGate(RuleBasedStateMachine):
     def answer(self, data: st.DataObject, tokens: int, tells: bool, underway: float) -> None:
         call = self.pick(data, [call for call in self.running if call.reached_at is not None])
         assert call.reached_at is not None
-        call.ticket.answered(call.reached_at - underway)
+        self.gate.answered(call.ticket, call.reached_at - underway)
         tokens = min(tokens, call.most - call.sent)
         call.sent += tokens
         self.charge(0, tokens, call)
-        call.ticket.progress(tokens, usage(call.prompt, call.sent) if tells else None)
+        self.gate.used(call.ticket, tokens, usage(call.prompt, call.sent) if tells else None)
         self.poll()
 
     @precondition(lambda self: self.running)
@@ -111,7 +111,7 @@ class AtTheGate(RuleBasedStateMachine):
     def end(self, data: st.DataObject) -> None:
         call = self.pick(data, self.running)
         self.running.remove(call)
-        call.ticket.end()
+        self.gate.ended(call.ticket)
         self.poll()
 
     @precondition(lambda self: self.running)
@@ -120,13 +120,13 @@ class AtTheGate(RuleBasedStateMachine):
         call = self.pick(data, self.running)
         self.running.remove(call)
         if call.reached_at is None:
-            call.ticket.fail(APITimeoutError(clock="connect"))
+            self.gate.ended(call.ticket, APITimeoutError(clock="connect"))
         elif not call.sent:
             # What the service charged for a refusal is not known: the test's own charges a prompt for none.
             self.charged = [(a, r, 0 if c is call else t, c) for a, r, t, c in self.charged]
-            call.ticket.fail(BadRequestError(status=400))
+            self.gate.ended(call.ticket, BadRequestError(status=400))
         else:
-            call.ticket.end()
+            self.gate.ended(call.ticket)
         self.poll()
 
     @precondition(lambda self: self.waiting)
@@ -134,20 +134,20 @@ class AtTheGate(RuleBasedStateMachine):
     def give_up(self, data: st.DataObject) -> None:
         call = self.pick(data, list(self.waiting))
         self.waiting.remove(call)
-        call.ticket.end()
+        self.gate.ended(call.ticket)
         self.poll()
 
     @invariant()
     def counts_agree(self) -> None:
         assert self.gate.running == len(self.running)
         assert self.gate.waiting == len(self.waiting)
-        assert self.gate.reserved == sum(call.ticket.owed for call in self.running)
+        assert self.gate.meters.reserved == sum(call.ticket.owed for call in self.running)
 
     def teardown(self) -> None:
         """Everyone gets through, however large, and in the end nothing is held."""
         for _ in range(1000):
             while self.running:
-                self.running.pop().ticket.end()
+                self.gate.ended(self.running.pop().ticket)
             self.poll()
             if not self.waiting and not self.running:
                 break
@@ -159,10 +159,10 @@ class AtTheGate(RuleBasedStateMachine):
                 self.poll()
                 assert at <= self.clock.time
         assert not self.waiting
-        assert (self.gate.running, self.gate.unanswered, self.gate.reserved) == (0, 0, 0)
+        assert (self.gate.running, self.gate.meters.unanswered, self.gate.meters.reserved) == (0, 0, 0)
         self.clock.advance(WINDOW + 1)
         self.gate.poll()
-        assert (self.gate.window.requests, self.gate.window.tokens) == (0, 0)
+        assert (self.gate.meters.window.requests, self.gate.meters.window.tokens) == (0, 0)
 
 
 TestGate = pytest.mark.filterwarnings("error")(AtTheGate.TestCase)

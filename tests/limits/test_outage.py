@@ -19,10 +19,10 @@ from siliconflow_async import (
     RateLimitError,
     ServerError,
     SiliconFlowError,
-    StreamAPIError,
     TruncatedStreamError,
 )
 from siliconflow_async.limits.gate import Gate
+from siliconflow_async.wire.failures import stream_error
 
 if TYPE_CHECKING:
     from siliconflow_async.limits.ticket import Ticket
@@ -51,13 +51,13 @@ class Scene:
     def go_away(self, error: SiliconFlowError = GONE) -> None:
         """Five calls fail at once."""
         for ticket in [self.enter() for _ in range(5)]:
-            ticket.fail(error)
+            self.gate.ended(ticket, error)
         assert self.is_away
 
     def answer(self, ticket: Ticket) -> None:
-        ticket.answered(self.clock.time)
-        ticket.first_token(None)
-        ticket.end()
+        self.gate.answered(ticket, self.clock.time)
+        self.gate.first_token(ticket, None)
+        self.gate.ended(ticket)
 
     @property
     def is_away(self) -> bool:
@@ -72,10 +72,10 @@ def test_five_failures_in_a_row_are_an_outage_and_four_are_none() -> None:
     scene = Scene()
     tickets = [scene.enter() for _ in range(20)]
     for ticket in tickets[:4]:
-        ticket.fail(GONE)
+        scene.gate.ended(ticket, GONE)
     assert not scene.is_away
     assert not any(ticket.shared for ticket in tickets)
-    tickets[4].fail(GONE)
+    scene.gate.ended(tickets[4], GONE)
     assert scene.is_away
     assert [ticket.shared for ticket in tickets[3:6]] == [False, True, False]
 
@@ -85,20 +85,20 @@ def test_fewer_are_one_if_they_are_all_that_are_under_way(running: int) -> None:
     """At the end of a run there may be no five."""
     scene = Scene()
     tickets = [scene.enter() for _ in range(running)]
-    tickets[0].fail(GONE)
+    scene.gate.ended(tickets[0], GONE)
     assert not scene.is_away
     for ticket in tickets[1:]:
-        ticket.fail(GONE)
+        scene.gate.ended(ticket, GONE)
     assert scene.is_away
 
 
 def test_one_alone_is_none() -> None:
     """It may be its own fault; the second time it is none either, if that is what was doubtful."""
     scene = Scene()
-    scene.enter().fail(ServerError(status=500))
+    scene.gate.ended(scene.enter(), ServerError(status=500))
     assert not scene.is_away
     for _ in range(10):
-        scene.enter(again=True).fail(ServerError(status=500))
+        scene.gate.ended(scene.enter(again=True), ServerError(status=500))
     assert not scene.is_away
 
 
@@ -106,8 +106,8 @@ def test_one_alone_is_none() -> None:
 def test_one_that_meets_nobody_again_and_again_makes_an_outage(error: SiliconFlowError) -> None:
     """No request is at fault where there is no connection, or nobody behind a gateway."""
     scene = Scene()
-    scene.enter().fail(error)
-    scene.enter(again=True).fail(error)
+    scene.gate.ended(scene.enter(), error)
+    scene.gate.ended(scene.enter(again=True), error)
     assert scene.is_away
 
 
@@ -115,8 +115,8 @@ def test_a_failure_that_is_told_twice_counts_once() -> None:
     """By a stream, and by whoever opened it."""
     scene = Scene()
     for ticket in [scene.enter() for _ in range(9)][:4]:
-        ticket.fail(GONE)
-        ticket.fail(GONE)
+        scene.gate.ended(ticket, GONE)
+        scene.gate.ended(ticket, GONE)
     assert not scene.is_away
 
 
@@ -129,11 +129,11 @@ ABSENT = [
     GatewayTimeoutError(status=504),
     ServerError(status=408),
     TruncatedStreamError(empty=True),
-    StreamAPIError("busy", code=50505),
+    stream_error({"code": 50505, "message": "No."}),
 ]
 PRESENT = [
     BadRequestError(status=400),
-    StreamAPIError("no", code=20015),
+    stream_error({"code": 20015, "message": "No."}),
     RateLimitError(status=429),
 ]
 SAYS_NOTHING = [
@@ -155,7 +155,7 @@ def test_these_are_not(error: SiliconFlowError) -> None:
     """However many there are of them."""
     scene = Scene()
     for ticket in [scene.enter() for _ in range(9)]:
-        ticket.fail(error)
+        scene.gate.ended(ticket, error)
         assert not ticket.shared
     assert not scene.is_away
 
@@ -166,10 +166,10 @@ def test_a_refusal_interrupts_the_row(error: SiliconFlowError) -> None:
     scene = Scene()
     tickets = [scene.enter() for _ in range(20)]
     for ticket in tickets[:4]:
-        ticket.fail(GONE)
-    tickets[4].fail(error)
+        scene.gate.ended(ticket, GONE)
+    scene.gate.ended(tickets[4], error)
     for ticket in tickets[5:9]:
-        ticket.fail(GONE)
+        scene.gate.ended(ticket, GONE)
     assert not scene.is_away
 
 
@@ -179,9 +179,9 @@ def test_what_says_nothing_interrupts_no_row(error: SiliconFlowError) -> None:
     scene = Scene()
     tickets = [scene.enter() for _ in range(6)]
     for ticket in tickets[:4]:
-        ticket.fail(GONE)
-    tickets[4].fail(error)
-    tickets[5].fail(GONE)
+        scene.gate.ended(ticket, GONE)
+    scene.gate.ended(tickets[4], error)
+    scene.gate.ended(tickets[5], GONE)
     assert scene.is_away
 
 
@@ -189,10 +189,10 @@ def test_an_answer_to_what_was_asked_before_the_first_failure_tells_nothing() ->
     """It says how the service was then, when it was let out."""
     scene = Scene()
     early, first, *others, late = [scene.enter() for _ in range(8)]
-    first.fail(GONE)
+    scene.gate.ended(first, GONE)
     scene.answer(early)
     for ticket in others[:4]:
-        ticket.fail(GONE)
+        scene.gate.ended(ticket, GONE)
     assert scene.is_away
     scene.answer(late)
     assert not scene.is_away
@@ -203,13 +203,13 @@ def test_after_an_answer_the_row_begins_anew() -> None:
     scene = Scene()
     tickets = [scene.enter() for _ in range(12)]
     for ticket in tickets[:4]:
-        ticket.fail(GONE)
+        scene.gate.ended(ticket, GONE)
     scene.answer(tickets[4])
     for ticket in tickets[6:10]:
-        ticket.fail(GONE)
+        scene.gate.ended(ticket, GONE)
     # Let out after the first failure of the row before, but not of this one.
     scene.answer(tickets[5])
-    tickets[10].fail(GONE)
+    scene.gate.ended(tickets[10], GONE)
     assert scene.is_away
 
 
@@ -224,7 +224,7 @@ def test_in_an_outage_one_at_a_time_is_let_out_after_ever_longer_pauses() -> Non
         pauses.append(scene.pause())
         scene.clock.advance(scene.pause())
         (probe,) = scene.gate.poll()
-        probe.fail(GONE)
+        scene.gate.ended(probe, GONE)
         assert probe.shared
         scene.join(again=True)
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
@@ -246,7 +246,7 @@ def test_what_was_under_way_says_nothing_new_and_is_spared_too() -> None:
     scene = Scene()
     tickets = [scene.enter() for _ in range(64)]
     for ticket in tickets:
-        ticket.fail(GONE)
+        scene.gate.ended(ticket, GONE)
     assert [ticket.shared for ticket in tickets] == [False] * 4 + [True] * 60
     assert scene.pause() == 1
 
@@ -262,10 +262,10 @@ def test_an_outage_cuts_short_no_wait_that_a_rate_limit_asked_for() -> None:
     """Neither as it begins nor as it ends."""
     scene = Scene()
     tickets = [scene.enter() for _ in range(8)]
-    tickets[0].fail(RateLimitError(status=429, retry_after=30.0))
+    scene.gate.ended(tickets[0], RateLimitError(status=429, retry_after=30.0))
     assert scene.pause() == 30
     for ticket in tickets[1:6]:
-        ticket.fail(GONE)
+        scene.gate.ended(ticket, GONE)
     assert scene.is_away
     assert scene.pause() == 30
     scene.clock.advance(5)
@@ -278,11 +278,11 @@ def test_a_late_word_of_a_rate_limit_is_kept_to_as_well() -> None:
     """One refusal began the pause, another asks for longer, and then the service goes away and comes back."""
     scene = Scene()
     tickets = [scene.enter() for _ in range(9)]
-    tickets[0].fail(RateLimitError(status=429, retry_after=3.0))
-    tickets[1].fail(RateLimitError(status=429, retry_after=30.0))
-    tickets[2].fail(RateLimitError(status=429, retry_after=5.0))
+    scene.gate.ended(tickets[0], RateLimitError(status=429, retry_after=3.0))
+    scene.gate.ended(tickets[1], RateLimitError(status=429, retry_after=30.0))
+    scene.gate.ended(tickets[2], RateLimitError(status=429, retry_after=5.0))
     for ticket in tickets[3:8]:
-        ticket.fail(GONE)
+        scene.gate.ended(ticket, GONE)
     assert scene.is_away
     scene.answer(tickets[8])
     assert (scene.is_away, scene.pause()) == (False, 30)
@@ -293,7 +293,7 @@ def test_with_an_answer_the_pause_is_over() -> None:
     scene = Scene()
     tickets = [scene.enter() for _ in range(6)]
     for ticket in tickets[:5]:
-        ticket.fail(GONE)
+        scene.gate.ended(ticket, GONE)
     waiting = [scene.join() for _ in range(3)]
     scene.answer(tickets[5])
     assert (scene.is_away, scene.pause()) == (False, 0)
@@ -309,7 +309,7 @@ def test_patience_is_counted_from_when_the_outage_or_the_call_began() -> None:
     before, plain = scene.join(since=early), scene.join(patience=None)
     scene.clock.advance(1)
     assert scene.gate.poll() == [before]
-    before.fail(GONE)
+    scene.gate.ended(before, GONE)
     again = scene.join(again=True, since=early)
     scene.clock.advance(1)
     late = scene.join()
@@ -345,14 +345,14 @@ def test_who_is_not_patient_brings_no_outage_about() -> None:
     """Plain calls fail as ever, but an answer of theirs ends one."""
     scene = Scene()
     for ticket in [scene.enter(patience=None) for _ in range(9)]:
-        ticket.fail(GONE)
+        scene.gate.ended(ticket, GONE)
         assert not ticket.shared
     assert not scene.is_away
     plain = scene.enter(patience=None)
     tickets = [scene.enter() for _ in range(5)]
     later = scene.enter(patience=None)
     for ticket in tickets:
-        ticket.fail(GONE)
+        scene.gate.ended(ticket, GONE)
     scene.answer(plain)
     assert scene.is_away
     scene.answer(later)
@@ -389,7 +389,7 @@ def test_concurrency_comes_back_to_what_it_was() -> None:
     scene.gate.pace.cap = 64.0
     tickets = [scene.enter() for _ in range(64)]
     for ticket in tickets:
-        ticket.fail(OverloadedError(status=503))
+        scene.gate.ended(ticket, OverloadedError(status=503))
     assert scene.is_away
     scene.clock.advance(1)
     rounds = 0

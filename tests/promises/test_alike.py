@@ -22,7 +22,7 @@ from siliconflow_async.testing import Fin, Rst
 
 if TYPE_CHECKING:
     from siliconflow_async import ChatCompletion
-    from siliconflow_async.chat import Completions
+    from siliconflow_async.endpoints.chat import Completions
 
 pytestmark = pytest.mark.anyio
 

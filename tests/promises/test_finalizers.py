@@ -25,7 +25,7 @@ Forgettable: TypeAlias = tuple[Any, Callable[[], bool]]
 
 async def a_stream(client: AsyncSiliconFlow) -> Forgettable:
     stream = await client.chat.completions.create(stream=True, **ASK)
-    clock = stream._clock
+    clock = stream._reading._clock
     return stream, lambda: clock._alarm is None and client.limits[ASK["model"]].in_flight == 0
 
 
@@ -60,7 +60,7 @@ async def a_tool_run(client: AsyncSiliconFlow) -> Forgettable:
         if isinstance(event, ToolResult):
             break
     await begun.wait()
-    (task,) = run._tasks
+    (task,) = run._round.tasks
     return run, lambda: bool(task.cancelling())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 import subprocess
 import sys
@@ -188,3 +189,61 @@ async def test_an_answer_that_the_budget_refused_to_repeat_says_so_too() -> None
             seen.append((caught.value.attempts, caught.value.budget_spent, caught.value.message))
         assert seen == [(4, False, "busy")] * 3 + [(2, True, "busy"), (1, True, "busy")]
         assert "(not repeated: the client's retry budget is spent)" in str(caught.value)
+
+
+async def test_calls_beyond_the_budget_come_back_with_the_service() -> None:
+    """A service that was away for a moment: of sixty calls some find it again, the others follow, and none fails."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = b'{"choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}]}'
+        await reader.readuntil(b"}]}")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        writer.close()
+
+    class Back(logging.Handler):
+        """Lets the service come back once a retry has missed it."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.args and record.args[0] == 2:
+                missed.set()
+
+    missed, log = asyncio.Event(), logging.getLogger("siliconflow_async")
+    log.addHandler(handler := Back())
+    try:
+        with socket.socket() as port:
+            port.bind(("127.0.0.1", 0))
+            base_url = f"http://127.0.0.1:{port.getsockname()[1]}"
+            async with AsyncSiliconFlow("k", base_url=base_url, retry=RetryPolicy(base=0.2)) as client:
+                calls = asyncio.gather(*(client.chat.completions.create(**ASK) for _ in range(60)))
+                await missed.wait()
+                port.listen(1024)
+                async with await asyncio.start_server(answer, sock=port.dup()):
+                    assert {done.content for done in await calls} == {"x"}
+    finally:
+        log.removeHandler(handler)
+
+
+async def test_a_service_that_stays_away_is_asked_no_more_for_the_waiting() -> None:
+    """Sixty calls make as many requests more as the budget has, ten, and each error says whether it was that."""
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        base_url = f"http://127.0.0.1:{port.getsockname()[1]}"
+        async with AsyncSiliconFlow("k", base_url=base_url, retry=RetryPolicy(base=0.05)) as client:
+            calls = (client.chat.completions.create(**ASK) for _ in range(60))
+            errors = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(type(error) is APIConnectionError for error in errors)
+    assert 60 < sum(error.attempts for error in errors if isinstance(error, APIConnectionError)) <= 70
+    assert any(error.budget_spent for error in errors if isinstance(error, APIConnectionError))
+
+
+async def test_a_service_that_refuses_is_not_waited_for() -> None:
+    """With the budget spent a 503 is raised at once, after no wait of its policy."""
+    async with served(retry=RetryPolicy(base=400, cap=400, budget=0)) as (server, client):
+        quick = client.with_options(retry=RetryPolicy(base=0, budget=0))
+        server.fail(503, times=None)
+        for _ in range(4):
+            with pytest.raises(OverloadedError):
+                await quick.chat.completions.create(**ASK)
+        with pytest.raises(OverloadedError) as caught:
+            await client.chat.completions.create(**ASK)
+        assert (caught.value.attempts, caught.value.budget_spent) == (1, True)

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from siliconflow_async.schema import form_of, schema_of
+from siliconflow_async.request.schema import form_of, schema_of
 from siliconflow_async.testing.samples import sample
 
 TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None)}

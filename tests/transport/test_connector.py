@@ -22,7 +22,7 @@ async def test_connections_have_our_protocol_and_small_receives() -> None:
             protocol = protocol_of(client)
             assert type(protocol) is AnswerProtocol
             assert protocol.answered
-            assert protocol._payload is stream._body._content
+            assert protocol._payload is stream._reading._body._content
             assert protocol.wire is protocol.transport
             if "uvloop" in type(protocol.transport).__module__:
                 # It receives into a buffer of the loop's own, whose size it does not tell.

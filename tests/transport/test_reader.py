@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 def reader_of(stream: ChatStream) -> Any:
-    return stream._body._content
+    return stream._reading._body._content
 
 
 async def test_this_aiohttp_has_the_names_that_it_leans_on() -> None:

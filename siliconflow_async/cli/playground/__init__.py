@@ -9,7 +9,7 @@ The page is the three files in `page/`, served as they are. It asks for each ans
     page:    "stop", or anything, or it just leaves              upstream is aborted at once
 """
 
-from siliconflow_async.cli.playground.command import Playing, playground
-from siliconflow_async.cli.playground.server import Playground
+from .command import Playing, playground
+from .server import Playground
 
 __all__ = ["Playground", "Playing", "playground"]

@@ -6,11 +6,11 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
-from siliconflow_async import AsyncSiliconFlow, ConfigurationError
-from siliconflow_async.cli.playground.server import HOST, Playground
-from siliconflow_async.cli.screen import Screen
-from siliconflow_async.cli.serve import why_not_listening
-from siliconflow_async.testing import FakeSiliconFlow
+from ... import AsyncSiliconFlow, ConfigurationError
+from ...testing import FakeSiliconFlow
+from ..screen import Screen
+from ..serve import why_not_listening
+from .server import HOST, Playground
 
 __all__ = ["Playing", "playground"]
 

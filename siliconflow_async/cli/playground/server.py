@@ -11,12 +11,12 @@ from typing import Any, Self, cast
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from siliconflow_async import AsyncSiliconFlow, ChatParams, InvalidRequestError, SiliconFlowError
-from siliconflow_async.cli.playground.guard import guard, harden
-from siliconflow_async.cli.playground.snippet import snippet
-from siliconflow_async.relay import Relayed, relay
-from siliconflow_async.wire import jsontext
-from siliconflow_async.wire.events import error_event
+from ... import AsyncSiliconFlow, ChatParams, InvalidRequestError, SiliconFlowError
+from ...relay import Relayed, relay
+from ...wire import jsontext
+from ...wire.events import error_event
+from .guard import guard, harden
+from .snippet import snippet
 
 __all__ = ["HOST", "Playground", "read_request"]
 

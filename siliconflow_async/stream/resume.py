@@ -10,32 +10,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from copy import copy
 from operator import length_hint
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from .checks import is_count
-from .errors import (
+from ..errors import (
     APITimeoutError,
     ClosedError,
-    InvalidRequestError,
     SiliconFlowError,
     StreamAPIError,
     TruncatedStreamError,
 )
-from .stream import ChatStream
-from .views import EventIterator
-from .wire import jsontext
-from .wire.events import Event, EventBuilder, Seam
-from .wire.structs import ChatCompletion, ChatCompletionChunk, Timing, Usage
+from ..wire.events import Event, EventBuilder, Seam
+from ..wire.structs import ChatCompletion, ChatCompletionChunk, Usage
+from .reading import Reading
+from .stream import ChatStream, EventIterator
 
-__all__ = ["Break", "ResumingStream", "continued_body", "resume_attempts"]
-
-# What a stream has: some of it is the whole answer's, from its first stream to its last.
-_OF_THE_ANSWER = ("_accumulator", "_started_at", "_timeouts", "loop")
-_OF_ONE_STREAM = tuple(name for name in ChatStream.__slots__ if name not in ("__weakref__", *_OF_THE_ANSWER))
+__all__ = ["Break", "ResumingStream"]
 
 
 class Break(NamedTuple):
@@ -55,31 +47,24 @@ Reopen: TypeAlias = Callable[[Break], Coroutine[Any, Any, ChatStream | None]]
 
 
 class ResumingStream(ChatStream):
-    """A ChatStream that takes over the next stream, with all that belongs to it, where the one before broke off."""
+    """A ChatStream that goes on with the next reading where the one before broke off."""
 
-    __slots__ = ("_allowed", "_began_at", "_count", "_left", "_opening", "_reopen", "_seams", "_spent", "_tokens")
+    __slots__ = ("_allowed", "_attempts", "_left", "_opening", "_reopen", "_seams", "_spent", "_tokens")
 
-    def __init__(self, stream: ChatStream, reopen: Reopen, allowed: int, count: Callable[[], int]) -> None:
-        for name in _OF_THE_ANSWER:
-            setattr(self, name, getattr(stream, name))
+    def __init__(
+        self, reading: Reading, started_at: float, *, reopen: Reopen, allowed: int, attempts: Callable[[], int]
+    ) -> None:
+        super().__init__(reading, started_at)
         self._allowed = allowed
         self._left = allowed
         self._reopen = reopen
         # The requests that were made, for continuations that came to nothing as well.
-        self._count = count
+        self._attempts = attempts
         self._opening: asyncio.Task[ChatStream | None] | None = None
         self._seams: list[Seam] = []
-        # What the streams before this one took.
+        # What the readings before this one took.
         self._spent: list[Usage | None] = []
         self._tokens: int | None = 0
-        self._began_at: float | None = None
-        self._take_over(stream)
-
-    def _take_over(self, stream: ChatStream) -> None:
-        for name in _OF_ONE_STREAM:
-            setattr(self, name, getattr(stream, name))
-        # What it held is ours now: it must not be closed with the one that goes.
-        stream.ended = "closed"
 
     @property
     def partial(self) -> ChatCompletion:
@@ -88,18 +73,11 @@ class ResumingStream(ChatStream):
             answer.usage = _sum([*self._spent, answer.usage])
         return answer
 
-    @property
-    def timing(self) -> Timing:
-        timing = super().timing
-        if self._began_at is not None:
-            timing.first_token = self._began_at - self._started_at
-        return timing
-
     def events(self) -> EventIterator:
         return _SeamIterator(self)
 
     def abort(self) -> None:
-        if self._opening is not None and self.ended is None:
+        if self._opening is not None and self._end is None:
             self._opening.cancel()
         super().abort()
 
@@ -109,7 +87,7 @@ class ResumingStream(ChatStream):
                 return await super()._fill()
             except (TruncatedStreamError, StreamAPIError, APITimeoutError) as error:
                 if not await self._go_on(error):
-                    error.attempts = self._attempts
+                    error.attempts = self._attempts()
                     raise
                 # It holds frames that hold this stream, and itself: forgotten, the stream must go at once.
                 error.__traceback__ = None
@@ -117,7 +95,7 @@ class ResumingStream(ChatStream):
                     return True
 
     async def _go_on(self, error: TruncatedStreamError | StreamAPIError | APITimeoutError) -> bool:
-        """Take over the continuation; False if there is none, and the error stands."""
+        """Take the continuation in the place of what broke off; False if there is none, and the error stands."""
         answer = super().partial
         if not self._left or not _can_go_on(error, answer):
             return False
@@ -136,14 +114,12 @@ class ResumingStream(ChatStream):
             return False
         self._seams.append(Seam(0, attempt, type(error).__name__, str(error), len(text), self.trace_id))
         self._spent.append(self._accumulator.take_usage())
-        if self._began_at is None:
-            self._began_at = self._first_token_at
-        self._take_over(stream)
+        self._reading, self._batch, self._ready, self._end = stream.release()
         return True
 
     async def _opened(self, broken: Break) -> ChatStream | None:
-        ended, self.ended = self.ended, None
-        self._reading = True
+        end, self._end = self._end, None
+        self._busy = True
         opening = self._opening = self.loop.create_task(self._reopen(broken))
         stream = None
         try:
@@ -152,31 +128,31 @@ class ResumingStream(ChatStream):
             if opening.done() and not opening.cancelled():
                 opening.exception()  # or the loop's handler would tell of it
             task = asyncio.current_task()
-            if self.ended is None or (task is not None and task.cancelling()):
+            if self._end is None or (task is not None and task.cancelling()):
                 self.abort()
                 raise
         except SiliconFlowError as failure:
-            if isinstance(failure, APITimeoutError) and failure.clock == "total" and self.ended is None:
-                failure.partial = self.partial
-                failure.trace_id = self.trace_id
+            if isinstance(failure, APITimeoutError) and failure.clock == "total" and self._end is None:
                 self._left = 0
-                self._error = copy(failure)
-                self._conclude("timeout")
-                raise
+                self._reading.attempts = self._attempts()
+                self._conclude("timeout", failure.with_traceback(None))
+                self._ended_well()
             # Without its traceback, which would hold this stream.
             broken.error.__cause__ = failure.with_traceback(None)
+            if end is not None and end.failure is not None:
+                end.failure.__cause__ = failure
         finally:
             self._opening = None
-            self._reading = False
-            self._attempts = self._count()
+            self._busy = False
+            self._reading.attempts = self._attempts()
             # It may hold an exception, whose traceback holds this frame.
             del opening
-        if self.ended is not None:
+        if self._end is not None:
             if stream is not None:
                 stream.abort()
             raise self._counted(ClosedError("the stream was closed while it was being read"))
         if stream is None:
-            self.ended = ended
+            self._end = end
         return stream
 
 
@@ -218,53 +194,6 @@ def _can_go_on(error: SiliconFlowError, answer: ChatCompletion) -> bool:
         choice.index or choice.finish_reason or choice.message.reasoning_content or choice.message.tool_calls
         for choice in answer.choices
     )
-
-
-def resume_attempts(attempts: Any, body: bytes, *, streaming: bool, split_think: bool) -> int:
-    """Return how often a call may be continued; raise InvalidRequestError for one that asks for more than text."""
-    if attempts is None:
-        return 0
-    if not is_count(attempts, 0):
-        raise InvalidRequestError(f"resume must be an integer >= 0, not {attempts!r}", param="resume")
-    if not attempts:
-        return 0
-    sent = {name: jsontext.parse(value) for name, value in _fields(body).items() if name in _NOT_TEXT}
-    wanted = sent.get("response_format")
-    for is_so, name in (
-        (not streaming, "an answer that is no stream"),
-        (split_think, "split_think"),
-        (bool(sent.get("tools")), "tools"),
-        (sent.get("n") not in (None, 1), "n > 1"),
-        (wanted is not None and wanted != {"type": "text"}, "response_format"),
-    ):
-        if is_so:
-            raise InvalidRequestError(f"resume continues streams of text alone: not with {name}", param="resume")
-    return attempts
-
-
-_NOT_TEXT = frozenset({"tools", "n", "response_format"})
-
-
-def continued_body(body: bytes, broken: Break) -> bytes | None:
-    """Return the request that asks for what comes after a break; None if the answer had all its tokens."""
-    fields = _fields(body)
-    limit = jsontext.parse(fields.get("max_tokens", b"null"))
-    if isinstance(limit, int) and broken.tokens is not None:
-        if limit <= broken.tokens:
-            return None
-        fields["max_tokens"] = jsontext.encode(limit - broken.tokens)
-    before = jsontext.parse(fields.get("prefix", b'""'))
-    if broken.text and isinstance(before, str):
-        fields["prefix"] = jsontext.encode(before + broken.text)
-    return msgspec.json.encode(fields)
-
-
-def _fields(body: bytes) -> dict[str, msgspec.Raw]:
-    # Messages may hold megabytes of pictures: they are passed on as they are.
-    return _FIELDS.decode(body)
-
-
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def _sum(usages: list[Usage | None]) -> Usage | None:

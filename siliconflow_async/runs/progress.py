@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from .limits.limit import LimitState, WaitingFor
+from ..limits.limit import WaitingFor
 
-__all__ = ["MapProgress", "Reporter", "held_up"]
+if TYPE_CHECKING:
+    from ..calls.passage import Passage
+
+__all__ = ["MapProgress", "Reporter", "Tally"]
 
 _INTERVAL = 0.25
 
@@ -42,19 +45,63 @@ class MapProgress(msgspec.Struct, frozen=True, kw_only=True):
     time_left: float | None
 
 
-def held_up(states: Sequence[LimitState], most: int) -> dict[str, Any]:
-    """Return the fields of a MapProgress that the gates of a run's models tell; `most` is its own concurrency."""
-    caps = [most if state.concurrency is None else state.concurrency for state in states]
-    pauses = [state.paused_until for state in states if state.paused_until is not None]
-    waiting = [state for state in states if state.waiting_for is not None]
-    # Of several models, the one that is held up for longest.
-    longest = max(waiting, key=lambda state: state.waiting_left or 0.0, default=None)
-    return {
-        "concurrency": min(most, sum(caps)) if caps else most,
-        "paused_until": max(pauses, default=None),
-        "waiting_for": longest.waiting_for if longest is not None else None,
-        "waiting_left": longest.waiting_left if longest is not None else None,
-    }
+class Tally:
+    """Counts what becomes of the requests of a run with `max_concurrency`, of `total` if that is known."""
+
+    __slots__ = ("_calls", "_done", "_failed", "_max_concurrency", "_tokens", "_total")
+
+    def __init__(self, max_concurrency: int, total: int | None) -> None:
+        self._max_concurrency = max_concurrency
+        self._total = total
+        self._done = self._failed = self._tokens = 0
+        self._calls: dict[int, Passage] = {}
+
+    def begun(self, index: int, passage: Passage) -> None:
+        """A request is under way, and waits or is asked through its passage."""
+        self._calls[index] = passage
+
+    def ended(self, index: int) -> None:
+        """A request is under way no more."""
+        passage = self._calls.pop(index, None)
+        if passage is not None:
+            self._tokens += passage.tokens
+
+    def finished(self, *, failed: bool) -> None:
+        """A request has its result."""
+        if failed:
+            self._failed += 1
+        else:
+            self._done += 1
+
+    def tokens(self) -> int:
+        """Return the tokens of all answers so far."""
+        return self._tokens + sum(passage.tokens for passage in self._calls.values())
+
+    def progress(self, elapsed: float, tokens: int, tokens_per_second: float) -> MapProgress:
+        """Return how the run comes along."""
+        most, total = self._max_concurrency, self._total
+        finished = self._done + self._failed
+        keepers = {passage.keeper for passage in self._calls.values()}
+        states = [keeper.state() for keeper in keepers if keeper is not None]
+        caps = [most if state.concurrency is None else state.concurrency for state in states]
+        pauses = [state.paused_until for state in states if state.paused_until is not None]
+        waiting = [state for state in states if state.waiting_for is not None]
+        # Of several models, the one that is held up for longest.
+        longest = max(waiting, key=lambda state: state.waiting_left or 0.0, default=None)
+        return MapProgress(
+            done=self._done,
+            failed=self._failed,
+            in_flight=len(self._calls),
+            total=total,
+            tokens=tokens,
+            tokens_per_second=tokens_per_second,
+            concurrency=min(most, sum(caps)) if caps else most,
+            paused_until=max(pauses, default=None),
+            waiting_for=longest.waiting_for if longest is not None else None,
+            waiting_left=longest.waiting_left if longest is not None else None,
+            elapsed=elapsed,
+            time_left=(total - finished) * elapsed / finished if total is not None and finished else None,
+        )
 
 
 class Reporter:

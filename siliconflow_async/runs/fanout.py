@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from types import TracebackType
 from typing import Generic, Self
 
-from .loops import on_loop
+from ..loops import on_loop
 from .results import C, MapResult
 from .workers import Workers
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from .errors import InvalidRequestError
+from ..errors import InvalidRequestError
 from .schema import decoder_of, schema_of
 
 __all__ = ["MAX_TOOLS", "Tool", "as_tool", "choice_param", "listed", "tool_params"]

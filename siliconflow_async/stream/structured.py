@@ -5,17 +5,17 @@ What does not fit the type is a ParseError that carries the answer. The values a
 
 from __future__ import annotations
 
-from types import UnionType
-from typing import Any, ClassVar, Generic, TypeVar, cast, get_origin
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from .errors import ConfigurationError, ParseError
-from .schema import Form
+from ..errors import ConfigurationError, ParseError
+from ..request.schema import Form
+from ..wire import jsontext
+from ..wire.structs import ChatCompletion
+from .manager import ChatStreamManager
+from .reading import Reading
 from .stream import ChatStream
-from .views import ChatStreamManager
-from .wire import jsontext
-from .wire.structs import ChatCompletion
 
-__all__ = ["ParsedChatCompletion", "ParsedChatStream", "ParsedChatStreamManager", "is_type", "parsed"]
+__all__ = ["ParsedChatCompletion", "ParsedChatStream", "ParsedChatStreamManager", "parsed"]
 
 T = TypeVar("T")
 
@@ -44,8 +44,8 @@ class ParsedChatStream(ChatStream, Generic[T]):
 
     __slots__ = ("_form",)
 
-    def __init__(self, form: Form[T], *args: Any, **keywords: Any) -> None:
-        super().__init__(*args, **keywords)
+    def __init__(self, form: Form[T], reading: Reading, started_at: float) -> None:
+        super().__init__(reading, started_at)
         self._form = form
 
     async def completion(self) -> ParsedChatCompletion[T]:
@@ -83,11 +83,6 @@ class ParsedChatStreamManager(ChatStreamManager, Generic[T]):
 
     async def __aenter__(self) -> ParsedChatStream[T]:
         return cast("ParsedChatStream[T]", await super().__aenter__())  # its opener was given the form
-
-
-def is_type(value: object) -> bool:
-    """Whether a `response_format` is a type to parse into, and not a value to send."""
-    return isinstance(value, type | UnionType) or get_origin(value) is not None
 
 
 def parsed(form: Form[T], completion: ChatCompletion) -> ParsedChatCompletion[T]:

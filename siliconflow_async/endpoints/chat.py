@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import functools
 import math
-import random
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, Unpack, overload
 
-from .call import Call, CallSettings
-from .checks import MAPPINGS, is_count, is_finite
-from .content import prepared
-from .errors import ConfigurationError, InvalidRequestError, SiliconFlowError
-from .fanout import MapResults
-from .masking import conceal
-from .request import (
+from ..calls.call import Call
+from ..calls.prepared import ChatRequest
+from ..calls.service import Service
+from ..checks import MAPPINGS, is_count, is_finite
+from ..errors import ConfigurationError, InvalidRequestError, SiliconFlowError
+from ..masking import conceal
+from ..request.body import listed_messages
+from ..request.content import prepared
+from ..request.params import (
     CREATE_NAMES,
     STREAM_NAMES,
     ChatOptions,
     ChatParams,
     MessageParam,
     check_names,
-    listed_messages,
 )
-from .results import MapItem, OnEvent, OnProgress, Requests
-from .schema import form_of
-from .settings import check_keywords
-from .stream import ChatStream
-from .structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager, is_type, parsed
-from .toolrun import OnToolError, RunLimits, ToolRun, runnable
-from .views import ChatStreamManager
-from .wire.structs import ChatCompletion
-from .workers import Workers
+from ..request.schema import form_of, is_type
+from ..runs.fanout import MapResults
+from ..runs.results import MapItem, OnEvent, OnProgress, Requests
+from ..runs.round import OnToolError, RunLimits, runnable
+from ..runs.toolrun import ToolRun
+from ..runs.workers import Workers
+from ..settings import check_keywords
+from ..stream.manager import ChatStreamManager
+from ..stream.stream import ChatStream
+from ..stream.structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager, parsed
+from ..wire.structs import ChatCompletion
 
 P = TypeVar("P")
 
@@ -43,18 +45,17 @@ class Chat:
 
     __slots__ = ("completions",)
 
-    def __init__(self, settings: CallSettings) -> None:
-        self.completions = Completions(settings)
+    def __init__(self, service: Service) -> None:
+        self.completions = Completions(service)
 
 
 class Completions:
     """Chat completions of one client."""
 
-    __slots__ = ("_rng", "_settings")
+    __slots__ = ("_service",)
 
-    def __init__(self, settings: CallSettings) -> None:
-        self._settings = settings
-        self._rng = random.Random()
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     @overload
     async def create(
@@ -109,10 +110,8 @@ class Completions:
         conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_names(params, CREATE_NAMES)
         params["messages"] = await prepared(params["messages"])
-        call = Call(self._settings, params, stream=bool(stream), response_format=response_format)
-        if stream:
-            return await call.begin(self._rng)
-        return await call.retried(call.fetch, self._rng)
+        call = self._call(params, response_format, streaming=bool(stream))
+        return await (call.stream() if stream else call.whole())
 
     @overload
     def stream(
@@ -132,8 +131,7 @@ class Completions:
 
         async def opener() -> ChatStream:
             params["messages"] = await prepared(params["messages"])
-            call = Call(self._settings, params, stream=True, response_format=response_format)
-            return await call.begin(self._rng)
+            return await self._call(params, response_format).stream()
 
         return ParsedChatStreamManager(opener) if is_type(response_format) else ChatStreamManager(opener)
 
@@ -192,8 +190,7 @@ class Completions:
 
         async def ask(messages: list[Any], is_first: bool) -> ChatStream:
             asked = {**(first if is_first else later), "messages": await prepared(messages)}
-            call = Call(self._settings, asked, stream=True, response_format=response_format)
-            return await call.retried(call.open, self._rng)
+            return await self._call(asked, response_format).stream()
 
         finish = functools.partial(parsed, form_of(response_format)) if is_type(response_format) else _as_it_is
         return ToolRun(ask, finish, listed_messages(params["messages"]), tools, limits)
@@ -284,10 +281,9 @@ class Completions:
         return MapResults(
             Workers(
                 requests,
-                functools.partial(_begin, self._settings, given, math.inf if patience is None else patience),
-                self._rng,
+                functools.partial(_begin, self._service, given, math.inf if patience is None else patience),
                 # More would only wait for a connection, until the clock of that wait ended them.
-                max_concurrency=self._settings.transport.pool.at_most(max_concurrency),
+                max_concurrency=self._service.transport.pool.at_most(max_concurrency),
                 ordered=ordered,
                 fail_fast=fail_fast,
                 on_event=on_event,
@@ -296,12 +292,16 @@ class Completions:
             )
         )
 
+    def _call(self, params: Mapping[str, Any], response_format: Any, *, streaming: bool = True) -> Call:
+        request = ChatRequest.of(self._service, params, streaming=streaming, response_format=response_format)
+        return Call(self._service, request)
+
 
 def _as_it_is(completion: ChatCompletion) -> ChatCompletion:
     return completion
 
 
-async def _begin(settings: CallSettings, defaults: Mapping[str, Any], patience: float, item: MapItem) -> Call:
+async def _begin(service: Service, defaults: Mapping[str, Any], patience: float, item: MapItem) -> Call:
     """Make one request of many ready; raise InvalidRequestError for one that is none."""
     if not isinstance(item.request, MAPPINGS):
         kind = type(item.request).__name__
@@ -316,7 +316,8 @@ async def _begin(settings: CallSettings, defaults: Mapping[str, Any], patience: 
         check_names(params)
         response_format = params.pop("response_format", None)
         params["messages"] = await prepared(params["messages"])
-        return Call(settings, params, stream=True, response_format=response_format, patience=patience)
+        request = ChatRequest.of(service, params, streaming=True, response_format=response_format)
+        return Call(service, request, patience=patience)
     except SiliconFlowError:
         raise
     except Exception as error:  # a mapping and its messages may be the user's own, with errors of their own

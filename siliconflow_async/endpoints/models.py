@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from .errors import InvalidRequestError
-from .masking import conceal
-from .request import query_of
-from .retry import with_retries
-from .settings import check_keywords, replace_headers
-from .timeouts import Timeouts
-from .transport.attempt import Request
-from .transport.underway import Underway
-from .wire.models import ModelList, decode_models
+from ..errors import InvalidRequestError
+from ..masking import conceal
+from ..settings import check_keywords
+from ..timeouts import Timeouts
+from ..wire.models import ModelList, decode_models
 
 if TYPE_CHECKING:
-    from .call import CallSettings
+    from ..calls.service import Service
 
 __all__ = ["ListParams", "Models"]
 
@@ -37,11 +32,10 @@ class ListParams(TypedDict, total=False):
 class Models:
     """The models of the service that a client talks to."""
 
-    __slots__ = ("_rng", "_settings")
+    __slots__ = ("_service",)
 
-    def __init__(self, settings: CallSettings) -> None:
-        self._settings = settings
-        self._rng = random.Random()
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     async def list(self, **params: Unpack[ListParams]) -> ModelList:
         """Return the models in `.data`, all of them or those of one `type` or `sub_type`.
@@ -51,30 +45,8 @@ class Models:
         """
         conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_keywords(params, ListParams.__annotations__.keys())
-        settings = self._settings
-        timeouts, started_at, deadline = settings.clocks(params, streaming=False)
-        # There is no body to say the type of.
-        headers = replace_headers(settings.headers, {"Content-Type": None})
-        request = Request(
-            method="GET",
-            path="/models",
-            body=None,
-            headers=replace_headers(headers, params.get("extra_headers")),
-            query=query_of(_filters(params)) | query_of(params.get("extra_query")),
-            timeouts=timeouts,
-            started_at=started_at,
-            deadline=deadline,
-            streaming=False,
-        )
-
-        async def fetch() -> ModelList:
-            _, models = await settings.transport.fetch(request, settings.max_body_size, decode_models)
-            return models
-
-        with Underway(settings.transport.pool):
-            return await with_retries(
-                fetch, policy=settings.retry, budget=settings.budget, deadline=deadline, rng=self._rng
-            )
+        request = self._service.request("GET", "/models", params, query=_filters(params))
+        return await self._service.fetch(request, decode_models)
 
 
 def _filters(params: ListParams) -> dict[str, str]:

@@ -10,34 +10,28 @@ import asyncio
 import logging
 import math
 import random
-import threading
 from collections.abc import Awaitable, Callable
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from .checks import is_count, is_finite
-from .errors import (
+from ..checks import is_count, is_finite
+from ..errors import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
     ConfigurationError,
-    RateLimitError,
     SiliconFlowError,
     Stage,
-    StreamAPIError,
+    StreamError,
     TruncatedStreamError,
-    asked_wait,
 )
-from .wire.codes import meter_of, status_of_code
-from .wire.failures import status_in
+from ..limits.meters import MINUTE_METERS
+from ..limits.outage import absence
+from .budget import RetryBudget
 
 __all__ = [
-    "MINUTE_METERS",
-    "RetryBudget",
     "RetryPolicy",
-    "is_rate_limit",
-    "meter_in",
     "wait_to_resume",
     "with_retries",
 ]
@@ -46,14 +40,9 @@ T = TypeVar("T")
 
 _log = logging.getLogger("siliconflow_async")
 
-_MAX_CREDIT = 10.0
-# The meters that are worth waiting for; one that isn't named most likely is one of them.
-MINUTE_METERS = ("rpm", "tpm", "ipm", None)
 # A minute's meter takes about a minute to clear, so waits on it grow faster than those on a failing server.
 _RATE_LIMIT_GROWTH = 8
 _MOST_REFUSALS = 10
-# Said by what stands before the service: overloaded, or nobody behind it. 520 to 523 are Cloudflare's.
-_NOBODY_THERE = frozenset({502, 503, 520, 521, 522, 523})
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,10 +75,10 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         extra = self.max_attempts > 1 and _stage(error) != "answer"
         if attempt >= self.max_attempts + extra or attempt > _most_retries(error):
             return None
-        asked = asked_wait(error)
+        asked = error.retry_after
         if asked is not None:
             return asked if asked <= self.cap else None
-        growth = _RATE_LIMIT_GROWTH**attempt if is_rate_limit(error) else 2 ** (attempt - 1)
+        growth = _RATE_LIMIT_GROWTH**attempt if error.refusal == 429 else 2 ** (attempt - 1)
         return _drawn(min(self.cap, self.base * growth), rng)
 
     def resume_delay(self, attempt: int, error: SiliconFlowError, rng: random.Random) -> float | None:
@@ -108,8 +97,8 @@ def _drawn(most: float, rng: random.Random) -> float:
 
 
 def _is_worth_waiting(refusal: SiliconFlowError, policy: RetryPolicy) -> bool:
-    asked = asked_wait(refusal)
-    return meter_in(refusal) in MINUTE_METERS and (asked is None or asked <= policy.cap)
+    asked = refusal.retry_after
+    return refusal.meter in MINUTE_METERS and (asked is None or asked <= policy.cap)
 
 
 def _most_retries(error: SiliconFlowError) -> float:
@@ -119,43 +108,13 @@ def _most_retries(error: SiliconFlowError) -> float:
         return math.inf if error.transient else 0
     if isinstance(error, TruncatedStreamError):
         return math.inf if error.empty else 0
-    if is_rate_limit(error):
-        return math.inf if meter_in(error) in MINUTE_METERS else 0
-    return _most_retries_of(status_in(error))
+    if error.refusal == 429:
+        return math.inf if error.meter in MINUTE_METERS else 0
+    return _most_retries_of(error.refusal)
 
 
 def _stage(error: SiliconFlowError) -> Stage:
     return error.stage if isinstance(error, APIConnectionError) else "answer"
-
-
-def absence_in(error: SiliconFlowError) -> Literal["certain", "doubtful"] | None:
-    """Return whether a call failed because the service is not there; None if it failed in another way.
-
-    "doubtful" is what may also be the fault of that one request: a server that breaks down over it, or takes too long.
-    """
-    if isinstance(error, APIConnectionError):
-        away = error.transient and (not isinstance(error, APITimeoutError) or error.clock == "connect")
-        return "certain" if away else None
-    if isinstance(error, TruncatedStreamError):
-        return "doubtful"
-    status = status_in(error)
-    if status is None or not (status == 408 or status >= 500):
-        return None
-    return "certain" if status in _NOBODY_THERE else "doubtful"
-
-
-def is_rate_limit(error: SiliconFlowError) -> bool:
-    """Whether the service refused because a meter is full, by status or by code."""
-    return isinstance(error, RateLimitError) or (
-        isinstance(error, StreamAPIError) and status_of_code(error.code) == 429
-    )
-
-
-def meter_in(error: SiliconFlowError) -> str | None:
-    """Return the meter that a rate limit's error names, None if it names none."""
-    if isinstance(error, RateLimitError):
-        return error.meter
-    return meter_of(error.code, error.message) if isinstance(error, StreamAPIError) else None
 
 
 def _most_retries_of(status: int | None) -> float:
@@ -169,35 +128,6 @@ def _most_retries_of(status: int | None) -> float:
             return 2
         case _:
             return 0
-
-
-class RetryBudget:
-    """The retries that a client may make, all its calls together, in whatever thread.
-
-    Each call earns a share of a retry; credit is at most 10. The first 10 are an advance, paid back by the calls that
-    follow, so that n calls in a row to a dead service make at most n · (1 + share) requests once it is paid back.
-    """
-
-    def __init__(self) -> None:
-        self._credit = _MAX_CREDIT
-        self._advance = _MAX_CREDIT
-        self._lock = threading.Lock()
-
-    def earn(self, share: float) -> None:
-        """Credit one call."""
-        with self._lock:
-            if self._advance > 0:
-                self._advance -= share
-            else:
-                self._credit = min(_MAX_CREDIT, self._credit + share)
-
-    def draw(self) -> bool:
-        """Take one retry; False if there is none."""
-        with self._lock:
-            if self._credit < 1:
-                return False
-            self._credit -= 1
-            return True
 
 
 class _Spared:
@@ -219,12 +149,12 @@ class _Spared:
         """Whether a failure is spared, and the call may go to the gate again."""
         if self._policy.max_attempts == 1:
             return False
-        if is_rate_limit(error):
+        if error.refusal == 429:
             taken = self._refusals < _MOST_REFUSALS and _is_worth_waiting(error, self._policy)
             self._refusals += taken
         else:
             # What may be the request's own fault is spared no more often than it would be repeated.
-            doubtful = absence_in(error) == "doubtful"
+            doubtful = absence(error) == "doubtful"
             taken = self._shared() and not (doubtful and self._doubtful >= _most_retries(error))
             self._doubtful += taken and doubtful
         self.count += taken
@@ -248,25 +178,78 @@ async def with_retries(
     """
     budget.earn(policy.budget)
     spared = None if shared is None else _Spared(policy, shared)
+    turns = _Turns(policy, budget, deadline, rng)
     attempt = 1
+    failure: SiliconFlowError | None = None
     while True:
         try:
-            return await call()
+            answer = await call()
         except SiliconFlowError as error:
             error.attempts = attempt
+            if isinstance(error, APIStatusError | StreamError) and absence(error) is None:
+                budget.found()
             if error.waited is not None:
                 raise
             if spared is None or not spared.takes(error):
-                tries = attempt if spared is None else attempt - spared.count
-                delay = _granted(policy.delay(tries, error, rng), error, deadline, budget)
-                if delay is None:
-                    raise
-                _log.warning("attempt %d failed (%s), trying again in %.2f s", attempt, _summary(error), delay)
-            else:
-                delay = None
-        if delay is not None:
-            await asyncio.sleep(delay)
+                failure = error
+        else:
+            budget.found()
+            return answer
+        # Not in the handler: a wait that is cancelled has no context, and no error stays behind in this frame.
+        try:
+            if failure is not None and not await turns.next(attempt, failure):
+                raise failure
+        finally:
+            failure = None
         attempt += 1
+
+
+class _Turns:
+    """When a call may be repeated: by its policy, the budget of its client, and its deadline."""
+
+    __slots__ = ("_budget", "_deadline", "_followed", "_policy", "_rng", "_tries")
+
+    def __init__(self, policy: RetryPolicy, budget: RetryBudget, deadline: float | None, rng: random.Random) -> None:
+        self._policy = policy
+        self._budget = budget
+        self._deadline = deadline
+        self._rng = rng
+        self._tries = 1
+        self._followed = False
+
+    async def next(self, attempt: int, error: SiliconFlowError) -> bool:
+        """Wait until the call may be repeated after the failure of an attempt; False if it may not be."""
+        if isinstance(error, APIConnectionError) and absence(error) == "certain":
+            return await self._next_look(attempt, error)
+        delay = _granted(self._policy.delay(self._tries, error, self._rng), error, self._deadline, self._budget)
+        if delay is None:
+            return False
+        await self._wait(delay, attempt, error)
+        return True
+
+    async def _next_look(self, attempt: int, error: APIConnectionError) -> bool:
+        """Wait until the call may look for the service again, or another has found it.
+
+        One retry at a time is drawn for all calls of the client that look, or many that lose the service together
+        would spend the budget before it could come back. Whoever is refused one waits for its next turn.
+        """
+        found = self._budget.finds
+        while (delay := _in_time(self._policy.delay(self._tries, error, self._rng), self._deadline)) is not None:
+            await self._wait(delay, attempt, error)
+            # What the service may have begun to work on is sent anew without a draw but once.
+            if self._budget.finds != found and (error.stage != "answer" or not self._followed):
+                self._followed = error.stage == "answer"
+                return True
+            # What never left this machine troubles nobody.
+            if error.stage == "local" or self._budget.draw_look(delay / 2):
+                return True
+            error.budget_spent = True
+        return False
+
+    async def _wait(self, delay: float, attempt: int, error: SiliconFlowError) -> None:
+        _log.warning("attempt %d failed (%s), trying again in %.2f s", attempt, _summary(error), delay)
+        await asyncio.sleep(delay)
+        self._tries += 1
 
 
 async def wait_to_resume(
@@ -290,14 +273,20 @@ async def wait_to_resume(
 def _granted(delay: float | None, error: SiliconFlowError, deadline: float | None, budget: RetryBudget) -> float | None:
     """Return a delay that ends before the deadline, having drawn a retry for it; None if there is none.
 
-    What never left this machine troubles nobody, and draws none. An error for which none is left is told so.
+    An error for which none is left is told so.
     """
-    if delay is None or (deadline is not None and asyncio.get_running_loop().time() + delay >= deadline):
-        return None
-    if _stage(error) == "local" or budget.draw():
+    delay = _in_time(delay, deadline)
+    if delay is None or budget.draw():
         return delay
     error.budget_spent = True
     return None
+
+
+def _in_time(delay: float | None, deadline: float | None) -> float | None:
+    """Return a delay that ends before the deadline; None for one that does not."""
+    if delay is None or (deadline is not None and asyncio.get_running_loop().time() + delay >= deadline):
+        return None
+    return delay
 
 
 def _summary(error: SiliconFlowError) -> str:

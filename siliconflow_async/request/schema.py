@@ -14,13 +14,14 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, TypeVar, cast
+from types import UnionType
+from typing import Any, Generic, TypeVar, cast, get_origin
 
 import msgspec
 
-from .errors import InvalidRequestError
+from ..errors import InvalidRequestError
 
-__all__ = ["Form", "decoder_of", "form_of", "schema_of"]
+__all__ = ["Form", "decoder_of", "form_of", "is_type", "schema_of"]
 
 T = TypeVar("T")
 
@@ -68,6 +69,11 @@ class Form(Generic[T]):
         if not self._wrapped:
             return value
         return value.get("value") if isinstance(value, dict) else None
+
+
+def is_type(value: object) -> bool:
+    """Whether a `response_format` is a type to parse into, and not a value to send."""
+    return isinstance(value, type | UnionType) or get_origin(value) is not None
 
 
 def form_of(kind: type[T]) -> Form[T]:

@@ -13,8 +13,8 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from .errors import ToolRoundsError
-from .tools import Tool
+from ..errors import ToolRoundsError
+from ..request.tools import Tool
 
 __all__ = ["Outcome", "run_tool"]
 

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 import msgspec
 from anyio import to_thread
 
-from .checks import LISTS, MAPPINGS
-from .errors import InvalidRequestError
+from ..checks import LISTS, MAPPINGS
+from ..errors import InvalidRequestError
 from .media import HEAD, Kind, media_type
 
 __all__ = ["Detail", "MediaPart", "MediaSource", "audio", "image", "prepared", "video"]

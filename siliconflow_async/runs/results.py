@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from .errors import SiliconFlowError
+from ..errors import SiliconFlowError
+from ..wire.structs import ChatCompletion
 from .progress import MapProgress
-from .wire.structs import ChatCompletion
 
 if TYPE_CHECKING:
-    from .wire.events import Event
+    from ..wire.events import Event
 
 __all__ = ["MapItem", "MapResult", "MapTimes", "OnEvent", "OnProgress", "Requests"]
 

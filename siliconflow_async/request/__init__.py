@@ -1,0 +1,1 @@
+"""What is asked: parameters, pictures and sounds, forms of answers, tools, and how they become what is sent."""

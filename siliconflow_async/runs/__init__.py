@@ -1,0 +1,1 @@
+"""Several calls as one thing: many requests side by side, and conversations with tools."""

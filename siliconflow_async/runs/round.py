@@ -1,0 +1,181 @@
+"""One round of a conversation with tools: the calls that an answer makes, side by side, and what came of each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
+
+from ..checks import is_count, is_finite
+from ..errors import ClosedError, InvalidRequestError, ParseError
+from ..request.tools import Tool, as_tool, listed
+from ..wire import jsontext
+from ..wire.events import ToolResult
+from ..wire.structs import ChatCompletion, Function, ToolCall
+from ..wire.weight import check_weight
+from .toolcall import Outcome, run_tool
+
+__all__ = ["OnToolError", "Round", "RunLimits", "runnable"]
+
+OnToolError: TypeAlias = Literal["return", "raise"]
+
+# Whatever else such an answer holds, it is not all that the model had to say.
+_CUT_OFF = ("length", "content_filter", "insufficient_system_resource")
+_QUOTED = 2000
+
+
+class RunLimits(NamedTuple):
+    """How far a run may go; see `run_tools`."""
+
+    max_rounds: int
+    max_concurrency: int
+    tool_timeout: float | None
+    on_tool_error: OnToolError
+
+    def check(self) -> Self:
+        """Return the limits; raise InvalidRequestError that names one which can't be."""
+        for name in ("max_rounds", "max_concurrency"):
+            value = getattr(self, name)
+            if not is_count(value, 1):
+                raise InvalidRequestError(f"{name} must be an integer >= 1, not {value!r}", param=name)
+        seconds = self.tool_timeout
+        if seconds is not None and (not is_finite(seconds) or seconds <= 0):
+            raise InvalidRequestError(
+                f"tool_timeout must be seconds > 0 or None, not {seconds!r}", param="tool_timeout"
+            )
+        if self.on_tool_error not in ("return", "raise"):
+            raise InvalidRequestError(
+                f"on_tool_error must be 'return' or 'raise', not {self.on_tool_error!r}", param="on_tool_error"
+            )
+        return self
+
+
+class Round:
+    """The calls of an answer: as they are `sent` back, the `tasks` of those that run, and their outcomes.
+
+    Calls that have no id get one that begins with `name`.
+    """
+
+    __slots__ = ("_calls", "_limits", "_outcomes", "_ready", "sent", "tasks")
+
+    def __init__(self, calls: list[ToolCall], limits: RunLimits, name: str) -> None:
+        self._calls = calls
+        self.sent = [_sendable(call, f"{name}_{at}") for at, call in enumerate(calls)]
+        # A task must not hold the run: one that is dropped cancels its tasks.
+        self.tasks: dict[asyncio.Task[Outcome], int] = {}
+        self._limits = limits
+        self._outcomes: dict[int, Outcome] = {}
+        # Those that have ended and were not told yet.
+        self._ready: deque[int] = deque()
+
+    def begin(self, completion: ChatCompletion, tools: Mapping[str, Tool]) -> None:
+        """Start the calls, once all of them are known to be valid or are to be answered all the same.
+
+        Raises ParseError for an invalid one where the limits say "raise".
+        """
+        limits = self._limits
+        valid: dict[int, tuple[Tool, dict[str, Any]]] = {}
+        for at, call in enumerate(self._calls):
+            try:
+                valid[at] = _bound(call, completion.finish_reason, tools)
+            except ValueError as error:
+                if limits.on_tool_error == "raise":
+                    words = f"the model's call of {call.function.name!r} is invalid: {error}"
+                    raise ParseError(words, completion=completion) from error
+                self._end(at, Outcome(f"Error: {error}", error))
+        gate = asyncio.Semaphore(limits.max_concurrency)
+        for at, (tool, keywords) in valid.items():
+            task = asyncio.create_task(run_tool(tool, keywords, gate, limits.tool_timeout), name=f"tool {tool.name}")
+            self.tasks[task] = at
+
+    async def next(self) -> ToolResult | None:
+        """Wait for the next call to end and tell of it; None once all were told.
+
+        Raises what a tool did, or ToolRoundsError for one that took too long, where the limits say "raise".
+        """
+        while not self._ready:
+            if not self.tasks:
+                return None
+            done, _ = await asyncio.wait(self.tasks, return_when=asyncio.FIRST_COMPLETED)
+            for call, task in sorted((self.tasks[task], task) for task in done):
+                self._settle(call, task)
+        call = self._ready.popleft()
+        outcome, sent = self._outcomes[call], self.sent[call]
+        return ToolResult(0, call, sent.id, sent.function.name, outcome.content, is_error=outcome.error is not None)
+
+    def answers(self) -> list[dict[str, Any]]:
+        """Return what the model is told, once all calls have ended."""
+        return [
+            {"role": "tool", "tool_call_id": call.id, "content": self._outcomes[at].content}
+            for at, call in enumerate(self.sent)
+        ]
+
+    def cancel(self) -> list[asyncio.Task[Outcome]]:
+        """Cancel the tools that run, and return their tasks."""
+        tasks = [task for task in self.tasks if not task.done()]
+        self.tasks.clear()
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    def _settle(self, call: int, task: asyncio.Task[Outcome]) -> None:
+        del self.tasks[task]
+        if task.cancelled():
+            outcome = Outcome("Error: the call was cancelled", ClosedError("the tool cancelled itself"))
+        else:
+            outcome = task.result()
+        if outcome.error is not None and self._limits.on_tool_error == "raise":
+            try:
+                raise outcome.error
+            finally:
+                # Its traceback holds this frame, which must not hold it in turn.
+                del outcome, task
+        self._end(call, outcome)
+
+    def _end(self, call: int, outcome: Outcome) -> None:
+        self._outcomes[call] = outcome
+        self._ready.append(call)
+
+
+def _bound(call: ToolCall, reason: str | None, tools: Mapping[str, Tool]) -> tuple[Tool, dict[str, Any]]:
+    """Return the tool that a call names and its keywords; raise ValueError that says why it can't be made."""
+    function = call.function
+    if reason in _CUT_OFF:
+        raise ValueError(f"the answer was cut off ({reason}), so the call was not made")
+    tool = tools.get(function.name)
+    if tool is None:
+        raise ValueError(f"there is no tool {function.name!r}; there are {', '.join(tools)}")
+    try:
+        check_weight(function.arguments.encode("utf-8", "replace"))
+        return tool, tool.bind(function.arguments)
+    except ValueError as error:
+        quoted = function.arguments[:_QUOTED]
+        raise ValueError(f"invalid arguments: {error}; they were: {quoted}") from error
+
+
+def runnable(tools: Any) -> dict[str, Tool]:
+    """Return the tools of a run by name; raise InvalidRequestError for one that is no function."""
+    found: dict[str, Tool] = {}
+    for at, item in enumerate(listed(tools)):
+        if not callable(item):
+            raise InvalidRequestError(
+                f"tools[{at}] can't be run: it is no function; Tool(function, parameters=…) takes a schema of your own",
+                param="tools",
+            )
+        tool = as_tool(item)
+        if tool.name in found:
+            raise InvalidRequestError(f"two tools are called {tool.name!r}", param="tools")
+        found[tool.name] = tool
+    return found
+
+
+def _sendable(call: ToolCall, identity: str) -> ToolCall:
+    """Return a call as the conversation holds it: with an id, and arguments that servers can read back."""
+    try:
+        whole = isinstance(jsontext.parse(call.function.arguments.encode()), dict)
+    except ValueError:
+        whole = False
+    # Chat templates parse what is sent back: one call that is no JSON would fail every later request.
+    function = call.function if whole else Function(call.function.name, "{}")
+    return ToolCall(call.id or identity, call.type, function)

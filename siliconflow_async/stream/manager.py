@@ -1,0 +1,48 @@
+"""The `async with` that opens a stream and closes it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+
+from ..errors import BusyError
+from .stream import ChatStream
+
+__all__ = ["ChatStreamManager"]
+
+
+class ChatStreamManager:
+    """What `stream(…)` returns: opens the stream on entering, closes it on leaving."""
+
+    __slots__ = ("_open", "_stream")
+
+    def __init__(self, opener: Callable[[], Awaitable[ChatStream]]) -> None:
+        self._open: Callable[[], Awaitable[ChatStream]] | None = opener
+        self._stream: ChatStream | None = None
+
+    def __repr__(self) -> str:
+        state = "not entered: use `async with`" if self._open is not None else f"entered: {self._stream}"
+        return f"<{type(self).__name__} {state}>"
+
+    def _misused(self) -> None:
+        raise TypeError(
+            "`async with … .stream(…) as stream:` opens a stream, which can then be iterated; "
+            "what can be awaited is `create(…, stream=True)`"
+        )
+
+    # None, as which no type checker lets them pass.
+    __await__ = __aiter__ = __iter__ = _misused
+
+    async def __aenter__(self) -> ChatStream:
+        if self._open is None:
+            raise BusyError("this stream was opened before; call stream(…) again")
+        # With it goes the request, which an open stream has no more use for.
+        opener, self._open = self._open, None
+        self._stream = await opener()
+        return self._stream
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._stream is not None
+        self._stream.abort()

@@ -1,0 +1,183 @@
+"""One connection's part of an answer: the chunks that it brings, and how it ends.
+
+It knows nothing of the stream that a user holds, so that a forgotten stream can go while the loop still has this to
+leave; and a stream that resumes takes the next one in its place.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Literal, NamedTuple, Protocol, TypeAlias
+
+from ..errors import (
+    APITimeoutError,
+    EventTooLargeError,
+    MalformedStreamError,
+    SiliconFlowError,
+    TruncatedStreamError,
+)
+from ..timeouts import Timeouts
+from ..transport.answer import Answer
+from ..transport.body import BodyBroken
+from ..transport.clock import ClockExpired
+from ..wire.accumulate import has_progress
+from ..wire.protocol import ChatProtocol
+from ..wire.structs import ChatCompletionChunk, Usage
+from ..wire.think import ThinkProtocol
+
+__all__ = ["End", "Ended", "Observer", "Reading"]
+
+Ended: TypeAlias = Literal["done", "finish", "truncated", "error", "malformed", "too_large", "timeout", "closed"]
+
+_ENDED_BY: dict[type[SiliconFlowError], Ended] = {
+    APITimeoutError: "timeout",
+    TruncatedStreamError: "truncated",
+    MalformedStreamError: "malformed",
+    EventTooLargeError: "too_large",
+}
+
+# After `[DONE]` the last bytes of the HTTP body may lag: reading them lets the connection serve again.
+_DRAIN_BYTES = 64 * 1024
+_DRAIN_SECONDS = 0.05
+
+
+class Observer(Protocol):
+    """Who wants to know how an answer comes along: the gate of its model."""
+
+    def first_token(self, at: float) -> None:
+        """The first token has come, at a time of the loop."""
+
+    def progress(self, chunks: int, usage: Usage | None) -> None:
+        """So many more chunks were given out; the usage so far, if it was told."""
+
+    def ended(self, error: SiliconFlowError | None) -> None:
+        """The answer has ended, with an error, or well, or because it was left."""
+
+
+class End(NamedTuple):
+    """How an answer ended, and `at` what time of the loop."""
+
+    ended: Ended
+    at: float
+    # Never raised itself: it would hold the frames that it passed, and they the stream.
+    failure: SiliconFlowError | None = None
+
+    def error(self) -> SiliconFlowError:
+        """Return the failure as an error to raise, made anew each time."""
+        assert self.failure is not None
+        error = copy(self.failure)
+        error.__cause__ = self.failure.__cause__
+        return error
+
+
+class Reading:
+    """Read an open answer under its clocks; `attempts` is how many requests were made for it."""
+
+    __slots__ = (
+        "_body",
+        "_clock",
+        "_protocol",
+        "_timeouts",
+        "_trouble",
+        "answer",
+        "attempts",
+        "first_token_at",
+        "observer",
+    )
+
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        timeouts: Timeouts,
+        deadline: float | None,
+        max_event_size: int,
+        split_think: bool = False,
+        observer: Observer | None = None,
+        attempts: int = 1,
+    ) -> None:
+        self.answer = answer
+        self.attempts = attempts
+        self.observer = observer
+        # When the first event came that counts, a time of the loop.
+        self.first_token_at: float | None = None
+        self._timeouts = timeouts
+        self._body = answer.body
+        self._clock = answer.body.start_clock(timeouts, answer.sent_at, deadline)
+        self._protocol = (ThinkProtocol if split_think else ChatProtocol)(max_event_size, answer.mask)
+        # What ended the body: b"" for its end, or the exception, without the frames that hold this.
+        self._trouble: bytes | BodyBroken | ClockExpired | None = None
+
+    async def more(self) -> list[ChatCompletionChunk]:
+        """Wait for chunks and return them; none once it has ended, and `judged` says how."""
+        protocol = self._protocol
+        while protocol.failure is None and not protocol.done and self._trouble is None:
+            try:
+                data = await self._body.read()
+            except (BodyBroken, ClockExpired) as trouble:
+                self._trouble = self.answer.mask.clean(trouble).with_traceback(None)
+                chunks = protocol.cut_short()
+            else:
+                if data:
+                    chunks = protocol.feed(data)
+                else:
+                    self._trouble = data
+                    chunks = protocol.eof()
+            if chunks:
+                self._clock.wait_ends()
+                if self.first_token_at is None and has_progress(chunks):
+                    self.first_token_at = self._clock.first_token()
+                    if self.observer is not None:
+                        self.observer.first_token(self.first_token_at)
+                return chunks
+        if self.is_done():
+            await self._body.drain(_DRAIN_BYTES, _DRAIN_SECONDS)
+        return []
+
+    def is_done(self) -> bool:
+        """Whether `[DONE]` came, and no failure before it."""
+        return self._protocol.done and self._protocol.failure is None
+
+    def arrived(self) -> list[ChatCompletionChunk]:
+        """Return the chunks that have arrived and were not read."""
+        if self._trouble is not None:
+            return []
+        return self._protocol.feed(self._body.take_buffered()) + self._protocol.cut_short()
+
+    def noted(self, chunks: int, usage: Usage | None, *, progressed: bool) -> None:
+        """Note how many chunks were given out, and whether they count for the idle clock."""
+        if progressed:
+            self._clock.waited = 0.0
+        if self.observer is not None:
+            self.observer.progress(chunks, usage)
+
+    def spoil(self, failure: MalformedStreamError) -> None:
+        """Take for malformed what was decoded well, and can't be folded."""
+        # Its traceback would hold the stream in a cycle.
+        self._protocol.failure = failure.with_traceback(None)
+
+    def judged(self, *, finished: bool, begun: bool) -> tuple[Ended, SiliconFlowError | None]:
+        """Return how it ended, and by which failure; `finished` if every choice did, `begun` if one came."""
+        protocol = self._protocol
+        failure: SiliconFlowError | None = protocol.failure
+        trouble = self._trouble
+        if failure is None:
+            if protocol.done:
+                return "done", None
+            # What an end without `[DONE]` means.
+            if finished or protocol.whole:
+                return "finish", None
+            if isinstance(trouble, ClockExpired):
+                seconds = self._timeouts.limit(trouble.clock, streaming=True)
+                failure = APITimeoutError(clock=trouble.clock, seconds=seconds)
+            else:
+                failure = protocol.cut_off(str(trouble) if isinstance(trouble, BodyBroken) else None, begun=begun)
+            failure.__cause__ = trouble if isinstance(trouble, Exception) else None
+        return _ENDED_BY.get(type(failure), "error"), failure
+
+    def leave(self, error: SiliconFlowError | None = None) -> None:
+        """Close the connection at once, unless the body has ended and given it back, and tell the observer."""
+        self._clock.stop()
+        self._body.abort()
+        if self.observer is not None:
+            self.observer.ended(error)

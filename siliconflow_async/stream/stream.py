@@ -1,0 +1,319 @@
+"""One open answer as an async iterator of chunks.
+
+    async with client.chat.completions.stream(…) as stream:
+        async for chunk in stream: …
+        done = await stream.completion()
+
+A stream knows how it ended (`ended`) and what it held (`partial`), and gives out every chunk that had reached this
+machine before it raises. Leaving it in any way closes its connection at once, and a forgotten stream closes its own:
+nothing here forms a reference cycle, so the last reference is really the last.
+
+Its text and its events are class iterators, not async generators: one that is dropped half-way leaves nothing to clean
+up but the stream itself. They take chunks from the stream's own iterator, which costs no second await for each and
+keeps `partial` in step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from functools import partial
+from operator import length_hint
+from types import TracebackType
+from typing import NoReturn, Self, SupportsIndex
+
+from ..errors import (
+    APIStatusError,
+    APITimeoutError,
+    BusyError,
+    ClosedError,
+    MalformedStreamError,
+    SiliconFlowError,
+    StreamError,
+)
+from ..loops import on_any_loop, on_loop
+from ..wire.accumulate import Accumulator
+from ..wire.events import Event, EventBuilder
+from ..wire.structs import ChatCompletion, ChatCompletionChunk, Timing
+from .reading import End, Ended, Reading
+
+__all__ = ["ChatStream", "EventIterator", "TextIterator", "Uncopyable", "first_chunk"]
+
+
+class Uncopyable:
+    """One open connection: a copy of it would close it when it goes."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} can't be copied or pickled; the stream's `partial` can")
+
+
+class ChatStream(Uncopyable):
+    """An open answer: iterate it for chunks, or use `text()`, `events()` or `completion()`.
+
+    `ended` is None while it is open, then "done" (`[DONE]` came), "finish" (it ended without, every choice finished),
+    "truncated", "error", "malformed", "too_large", "timeout" or "closed". `trace_id` is what SiliconFlow's support asks
+    for.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_accumulator",
+        "_batch",
+        "_busy",
+        "_end",
+        "_first_token_at",
+        "_reading",
+        "_ready",
+        "_started_at",
+        "loop",
+    )
+
+    def __init__(self, reading: Reading, started_at: float) -> None:
+        self.loop = reading.answer.loop
+        self._reading = reading
+        self._started_at = started_at
+        self._first_token_at: float | None = None
+        self._accumulator = Accumulator()
+        # The chunks of the last read that are not folded yet, and those of them that are still to be given out.
+        self._batch: list[ChatCompletionChunk] = []
+        self._ready: Iterator[ChatCompletionChunk] = iter(())
+        self._busy = False
+        self._end: End | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.ended or 'open'} trace_id={self.trace_id!r}>"
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ChatCompletionChunk:
+        for chunk in self._ready:
+            return chunk
+        if await self._fill():
+            return next(self._ready)
+        raise StopAsyncIteration
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def __del__(self) -> None:
+        # Not there if __init__ failed.
+        reading = getattr(self, "_reading", None)
+        if reading is None or self._end is not None:
+            return
+        if not on_loop(self.loop, reading.leave) and reading.observer is not None:
+            # Its connection has gone with its loop; its place at the gate belongs to no loop.
+            on_any_loop(partial(reading.observer.ended, None))
+
+    @property
+    def ended(self) -> Ended | None:
+        """How it ended; None while it is open."""
+        return None if self._end is None else self._end.ended
+
+    @property
+    def trace_id(self) -> str | None:
+        """What SiliconFlow's support asks for; None if the answer has none."""
+        return self._reading.answer.trace_id
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The answer's headers under lower-case names."""
+        return self._reading.answer.headers
+
+    @property
+    def partial(self) -> ChatCompletion:
+        """The answer so far: the chunks given out; all that had arrived, once the stream has ended."""
+        self._fold()
+        answer = self._accumulator.completion()
+        answer.headers = self.headers
+        answer.trace_id = self.trace_id
+        answer.timing = self.timing
+        return answer
+
+    @property
+    def timing(self) -> Timing:
+        """Seconds from the call to the first token and to the end, None for what has not come; requests made for it."""
+        first, end, started_at = self._first_token_at, self._end, self._started_at
+        return Timing(
+            None if first is None else first - started_at,
+            None if end is None else end.at - started_at,
+            self._reading.attempts,
+        )
+
+    def text(self) -> TextIterator:
+        """Iterate the content of choice 0, piece by piece, empty pieces left out."""
+        return TextIterator(self)
+
+    def events(self) -> EventIterator:
+        """Iterate typed events, from `Started` to `Finished`; see `wire.events`."""
+        return EventIterator(self)
+
+    async def completion(self) -> ChatCompletion:
+        """Read what is left and return the whole answer; raise as iterating would."""
+        self._ready = iter(())
+        while await self._fill():
+            self._ready = iter(())
+        return self.partial
+
+    async def aclose(self) -> None:
+        """Close the connection at once. What had arrived stays in `partial`; further reading raises ClosedError."""
+        self.abort()
+
+    async def close(self) -> None:
+        """`aclose()`, as the openai package names it."""
+        self.abort()
+
+    def abort(self) -> None:
+        """`aclose()` for callers that can't await."""
+        if self._end is not None:
+            return
+        self._fold()
+        complete = self._accumulator.finished
+        if not self._busy:
+            self._batch += self._reading.arrived()
+        self._ready = iter(())
+        self._conclude("finish" if complete else "closed")
+
+    def release(self) -> tuple[Reading, list[ChatCompletionChunk], Iterator[ChatCompletionChunk], End | None]:
+        """Give up the reading, what it has brought and how it ended, for another stream to go on with."""
+        end, self._end = self._end, End("closed", self.loop.time())
+        return self._reading, self._batch, self._ready, end
+
+    async def _fill(self) -> bool:
+        """Wait for more chunks, once all that were ready are given out; False at a good end, raise at any other."""
+        if self._end is not None:
+            return self._ended_well()
+        if self._busy:
+            raise BusyError("another task is waiting for this stream")
+        self._busy = True
+        self._fold()
+        reading = self._reading
+        try:
+            chunks = await reading.more()
+        except asyncio.CancelledError:
+            self._busy = False
+            if reading.is_done() and self._end is None:
+                self._conclude("done")
+            self.abort()
+            raise
+        finally:
+            self._busy = False
+        if self._end is not None:
+            raise self._counted(ClosedError("the stream was closed while it was being read"))
+        if chunks:
+            if self._first_token_at is None:
+                self._first_token_at = reading.first_token_at
+            self._batch = chunks
+            self._ready = iter(chunks)
+            return True
+        accumulator = self._accumulator
+        self._conclude(*reading.judged(finished=accumulator.finished, begun=accumulator.begun))
+        return self._ended_well()
+
+    def _ended_well(self) -> bool:
+        """Return False, as there is nothing more; raise if it ended in another way."""
+        assert self._end is not None
+        if self._end.ended == "closed":
+            raise self._counted(ClosedError("the stream is closed"))
+        if self._end.failure is None:
+            return False
+        # Without a name here: the traceback holds this frame, and a name would close the circle.
+        raise self._counted(self._end.error())
+
+    def _conclude(self, ended: Ended, failure: SiliconFlowError | None = None) -> None:
+        self._fold()
+        self._end = End(ended, self.loop.time(), failure)
+        if isinstance(failure, APIStatusError):
+            failure.headers = self.headers
+        elif isinstance(failure, StreamError | APITimeoutError):
+            failure.partial = self.partial
+            failure.trace_id = self.trace_id
+        self._reading.leave(failure)
+
+    def _counted(self, error: SiliconFlowError) -> SiliconFlowError:
+        """Return an error that says how many requests were made for this answer."""
+        error.attempts = self._reading.attempts
+        return error
+
+    def _fold(self) -> None:
+        """Fold the chunks that were given out since the last time."""
+        given = self._batch
+        if left := length_hint(self._ready):
+            given, self._batch = given[:-left], given[-left:]
+        else:
+            # Not kept while waiting, perhaps for long and beside thousands of others.
+            self._batch = []
+        if given:
+            progressed = False
+            try:
+                progressed = self._accumulator.fold(given)
+            except MalformedStreamError as error:
+                self._reading.spoil(error)
+            self._reading.noted(len(given), self._accumulator.usage, progressed=progressed)
+
+
+async def first_chunk(stream: ChatStream) -> ChatStream:
+    """Return the stream once its first chunk is there, or it has ended well without one; raise as reading would."""
+    await stream._fill()
+    return stream
+
+
+class TextIterator(Uncopyable):
+    """The content of choice 0 as it comes; made by `ChatStream.text()`."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: ChatStream) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        stream = self._stream
+        while True:
+            for chunk in stream._ready:
+                for choice in chunk.choices:
+                    if choice.index == 0 and choice.delta.content:
+                        return choice.delta.content
+            if not await stream._fill():
+                raise StopAsyncIteration
+
+
+class EventIterator(Uncopyable):
+    """Typed events as they come; made by `ChatStream.events()`."""
+
+    __slots__ = ("_builder", "_finished", "_pending", "_stream")
+
+    def __init__(self, stream: ChatStream) -> None:
+        self._stream = stream
+        self._builder = EventBuilder()
+        self._pending: Iterator[Event] = iter(())
+        self._finished = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        for event in self._pending:
+            return event
+        stream = self._stream
+        while not self._finished:
+            for chunk in stream._ready:
+                events = self._builder.feed(chunk)
+                if events:
+                    if len(events) > 1:
+                        self._pending = iter(events[1:])
+                    return events[0]
+            if not await stream._fill():
+                self._finished = True
+                self._pending = iter(self._builder.finish(stream.partial.usage))
+                return await self.__anext__()
+        raise StopAsyncIteration
