@@ -8,7 +8,7 @@ import json
 import pickle
 from collections.abc import Callable
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import pytest
@@ -56,6 +56,8 @@ def value_of(kind: Any, *, full: bool) -> Any:
         if not others:
             return None  # a function, which no encoder takes
         return value_of(others[0], full=full) if full or NoneType not in arguments else None
+    if origin is Annotated:
+        return value_of(arguments[0], full=full)
     if origin is Literal:
         return arguments[0]
     if origin is list:
