@@ -75,12 +75,12 @@ class Reading:
 
     __slots__ = (
         "_body",
-        "_clock",
         "_protocol",
         "_timeouts",
         "_trouble",
         "answer",
         "attempts",
+        "clock",
         "first_token_at",
         "observer",
     )
@@ -103,7 +103,7 @@ class Reading:
         self.first_token_at: float | None = None
         self._timeouts = timeouts
         self._body = answer.body
-        self._clock = answer.body.start_clock(timeouts, answer.sent_at, deadline)
+        self.clock = answer.body.start_clock(timeouts, answer.sent_at, deadline)
         self._protocol = (ThinkProtocol if split_think else ChatProtocol)(max_event_size, answer.mask)
         # What ended the body: b"" for its end, or the exception, without the frames that hold this.
         self._trouble: bytes | BodyBroken | ClockExpired | None = None
@@ -111,7 +111,7 @@ class Reading:
     async def more(self) -> list[ChatCompletionChunk]:
         """Wait for chunks and return them; none once it has ended, and `judged` says how."""
         protocol = self._protocol
-        while protocol.failure is None and not protocol.done and self._trouble is None:
+        while self._trouble is None and protocol.failure is None and not protocol.done:
             try:
                 data = await self._body.read()
             except (BodyBroken, ClockExpired) as trouble:
@@ -124,9 +124,9 @@ class Reading:
                     self._trouble = data
                     chunks = protocol.eof()
             if chunks:
-                self._clock.wait_ends()
+                self.clock.wait_ends()
                 if self.first_token_at is None and has_progress(chunks):
-                    self.first_token_at = self._clock.first_token()
+                    self.first_token_at = self.clock.first_token()
                     if self.observer is not None:
                         self.observer.first_token(self.first_token_at)
                 return chunks
@@ -143,13 +143,6 @@ class Reading:
         if self._trouble is not None:
             return []
         return self._protocol.feed(self._body.take_buffered()) + self._protocol.cut_short()
-
-    def noted(self, chunks: int, usage: Usage | None, *, progressed: bool) -> None:
-        """Note how many chunks were given out, and whether they count for the idle clock."""
-        if progressed:
-            self._clock.waited = 0.0
-        if self.observer is not None:
-            self.observer.progress(chunks, usage)
 
     def spoil(self, failure: MalformedStreamError) -> None:
         """Take for malformed what was decoded well, and can't be folded."""
@@ -177,7 +170,7 @@ class Reading:
 
     def leave(self, error: SiliconFlowError | None = None) -> None:
         """Close the connection at once, unless the body has ended and given it back, and tell the observer."""
-        self._clock.stop()
+        self.clock.stop()
         self._body.abort()
         if self.observer is not None:
             self.observer.ended(error)

@@ -251,12 +251,14 @@ class ChatStream(Uncopyable):
             # Not kept while waiting, perhaps for long and beside thousands of others.
             self._batch = []
         if given:
-            progressed = False
+            reading = self._reading
             try:
-                progressed = self._accumulator.fold(given)
+                if self._accumulator.fold(given):
+                    reading.clock.waited = 0.0
             except MalformedStreamError as error:
-                self._reading.spoil(error)
-            self._reading.noted(len(given), self._accumulator.usage, progressed=progressed)
+                reading.spoil(error)
+            if reading.observer is not None:
+                reading.observer.progress(len(given), self._accumulator.usage)
 
 
 async def first_chunk(stream: ChatStream) -> ChatStream:

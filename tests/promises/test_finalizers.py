@@ -25,7 +25,7 @@ Forgettable: TypeAlias = tuple[Any, Callable[[], bool]]
 
 async def a_stream(client: AsyncSiliconFlow) -> Forgettable:
     stream = await client.chat.completions.create(stream=True, **ASK)
-    clock = stream._reading._clock
+    clock = stream._reading.clock
     return stream, lambda: clock._alarm is None and client.limits[ASK["model"]].in_flight == 0
 
 
