@@ -13,21 +13,19 @@ import msgspec
 from .calls.budget import RetryBudget
 from .calls.retry import RetryPolicy
 from .calls.service import Service
-from .checks import is_count
+from .checks import check_keywords, is_count
 from .endpoints.chat import Chat
 from .endpoints.models import Models
 from .errors import ConfigurationError
+from .headers import Secret, conceal, replace_headers
 from .limits.keeper import ModelLimits
 from .limits.limit import Limits, LimitState, check_limits
-from .masking import Secret, conceal
 from .settings import (
-    check_keywords,
     find_key,
     find_proxy,
     masked,
     other_site,
     parse_base_url,
-    replace_headers,
 )
 from .timeouts import Timeouts, as_timeouts
 from .transport.exchange import Site, Transport

@@ -1,4 +1,4 @@
-"""A client's settings, checked before a byte is sent: key, base URL, proxy, headers."""
+"""A client's settings, checked before a byte is sent: key, base URL, proxy."""
 
 from __future__ import annotations
 
@@ -6,25 +6,21 @@ import os
 import re
 import warnings
 from base64 import b64encode
-from collections.abc import Mapping, Set
 from ipaddress import ip_address
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from .errors import ConfigurationError
-from .masking import Secret, concealed
+from .headers import UNSENDABLE, Secret
 
 __all__ = [
     "Proxy",
-    "check_headers",
-    "check_keywords",
     "find_key",
     "find_proxy",
     "masked",
     "other_site",
     "parse_base_url",
-    "replace_headers",
 ]
 
 DEFAULT_BASE_URL = "https://api.siliconflow.cn/v1"
@@ -33,13 +29,11 @@ _SITES = {
     "api.siliconflow.cn": "https://api.siliconflow.com/v1",
     "api.siliconflow.com": "https://api.siliconflow.cn/v1",
 }
-_UNSENDABLE = re.compile("[\r\n\0\ud800-\udfff]")
 # A password before the host, or what a query holds.
 _SECRET_PART = re.compile(r"(?<=//)[^/]*(?=@)|(?<=\?).+", re.DOTALL)
 _BEYOND_PATH = re.compile(r"[?#\s]")
 _USER = re.compile(r"//[^/?#]*@")
 _SCHEME = re.compile(r"\s*(?:authorization\s*:)?\s*(?:bearer(?:\s+|\Z))+", re.IGNORECASE)
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Proxy(NamedTuple):
@@ -139,7 +133,7 @@ def _variable(kind: str) -> str:
 def _parse_proxy(given: str, name: str) -> Proxy:
     if not isinstance(given, str):
         raise ConfigurationError(f"{name} must be a URL as text, not {type(given).__name__}")
-    if _UNSENDABLE.search(given):
+    if UNSENDABLE.search(given):
         raise ConfigurationError(f"{name} has a character that can't be sent")
     # Positions instead of parts: no local holds the password.
     end = given.rfind("@") + 1
@@ -162,46 +156,6 @@ def _parse_proxy(given: str, name: str) -> Proxy:
     # aiohttp makes Proxy-Authorization of it, for a tunnel's CONNECT as for a request in plain http.
     user = b64encode(unquote(given[start : end - 1]).encode()).decode()
     return Proxy(plain, {"Authorization": Secret(f"Basic {user}")})
-
-
-def check_headers(headers: Mapping[str, str | None] | None) -> dict[str, str]:
-    """Return headers that can be sent, those of None left out; raise ConfigurationError for one that can't."""
-    checked: dict[str, str] = {}
-    if headers is None:
-        return checked
-    if not isinstance(headers, Mapping):
-        raise ConfigurationError(f"headers must be a mapping of names to values, not a {type(headers).__name__}")
-    for name, value in headers.items():
-        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise ConfigurationError(f"header name {name!r} can't be sent")
-        if value is None:
-            continue
-        if not isinstance(value, str) or _UNSENDABLE.search(value):
-            raise ConfigurationError(f"the value of header {name!r} can't be sent: it must be text in one line")
-        checked[name] = concealed(name, value)
-    return checked
-
-
-def replace_headers(headers: Mapping[str, str], given: Mapping[str, str | None] | None) -> dict[str, str]:
-    """Return headers with those given in place of the ones of the same name in any case, those of None left out."""
-    checked = check_headers(given)
-    names = {name.lower() for name in given or ()}
-    return {name: value for name, value in headers.items() if name.lower() not in names} | checked
-
-
-def check_keywords(given: Mapping[str, Any], known: Set[str]) -> None:
-    """Raise TypeError for a keyword that is not known, naming the nearest one that is."""
-    if given.keys() <= known:
-        return
-    import difflib  # only a mistake needs it
-
-    for name in given:
-        if name not in known:
-            if not isinstance(name, str):  # of a mapping: no keyword is
-                raise TypeError(f"the names of parameters are text, not {name!r}")
-            near = difflib.get_close_matches(name, sorted(known), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"unexpected keyword argument {name!r}{hint}")
 
 
 def _is_loopback(host: str) -> bool:

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 import pytest
 
-from siliconflow_async.masking import Mask, Secret, conceal, concealed
+from siliconflow_async.headers import Secret, conceal, concealed
+from siliconflow_async.transport.mask import Mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable

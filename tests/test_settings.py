@@ -9,15 +9,13 @@ from typing import Any
 import pytest
 
 from siliconflow_async import ConfigurationError
-from siliconflow_async.masking import Secret
+from siliconflow_async.headers import Secret, check_headers, replace_headers
 from siliconflow_async.settings import (
-    check_headers,
     find_key,
     find_proxy,
     masked,
     other_site,
     parse_base_url,
-    replace_headers,
 )
 
 

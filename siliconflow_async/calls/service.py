@@ -6,10 +6,10 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
+from ..headers import replace_headers
 from ..limits.keeper import ModelLimits
 from ..loops import running_loop
 from ..request.body import query_of
-from ..settings import replace_headers
 from ..timeouts import Timeouts, as_timeouts
 from ..transport.answer import Decode, Headed
 from ..transport.attempt import Request

@@ -10,9 +10,9 @@ from typing import Any, Literal, TypeVar, Unpack, overload
 from ..calls.call import Call
 from ..calls.prepared import ChatRequest
 from ..calls.service import Service
-from ..checks import MAPPINGS, is_count, is_finite
+from ..checks import MAPPINGS, check_keywords, is_count, is_finite
 from ..errors import ConfigurationError, InvalidRequestError, SiliconFlowError
-from ..masking import conceal
+from ..headers import conceal
 from ..request.body import listed_messages
 from ..request.content import prepared
 from ..request.params import (
@@ -29,7 +29,6 @@ from ..runs.results import MapItem, OnEvent, OnProgress, Requests
 from ..runs.round import OnToolError, RunLimits, runnable
 from ..runs.toolrun import ToolRun
 from ..runs.workers import Workers
-from ..settings import check_keywords
 from ..stream.manager import ChatStreamManager
 from ..stream.stream import ChatStream
 from ..stream.structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager, parsed

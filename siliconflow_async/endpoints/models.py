@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
+from ..checks import check_keywords
 from ..errors import InvalidRequestError
-from ..masking import conceal
-from ..settings import check_keywords
+from ..headers import conceal
 from ..timeouts import Timeouts
 from ..wire.models import ModelList, decode_models
 

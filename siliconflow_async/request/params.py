@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Required, TypeAlias, TypedDict
 
-from ..settings import check_keywords
+from ..checks import check_keywords
 from ..timeouts import Timeouts
 from ..wire.structs import AssistantMessage
 

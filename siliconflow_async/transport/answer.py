@@ -9,10 +9,10 @@ from typing import TypeAlias, TypeVar
 import aiohttp
 
 from ..errors import TRACE_ID, APIStatusError, StreamError
-from ..masking import Mask
 from ..wire.answered import Headed
 from .alarms import Alarms
 from .body import Body
+from .mask import Mask
 
 __all__ = ["Answer", "Decode", "Headed"]
 

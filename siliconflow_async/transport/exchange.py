@@ -11,12 +11,12 @@ import aiohttp
 import msgspec
 
 from ..errors import APIConnectionError, APIStatusError, ClosedError, EventTooLargeError, StreamError
-from ..masking import Mask
 from ..wire.failures import READ_ERROR_BODY, cut_off, is_blank, status_error
 from .answer import Answer, Decode, Headed
 from .attempt import Attempt, Request
 from .body import Body, BodyBroken
 from .connector import connect_watcher
+from .mask import Mask
 from .pool import SessionPool
 from .proxy import proxy_options
 from .upload import LARGE, Upload

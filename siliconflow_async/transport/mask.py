@@ -1,4 +1,4 @@
-"""Secrets, and how they stay out of sight: text that no repr shows, and masks for what a server says.
+"""What hides the secrets that were sent from what a server says.
 
 A server, or a gateway before it, may quote the key that it was sent, in words, bodies, headers, frames. What errors and
 headers take from there passes the `Mask` of the request; what the model wrote does not, and is as it came.
@@ -12,47 +12,18 @@ from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-__all__ = ["Mask", "Secret", "conceal", "concealed"]
+from ..headers import Secret
+
+__all__ = ["Mask"]
 
 E = TypeVar("E", bound=BaseException)
 
-_SECRET_NAME = re.compile(
-    r"auth|key|token|cookie|secret|passw|passphrase|passcode|pwd|credential|session|signature|bearer|jwt"
-    r"|(?<![a-z])(pass|sig)(?![a-z])",
-    re.IGNORECASE,
-)
-_TELLING = frozenset({"headers", "default_headers", "extra_headers", "base_url", "proxy"})
 _MASKED = "***"
 # Below it a key is hidden only where it stands alone, as a word: one of a few letters is part of many others.
 _LONG = 8
 # And below this nowhere. Such a key is no secret but a placeholder, "x" or "0", for a server that wants none.
 _SHORTEST = 4
 _JSON_WORD = re.compile(r"null|true|false|-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-
-
-class Secret(str):
-    """Text that no repr shows: logs and tracebacks print reprs, of our frames and of aiohttp's."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
-
-
-def conceal(keywords: dict[str, Any]) -> None:
-    """Mask in place what may hold a key or password, so that it shows in no local of a frame from here on."""
-    for name in _TELLING & keywords.keys():
-        given = keywords[name]
-        if isinstance(given, Mapping):
-            keywords[name] = {key: concealed(key, value) for key, value in given.items()}
-        elif isinstance(given, str):
-            keywords[name] = Secret(given)
-
-
-def concealed(name: object, value: Any) -> Any:
-    """Return a header's value, as a Secret if its name tells of one."""
-    is_secret = not isinstance(name, str) or _SECRET_NAME.search(name)
-    return Secret(value) if is_secret and isinstance(value, str) else value
 
 
 class Mask:
