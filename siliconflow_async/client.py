@@ -13,6 +13,7 @@ import msgspec
 from .calls.budget import RetryBudget
 from .calls.retry import RetryPolicy
 from .calls.service import Service
+from .calls.setup import Setup
 from .checks import check_keywords, is_count
 from .endpoints.chat import Chat
 from .endpoints.models import Models
@@ -103,43 +104,23 @@ class AsyncSiliconFlow:
 
     def _apply(self) -> None:
         options = self._options
-        key = find_key(self._api_key)
-        base_url = parse_base_url(options.get("base_url"))
-        self.base_url = base_url
-        self._timeouts = _timeouts(options)
-        self._retry = _retry(options)
-        self._proxy = proxy = find_proxy(options.get("proxy"), base_url, trust_env=options.get("trust_env", True))
-        site = Site(
-            base_url=base_url,
-            proxy=proxy and proxy.url,
-            proxy_headers=proxy and proxy.headers,
-            other_site=other_site(base_url),
-            secret=key,
-        )
-        headers: dict[str, str] = {
-            "Authorization": Secret(f"Bearer {key}"),
-            "Content-Type": "application/json",
-            "Accept": "text/event-stream, application/json",
-            # Compression would only hold tokens back.
-            "Accept-Encoding": "identity",
-            "User-Agent": f"siliconflow-async/{__version__}",
-        }
-        headers = replace_headers(headers, options.get("default_headers"))
-        headers = replace_headers(headers, options.get("headers"))
+        self._site = site = _site(self._api_key, options)
+        self.base_url = site.base_url
+        headers = _headers(site.secret, options)
         if self._pool.default_headers is None and not self._pool.borrowed:
             self._pool.default_headers = headers
-        service = Service(
+        self._setup = setup = Setup(
             Transport(site, self._pool),
             headers=headers,
-            timeouts=self._timeouts,
-            retry=self._retry,
+            timeouts=_timeouts(options),
+            retry=_retry(options),
             budget=self._budget,
             limits=self._limits,
             max_event_size=_positive(options.get("max_event_size", 16 * _MIB), "max_event_size"),
             max_body_size=_positive(options.get("max_body_size", 64 * _MIB), "max_body_size"),
         )
-        self.chat = Chat(service)
-        self.models = Models(service)
+        self.chat = Chat(setup)
+        self.models = Models(Service(setup))
 
     def with_options(self, *, api_key: str | None = None, **options: Unpack[ClientOptions]) -> Self:
         """Return a copy with other options, on the same pool, retry budget and limits; closing one closes both.
@@ -227,8 +208,8 @@ class AsyncSiliconFlow:
             given = options.get(name)
             if isinstance(given, Mapping):
                 options[name] = {key: value for key, value in given.items() if not isinstance(value, Secret)}
-        if "proxy" in options and self._proxy is not None:
-            options["proxy"] = self._proxy.url
+        if "proxy" in options:
+            options["proxy"] = self._site.proxy
         return functools.partial(type(self), **options), ()
 
 
@@ -238,6 +219,32 @@ def _check_pool_options(options: ClientOptions) -> None:
         raise ConfigurationError(f"ssl must be an ssl.SSLContext or None, not {context!r}: TLS is always verified")
     if options.get("session") is not None and (context is not None or "max_connections" in options):
         raise ConfigurationError("session= brings its own connections: ssl= and max_connections= go with it, not here")
+
+
+def _site(api_key: str | None, options: ClientOptions) -> Site:
+    key = find_key(api_key)
+    base_url = parse_base_url(options.get("base_url"))
+    proxy = find_proxy(options.get("proxy"), base_url, trust_env=options.get("trust_env", True))
+    return Site(
+        base_url=base_url,
+        proxy=proxy and proxy.url,
+        proxy_headers=proxy and proxy.headers,
+        other_site=other_site(base_url),
+        secret=key,
+    )
+
+
+def _headers(key: str, options: ClientOptions) -> dict[str, str]:
+    headers: dict[str, str] = {
+        "Authorization": Secret(f"Bearer {key}"),
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream, application/json",
+        # Compression would only hold tokens back.
+        "Accept-Encoding": "identity",
+        "User-Agent": f"siliconflow-async/{__version__}",
+    }
+    headers = replace_headers(headers, options.get("default_headers"))
+    return replace_headers(headers, options.get("headers"))
 
 
 def _timeouts(options: ClientOptions) -> Timeouts:

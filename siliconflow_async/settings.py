@@ -95,7 +95,7 @@ def parse_base_url(given: str | None) -> str:
     if url.scheme not in ("http", "https") or not url.hostname or not port_is_valid:
         raise ConfigurationError(f"base_url {shown} must begin with https:// (or http://) and a host")
     if url.scheme == "http" and not _is_loopback(url.hostname):
-        warnings.warn(f"base_url {shown} is plain http: the API key travels unencrypted", UserWarning, stacklevel=4)
+        warnings.warn(f"base_url {shown} is plain http: the API key travels unencrypted", UserWarning, stacklevel=5)
     path = url.path.rstrip("/").removesuffix(_ENDPOINT).rstrip("/") or "/v1"
     return SplitResult(url.scheme, url.netloc, path, "", "").geturl()
 

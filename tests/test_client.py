@@ -254,7 +254,7 @@ def test_a_pickled_client_carries_its_settings_and_no_key(
         pickle.loads(data)
     monkeypatch.setenv("SILICONFLOW_API_KEY", "sk-theirs")
     copy = pickle.loads(data)
-    assert (copy.base_url, copy._retry, copy._timeouts) == (client.base_url, NO_WAIT, Timeouts(idle=5))
+    assert (copy.base_url, copy._setup.retry, copy._setup.timeouts) == (client.base_url, NO_WAIT, Timeouts(idle=5))
     asyncio.run(ask(copy))
     (request,) = threaded.requests
     assert (request.headers["authorization"], request.headers["x-a"]) == ("Bearer sk-theirs", "a")

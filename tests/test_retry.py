@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
@@ -25,8 +24,6 @@ from siliconflow_async.calls.budget import RetryBudget
 from siliconflow_async.calls.retry import with_retries
 from siliconflow_async.errors import BadRequestError, GatewayTimeoutError
 from siliconflow_async.wire.failures import status_error, stream_error
-
-RNG = random.Random(7)
 
 
 def rate_limit(meter: str | None, **fields: Any) -> RateLimitError:
@@ -85,7 +82,7 @@ def test_each_failure_has_its_number_of_retries(error: SiliconFlowError, retries
     Where there was no connection, once more.
     """
     policy = RetryPolicy()
-    delays = [policy.delay(attempt, error, RNG) for attempt in range(1, 6)]
+    delays = [policy.delay(attempt, error) for attempt in range(1, 6)]
     assert [delay is not None for delay in delays] == [attempt <= retries for attempt in range(1, 6)]
 
 
@@ -93,15 +90,15 @@ def test_each_failure_has_its_number_of_retries(error: SiliconFlowError, retries
 def test_without_retries_there_is_no_extra_attempt(stage: Any) -> None:
     """With max_attempts=1 nothing is repeated, also for want of a connection."""
     policy = RetryPolicy(max_attempts=1)
-    assert policy.delay(1, APIConnectionError(stage=stage), RNG) is None
+    assert policy.delay(1, APIConnectionError(stage=stage)) is None
 
 
 def test_the_extra_attempt_is_for_want_of_a_connection_alone() -> None:
     """After max_attempts it is what the last one met that counts."""
     policy = RetryPolicy()
-    assert policy.delay(4, APIConnectionError(stage="connect"), RNG) is not None
-    assert policy.delay(4, OverloadedError(status=503), RNG) is None
-    assert policy.delay(5, APIConnectionError(stage="connect"), RNG) is None
+    assert policy.delay(4, APIConnectionError(stage="connect")) is not None
+    assert policy.delay(4, OverloadedError(status=503)) is None
+    assert policy.delay(5, APIConnectionError(stage="connect")) is None
 
 
 def test_waits_are_drawn_from_the_upper_half_of_a_growing_range() -> None:
@@ -109,7 +106,7 @@ def test_waits_are_drawn_from_the_upper_half_of_a_growing_range() -> None:
     policy = RetryPolicy(max_attempts=100, base=1.0, cap=10.0)
     for delay in (policy.delay, policy.resume_delay):
         for attempt, ceiling in [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 10.0), (50, 10.0)]:
-            waits = [delay(attempt, APIConnectionError(), RNG) or 0.0 for _ in range(500)]
+            waits = [delay(attempt, APIConnectionError()) or 0.0 for _ in range(500)]
             assert ceiling * 0.5 <= min(waits) < ceiling * 0.55
             assert ceiling * 0.95 < max(waits) <= ceiling
 
@@ -117,7 +114,7 @@ def test_waits_are_drawn_from_the_upper_half_of_a_growing_range() -> None:
 def test_a_minute_meter_is_given_longer() -> None:
     """A rate limit by the minute gets ranges of 4, 32 and 60 seconds."""
     policy = RetryPolicy()
-    tops = [max(policy.delay(n, rate_limit("tpm"), RNG) or 0.0 for _ in range(500)) for n in (1, 2, 3)]
+    tops = [max(policy.delay(n, rate_limit("tpm")) or 0.0 for _ in range(500)) for n in (1, 2, 3)]
     assert 3.8 < tops[0] <= 4.0
     assert 30.0 < tops[1] <= 32.0
     assert 57.0 < tops[2] <= 60.0
@@ -126,9 +123,9 @@ def test_a_minute_meter_is_given_longer() -> None:
 def test_retry_after_is_waited_for_up_to_the_cap() -> None:
     """What the service asks for is waited, and beyond the cap there is no retry."""
     policy = RetryPolicy(cap=5.0)
-    assert policy.delay(1, OverloadedError(status=503, retry_after=4.5), RNG) == 4.5
-    assert policy.delay(1, OverloadedError(status=503, retry_after=0.0), RNG) == 0.0
-    assert policy.delay(1, OverloadedError(status=503, retry_after=5.1), RNG) is None
+    assert policy.delay(1, OverloadedError(status=503, retry_after=4.5)) == 4.5
+    assert policy.delay(1, OverloadedError(status=503, retry_after=0.0)) == 0.0
+    assert policy.delay(1, OverloadedError(status=503, retry_after=5.1)) is None
 
 
 @pytest.mark.parametrize(
@@ -181,9 +178,7 @@ async def asked(*errors: SiliconFlowError | None, shared: bool = False) -> int |
 
     policy = RetryPolicy(base=0.0)
     try:
-        return await with_retries(
-            call, policy=policy, budget=RetryBudget(), deadline=None, rng=RNG, shared=lambda: shared
-        )
+        return await with_retries(call, policy=policy, budget=RetryBudget(), deadline=None, shared=lambda: shared)
     except SiliconFlowError as error:
         return error
 

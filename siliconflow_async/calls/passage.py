@@ -42,14 +42,16 @@ class Admission:
 class Passage:
     """The gate of one call: that of the limits given for the model, or with `patience` one in any case.
 
-    `patience` are the seconds for which an outage is waited out. `waited` are the seconds spent waiting here.
+    `weighs` are the parameters by which a gate judges the next attempt, its `model` among them; None for a call of no
+    model, before which none stands. `patience` are the seconds for which an outage is waited out. `waited` are the
+    seconds spent waiting here.
     """
 
-    __slots__ = ("_before", "_first_token", "_limits", "_model", "_patience", "_since", "_ticket", "keeper", "waited")
+    __slots__ = ("_before", "_first_token", "_limits", "_patience", "_since", "_ticket", "keeper", "waited", "weighs")
 
-    def __init__(self, limits: ModelLimits, model: Any, patience: float | None) -> None:
+    def __init__(self, limits: ModelLimits, weighs: Mapping[str, Any] | None, patience: float | None) -> None:
+        self.weighs = weighs
         self._limits = limits
-        self._model = model
         self._patience = patience
         self._since = time.monotonic() if patience is not None else 0.0
         self._ticket: Ticket | None = None
@@ -80,19 +82,19 @@ class Passage:
         """Whether the latest attempt failed in an outage, and not alone."""
         return self._ticket is not None and self._ticket.shared
 
-    async def enter(self, params: Mapping[str, Any], *, again: bool, deadline: float | None) -> Admission | None:
+    async def enter(self, *, again: bool, deadline: float | None) -> Admission | None:
         """Wait until the attempt may begin; None where no gate stands.
 
-        `params` tell what it weighs, `again` that it has failed before. Raises TimeoutError at `deadline`, a time of
-        the loop, and the error of an outage once its patience is over.
+        `again` tells that it has failed before. Raises TimeoutError at `deadline`, a time of the loop, and the error of
+        an outage once its patience is over.
         """
         # The one of now, for one that nobody uses may be forgotten.
         keeper = self.keeper = self._find()
-        if keeper is None:
+        if keeper is None or self.weighs is None:
             return None
         if self._ticket is not None:
             self._before, self._first_token, self._ticket = self.tokens, self.first_token, None
-        ticket = self._ticket = keeper.join(params, again=again, patience=self._patience, since=self._since)
+        ticket = self._ticket = keeper.join(self.weighs, again=again, patience=self._patience, since=self._since)
         if not ticket.granted:
             came_at = time.monotonic()
             try:
@@ -104,7 +106,9 @@ class Passage:
         return Admission(keeper, ticket)
 
     def _find(self) -> GateKeeper | None:
-        return (self._limits.given if self._patience is None else self._limits.always)(self._model)
+        if self.weighs is None:
+            return None
+        return (self._limits.given if self._patience is None else self._limits.always)(self.weighs["model"])
 
     def _given_up(self, last_seen: SiliconFlowError | None) -> SiliconFlowError:
         """Return the error of a call that has waited for the service as long as it may."""

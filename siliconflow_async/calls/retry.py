@@ -43,6 +43,11 @@ _log = logging.getLogger("siliconflow_async")
 # A minute's meter takes about a minute to clear, so waits on it grow faster than those on a failing server.
 _RATE_LIMIT_GROWTH = 8
 _MOST_REFUSALS = 10
+# Refused before any work: the wrong connection, too early, a full meter, an overloaded service.
+_UNBEGUN = frozenset({421, 425, 429, 503})
+
+# The system's own: what a program seeds, or a fork copies, would have many clients come back at the same time.
+_jitter = random.SystemRandom()
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +75,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
             if not is_finite(value) or value < 0:
                 raise ConfigurationError(f"RetryPolicy: {name} must be a number >= 0, not {value!r}")
 
-    def delay(self, attempt: int, error: SiliconFlowError, rng: random.Random) -> float | None:
+    def delay(self, attempt: int, error: SiliconFlowError) -> float | None:
         """Return the seconds to wait before trying again after the failure of `attempt` (from 1); None: don't."""
         extra = self.max_attempts > 1 and _stage(error) != "answer"
         if attempt >= self.max_attempts + extra or attempt > _most_retries(error):
@@ -79,21 +84,21 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         if asked is not None:
             return asked if asked <= self.cap else None
         growth = _RATE_LIMIT_GROWTH**attempt if error.refusal == 429 else 2 ** (attempt - 1)
-        return _drawn(min(self.cap, self.base * growth), rng)
+        return _drawn(min(self.cap, self.base * growth))
 
-    def resume_delay(self, attempt: int, error: SiliconFlowError, rng: random.Random) -> float | None:
+    def resume_delay(self, attempt: int, error: SiliconFlowError) -> float | None:
         """Return the seconds to wait before continuation `attempt` (from 1) of an answer that broke off; None: don't.
 
         Breaks and silence may be gone a moment later, and so may errors that are retried before an answer begins.
         """
         if not isinstance(error, TruncatedStreamError | APITimeoutError) and attempt > _most_retries(error):
             return None
-        return _drawn(min(self.cap, self.base * 2 ** (attempt - 1)), rng)
+        return _drawn(min(self.cap, self.base * 2 ** (attempt - 1)))
 
 
-def _drawn(most: float, rng: random.Random) -> float:
+def _drawn(most: float) -> float:
     """Draw a wait: apart from the others', but never so short that a service has no time to come back."""
-    return rng.uniform(most / 2, most)
+    return _jitter.uniform(most / 2, most)
 
 
 def _is_worth_waiting(refusal: SiliconFlowError, policy: RetryPolicy) -> bool:
@@ -111,6 +116,11 @@ def _most_retries(error: SiliconFlowError) -> float:
     if error.refusal == 429:
         return math.inf if error.meter in MINUTE_METERS else 0
     return _most_retries_of(error.refusal)
+
+
+def _is_unbegun(error: SiliconFlowError) -> bool:
+    """Whether the service has surely done nothing of what it was asked for."""
+    return error.refusal in _UNBEGUN or _stage(error) != "answer"
 
 
 def _stage(error: SiliconFlowError) -> Stage:
@@ -167,18 +177,19 @@ async def with_retries(
     policy: RetryPolicy,
     budget: RetryBudget,
     deadline: float | None,
-    rng: random.Random,
     shared: Callable[[], bool] | None = None,
+    repeatable: bool = True,
 ) -> T:
     """Await `call()` until it succeeds or may not be repeated; its last error carries `attempts`.
 
     With `shared`, `call` itself waits for the model's gate, and raises an error that has `waited` where it gave up.
     Then a rate limit by the minute, up to ten of them, and a failure that is `shared()` with others in an outage need
-    no delay here, draw nothing from the budget, and are no attempts to the policy.
+    no delay here, draw nothing from the budget, and are no attempts to the policy. What is not `repeatable` is repeated
+    only where the service has surely not begun it.
     """
     budget.earn(policy.budget)
     spared = None if shared is None else _Spared(policy, shared)
-    turns = _Turns(policy, budget, deadline, rng)
+    turns = _Turns(policy, budget, deadline)
     attempt = 1
     failure: SiliconFlowError | None = None
     while True:
@@ -188,7 +199,7 @@ async def with_retries(
             error.attempts = attempt
             if isinstance(error, APIStatusError | StreamError) and absence(error) is None:
                 budget.found()
-            if error.waited is not None:
+            if error.waited is not None or not (repeatable or _is_unbegun(error)):
                 raise
             if spared is None or not spared.takes(error):
                 failure = error
@@ -207,13 +218,12 @@ async def with_retries(
 class _Turns:
     """When a call may be repeated: by its policy, the budget of its client, and its deadline."""
 
-    __slots__ = ("_budget", "_deadline", "_followed", "_policy", "_rng", "_tries")
+    __slots__ = ("_budget", "_deadline", "_followed", "_policy", "_tries")
 
-    def __init__(self, policy: RetryPolicy, budget: RetryBudget, deadline: float | None, rng: random.Random) -> None:
+    def __init__(self, policy: RetryPolicy, budget: RetryBudget, deadline: float | None) -> None:
         self._policy = policy
         self._budget = budget
         self._deadline = deadline
-        self._rng = rng
         self._tries = 1
         self._followed = False
 
@@ -221,7 +231,7 @@ class _Turns:
         """Wait until the call may be repeated after the failure of an attempt; False if it may not be."""
         if isinstance(error, APIConnectionError) and absence(error) == "certain":
             return await self._next_look(attempt, error)
-        delay = _granted(self._policy.delay(self._tries, error, self._rng), error, self._deadline, self._budget)
+        delay = _granted(self._policy.delay(self._tries, error), error, self._deadline, self._budget)
         if delay is None:
             return False
         await self._wait(delay, attempt, error)
@@ -234,7 +244,7 @@ class _Turns:
         would spend the budget before it could come back. Whoever is refused one waits for its next turn.
         """
         found = self._budget.finds
-        while (delay := _in_time(self._policy.delay(self._tries, error, self._rng), self._deadline)) is not None:
+        while (delay := _in_time(self._policy.delay(self._tries, error), self._deadline)) is not None:
             await self._wait(delay, attempt, error)
             # What the service may have begun to work on is sent anew without a draw but once.
             if self._budget.finds != found and (error.stage != "answer" or not self._followed):
@@ -259,10 +269,9 @@ async def wait_to_resume(
     policy: RetryPolicy,
     budget: RetryBudget,
     deadline: float | None,
-    rng: random.Random,
 ) -> bool:
     """Wait until an answer that broke off may be asked to go on; False, at once, if it may not."""
-    delay = _granted(policy.resume_delay(attempt, error, rng), error, deadline, budget)
+    delay = _granted(policy.resume_delay(attempt, error), error, deadline, budget)
     if delay is None:
         return False
     _log.warning("the stream broke off (%s), asking for the rest in %.2f s", _summary(error), delay)

@@ -1,124 +1,47 @@
-"""What a client gives to its calls, and how any endpoint is asked for a whole answer."""
+"""How any endpoint of the service is asked for a whole answer."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from ..headers import replace_headers
-from ..limits.keeper import ModelLimits
-from ..loops import running_loop
-from ..request.body import query_of
-from ..timeouts import Timeouts, as_timeouts
 from ..transport.answer import Decode, Headed
-from ..transport.attempt import Request
-from ..transport.exchange import Transport
-from ..transport.underway import Underway
-from .budget import RetryBudget
-from .retry import RetryPolicy, with_retries
+from ..transport.upload import Multipart
+from .call import Call
+from .setup import Setup
 
 __all__ = ["Service"]
 
-A = TypeVar("A")
 T = TypeVar("T", bound=Headed)
 
 
 class Service:
-    """The service as one client asks it: where, with which headers, clocks, retries and limits."""
+    """The service that one client asks."""
 
-    __slots__ = (
-        "budget",
-        "headers",
-        "limits",
-        "max_body_size",
-        "max_event_size",
-        "retry",
-        "rng",
-        "timeouts",
-        "transport",
-    )
+    __slots__ = ("setup",)
 
-    def __init__(
-        self,
-        transport: Transport,
-        *,
-        headers: Mapping[str, str],
-        timeouts: Timeouts,
-        retry: RetryPolicy,
-        budget: RetryBudget,
-        limits: ModelLimits,
-        max_event_size: int,
-        max_body_size: int,
-    ) -> None:
-        self.transport = transport
-        self.headers = headers
-        self.timeouts = timeouts
-        self.retry = retry
-        self.budget = budget
-        self.limits = limits
-        self.max_event_size = max_event_size
-        self.max_body_size = max_body_size
-        self.rng = random.Random()
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
 
-    def request(
+    async def fetch(
         self,
         method: str,
         path: str,
+        decode: Decode[T],
         params: Mapping[str, Any],
         *,
-        body: bytes | None = None,
+        body: bytes | Multipart | None = None,
         query: Mapping[str, str] | None = None,
-        streaming: bool = False,
-    ) -> Request:
-        """Return what a call sends on every attempt; its clocks begin now.
+        repeatable: bool = True,
+    ) -> T:
+        """Return what `decode` makes of the whole body, which is empty for a status such as 204.
 
-        Of `params` count those that every endpoint has: `timeout`, `extra_headers` and `extra_query`.
+        `body` is JSON, or a Multipart, whose files are read while they are sent. Of `params` count those that every
+        endpoint has: `timeout`, `extra_headers`, `extra_query`. What is not `repeatable`, since the service would do it
+        twice, is sent again only where the service has surely not begun it.
+
+        Raises InvalidRequestError before anything is sent, APIStatusError, APIConnectionError and APITimeoutError,
+        StreamError where the body breaks off or is none, ClosedError.
         """
-        timeouts = as_timeouts(params["timeout"], self.timeouts) if "timeout" in params else self.timeouts
-        started_at = running_loop().time()
-        total = timeouts.total_for(streaming=streaming)
-        headers = self.headers
-        if body is None:
-            # There is nothing to say the type of.
-            headers = replace_headers(headers, {"Content-Type": None})
-        if (extra := params.get("extra_headers")) is not None:
-            headers = replace_headers(headers, extra)
-        asked = query_of(params.get("extra_query"))
-        return Request(
-            method=method,
-            path=path,
-            body=body,
-            headers=headers,
-            query=asked if query is None else {**query, **asked},
-            timeouts=timeouts,
-            started_at=started_at,
-            deadline=None if total is None else started_at + total,
-            streaming=streaming,
-        )
-
-    async def fetch(self, request: Request, decode: Decode[T]) -> T:
-        """Return what `decode` makes of the whole answer; raise what the last attempt did."""
-
-        async def attempt() -> T:
-            _, value = await self.transport.fetch(request, self.max_body_size, decode)
-            return value
-
-        return await self.retried(attempt, request)
-
-    async def retried(
-        self, attempt: Callable[[], Awaitable[A]], request: Request, *, shared: Callable[[], bool] | None = None
-    ) -> A:
-        """Await `attempt()` until it succeeds or may not be repeated; ClosedError as soon as the client is closed.
-
-        `shared` is for one that waits at a gate, see `with_retries`.
-        """
-        with Underway(self.transport.pool):
-            return await with_retries(
-                attempt,
-                policy=self.retry,
-                budget=self.budget,
-                deadline=request.deadline,
-                rng=self.rng,
-                shared=shared,
-            )
+        request = self.setup.request(method, path, params, body=body, query=query)
+        return await Call(self.setup, request, repeatable=repeatable).fetch(decode)

@@ -7,9 +7,8 @@ import math
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, Unpack, overload
 
-from ..calls.call import Call
-from ..calls.prepared import ChatRequest
-from ..calls.service import Service
+from ..calls.chat import ChatCall, ChatRequest
+from ..calls.setup import Setup
 from ..checks import MAPPINGS, check_keywords, is_count, is_finite
 from ..errors import ConfigurationError, InvalidRequestError, SiliconFlowError
 from ..headers import conceal
@@ -44,17 +43,17 @@ class Chat:
 
     __slots__ = ("completions",)
 
-    def __init__(self, service: Service) -> None:
-        self.completions = Completions(service)
+    def __init__(self, setup: Setup) -> None:
+        self.completions = Completions(setup)
 
 
 class Completions:
     """Chat completions of one client."""
 
-    __slots__ = ("_service",)
+    __slots__ = ("_setup",)
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
 
     @overload
     async def create(
@@ -280,9 +279,9 @@ class Completions:
         return MapResults(
             Workers(
                 requests,
-                functools.partial(_begin, self._service, given, math.inf if patience is None else patience),
+                functools.partial(_begin, self._setup, given, math.inf if patience is None else patience),
                 # More would only wait for a connection, until the clock of that wait ended them.
-                max_concurrency=self._service.transport.pool.at_most(max_concurrency),
+                max_concurrency=self._setup.transport.pool.at_most(max_concurrency),
                 ordered=ordered,
                 fail_fast=fail_fast,
                 on_event=on_event,
@@ -291,16 +290,16 @@ class Completions:
             )
         )
 
-    def _call(self, params: Mapping[str, Any], response_format: Any, *, streaming: bool = True) -> Call:
-        request = ChatRequest.of(self._service, params, streaming=streaming, response_format=response_format)
-        return Call(self._service, request)
+    def _call(self, params: Mapping[str, Any], response_format: Any, *, streaming: bool = True) -> ChatCall:
+        request = ChatRequest.of(self._setup, params, streaming=streaming, response_format=response_format)
+        return ChatCall(self._setup, request)
 
 
 def _as_it_is(completion: ChatCompletion) -> ChatCompletion:
     return completion
 
 
-async def _begin(service: Service, defaults: Mapping[str, Any], patience: float, item: MapItem) -> Call:
+async def _begin(setup: Setup, defaults: Mapping[str, Any], patience: float, item: MapItem) -> ChatCall:
     """Make one request of many ready; raise InvalidRequestError for one that is none."""
     if not isinstance(item.request, MAPPINGS):
         kind = type(item.request).__name__
@@ -315,8 +314,8 @@ async def _begin(service: Service, defaults: Mapping[str, Any], patience: float,
         check_names(params)
         response_format = params.pop("response_format", None)
         params["messages"] = await prepared(params["messages"])
-        request = ChatRequest.of(service, params, streaming=True, response_format=response_format)
-        return Call(service, request, patience=patience)
+        request = ChatRequest.of(setup, params, streaming=True, response_format=response_format)
+        return ChatCall(setup, request, patience=patience)
     except SiliconFlowError:
         raise
     except Exception as error:  # a mapping and its messages may be the user's own, with errors of their own

@@ -45,8 +45,7 @@ class Models:
         """
         conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_keywords(params, ListParams.__annotations__.keys())
-        request = self._service.request("GET", "/models", params, query=_filters(params))
-        return await self._service.fetch(request, decode_models)
+        return await self._service.fetch("GET", "/models", decode_models, params, query=_filters(params))
 
 
 def _filters(params: ListParams) -> dict[str, str]:

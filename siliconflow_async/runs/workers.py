@@ -20,7 +20,7 @@ from .progress import Reporter, Tally
 from .results import C, MapItem, MapResult, MapTimes, OnEvent, OnProgress, Requests
 
 if TYPE_CHECKING:
-    from ..calls.call import Call
+    from ..calls.chat import ChatCall
     from ..stream.stream import ChatStream
 
 __all__ = ["Workers"]
@@ -32,7 +32,7 @@ class Workers(Generic[C]):
     def __init__(
         self,
         requests: Requests,
-        begin: Callable[[MapItem], Awaitable[Call]],
+        begin: Callable[[MapItem], Awaitable[ChatCall]],
         *,
         max_concurrency: int,
         ordered: bool,
@@ -164,7 +164,7 @@ class Workers(Generic[C]):
     async def _run(self, item: MapItem) -> MapResult[C] | None:
         """Return how it went; None if the run has failed over it."""
         started_at = time.monotonic()
-        call: Call | None = None
+        call: ChatCall | None = None
         completion: Any = None
         error: SiliconFlowError | None = None
         try:

@@ -21,6 +21,7 @@ from .connector import AnswerProtocol
 from .pool import SessionPool
 from .proxy import proxy_refusal
 from .stages import stage_of
+from .upload import Multipart
 
 __all__ = ["Attempt", "Request"]
 
@@ -31,7 +32,7 @@ class Request(msgspec.Struct, kw_only=True):
     `distrusts` alone changes: it is set if the latest attempt was failed by its connection (ConnectWatcher).
     """
 
-    body: bytes | None
+    body: bytes | Multipart | None
     headers: Mapping[str, str]
     query: Mapping[str, str]
     timeouts: Timeouts
@@ -174,8 +175,9 @@ class Attempt:
         request = self._request
         limit = request.timeouts.limit(self._clock, streaming=request.streaming)
         error = APITimeoutError(clock=self._clock, seconds=limit)
-        if self._sent is not None and request.body is not None:
-            error.message = f"{error} while {self._sent} of {len(request.body)} bytes of the request had been sent"
+        if self._sent is not None:
+            of_all = f" of {len(request.body)}" if isinstance(request.body, bytes) else ""
+            error.message = f"{error} while {self._sent}{of_all} bytes of the request had been sent"
         return error
 
     def _abort(self) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import weakref
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import aiohttp
@@ -19,7 +20,7 @@ from .connector import connect_watcher
 from .mask import Mask
 from .pool import SessionPool
 from .proxy import proxy_options
-from .upload import LARGE, Upload
+from .upload import LARGE, Multipart, Upload
 
 __all__ = ["Site", "Transport"]
 
@@ -27,6 +28,8 @@ T = TypeVar("T", bound=Headed)
 
 # The status is known: what explains it is not waited for longer than this.
 _ERROR_BODY_SECONDS = 2.0
+# No content, and reset: done, with nothing to tell.
+_WITHOUT_BODY = frozenset({204, 205})
 # Misdirected, and too early: another connection may fare better.
 _OF_THE_CONNECTION = frozenset({421, 425})
 # Nobody asked for compression, and a few bytes of it can become any number: such a body gets less room.
@@ -144,13 +147,12 @@ class Transport:
     def _send(
         self, request: Request, attempt: Attempt, options: Mapping[str, Any], session: aiohttp.ClientSession
     ) -> Awaitable[aiohttp.ClientResponse]:
+        url = self.site.base_url + request.path
         body = request.body
-        return session.request(
-            request.method,
-            self.site.base_url + request.path,
-            data=body if body is None or len(body) < LARGE else Upload(body, attempt),
-            **options,
-        )
+        if isinstance(body, Multipart):
+            return _send_multipart(body, attempt, functools.partial(session.request, request.method, url, **options))
+        data = body if body is None or len(body) < LARGE else Upload(body, attempt)
+        return session.request(request.method, url, data=data, **options)
 
     def _refusal(self, answer: Answer, body: bytes) -> APIStatusError:
         error = status_error(
@@ -159,6 +161,13 @@ class Transport:
         if 300 <= answer.response.status < 400:
             error.hint = "redirects are never followed"
         return error
+
+
+async def _send_multipart(
+    body: Multipart, attempt: Attempt, send: Callable[..., Awaitable[aiohttp.ClientResponse]]
+) -> aiohttp.ClientResponse:
+    async with body.opened() as payload:
+        return await send(data=Upload(payload, attempt))
 
 
 async def _read_start(body: Body) -> bytes:
@@ -185,7 +194,7 @@ async def _read_whole(answer: Answer, max_size: int) -> bytes:
             body += data
             if answer.body.at_end():
                 break
-        if is_blank(body):
+        if is_blank(body) and answer.response.status not in _WITHOUT_BODY:
             raise cut_off(0, None)
         return bytes(body)
     except BodyBroken as error:

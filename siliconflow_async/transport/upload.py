@@ -1,19 +1,25 @@
-"""A large request body, which tells how much of it has been sent."""
+"""Bodies that take time to send: large ones, and the files of a multipart body. They tell how much has been sent."""
 
 from __future__ import annotations
 
 import asyncio
 import select
 import socket
-from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import aiohttp
+import anyio.to_thread
+import msgspec
+
+from ..errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
-__all__ = ["LARGE", "Upload", "UploadWatcher"]
+__all__ = ["LARGE", "Multipart", "Part", "Upload", "UploadWatcher"]
 
 # The system takes what is smaller in one turn: how it gets on need not be watched.
 LARGE = 64 * 1024
@@ -23,8 +29,46 @@ _PIECE = 64 * 1024
 _UNSENT = 128 * 1024
 
 
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One part of a multipart body: a field's text, or a file's bytes or path, which go with a `filename`."""
+
+    name: str
+    value: str | bytes | Path
+    filename: str | None = None
+    content_type: str | None = None
+
+
+class Multipart(msgspec.Struct, frozen=True):
+    """A body of `multipart/form-data`. A file that is given by its path is read while it is sent, anew each time."""
+
+    parts: tuple[Part, ...]
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[aiohttp.Payload]:
+        """Open the files, and close them at the end; raise InvalidRequestError for one that can't be opened."""
+        writer = aiohttp.MultipartWriter("form-data")
+        files: list[IO[bytes]] = []
+        try:
+            for part in self.parts:
+                value: Any = part.value
+                if isinstance(value, Path):
+                    try:
+                        value = await anyio.to_thread.run_sync(value.open, "rb")
+                    except OSError as error:
+                        raise InvalidRequestError(f"{part.name} can't be read: {error}", param=part.name) from error
+                    files.append(value)
+                headers = {} if part.content_type is None else {"Content-Type": part.content_type}
+                payload = writer.append(value, headers)
+                filename: dict[str, Any] = {} if part.filename is None else {"filename": part.filename}
+                payload.set_content_disposition("form-data", name=part.name, **filename)
+            yield writer
+        finally:
+            for file in files:
+                file.close()
+
+
 class UploadWatcher(Protocol):
-    """Who wants to know how sending a large body gets on."""
+    """Who wants to know how sending a body gets on."""
 
     def sending(self, sent: int) -> None:
         """So many bytes have been sent: 0 at the beginning."""
@@ -34,15 +78,17 @@ class UploadWatcher(Protocol):
 
 
 class Upload(aiohttp.Payload):
-    """Sends `body` in pieces, the next when the system has taken the one before, and tells `watcher` of each."""
+    """Sends a body in pieces, the next when the system has taken the one before, and tells `watcher` of each."""
 
-    def __init__(self, body: bytes, watcher: UploadWatcher) -> None:
-        super().__init__(body, content_type="application/json")
-        self._size = len(body)
+    _value: bytes | aiohttp.Payload
+
+    def __init__(self, body: bytes | aiohttp.Payload, watcher: UploadWatcher) -> None:
+        super().__init__(body, content_type="application/json" if isinstance(body, bytes) else body.content_type)
+        self._size = len(body) if isinstance(body, bytes) else body.size
         self._watcher = watcher
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return str(self._value, encoding, errors)
+        return self._value.decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         await self.write_with_length(writer, None)
@@ -57,15 +103,34 @@ class Upload(aiohttp.Payload):
                 wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         # So that `drain` waits until nothing lies in this process; with 0, asyncio's TLS would wait for ever.
         transport.set_write_buffer_limits(high=1)
-        body = memoryview(self._value)
+        pieces = _Pieces(writer, wire, self._watcher)
         self._watcher.sending(0)
-        for start in range(0, len(body), _PIECE):
-            await _let_answer_in(wire)
-            piece = body[start : start + _PIECE]
-            await writer.write(piece)
-            await writer.drain()
-            self._watcher.sending(start + len(piece))
+        if isinstance(self._value, bytes):
+            await pieces.write(self._value)
+        else:
+            # It writes, and does nothing else with its writer.
+            await self._value.write(pieces)  # type: ignore[arg-type]
         self._watcher.sent()
+
+
+class _Pieces:
+    """Takes what a body writes, and sends it piece by piece."""
+
+    def __init__(self, writer: AbstractStreamWriter, wire: socket.socket, watcher: UploadWatcher) -> None:
+        self._writer = writer
+        self._wire = wire
+        self._watcher = watcher
+        self._sent = 0
+
+    async def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        for start in range(0, len(view), _PIECE):
+            await _let_answer_in(self._wire)
+            piece = view[start : start + _PIECE]
+            await self._writer.write(piece)
+            await self._writer.drain()
+            self._sent += len(piece)
+            self._watcher.sending(self._sent)
 
 
 async def _let_answer_in(wire: socket.socket) -> None:

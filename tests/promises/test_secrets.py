@@ -139,7 +139,7 @@ def test_a_pickled_client_carries_no_key(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("SILICONFLOW_API_KEY", "another")
     again = pickle.loads(pickled)
     assert again.base_url == "http://127.0.0.1/x"
-    assert again._timeouts.total == 7
+    assert again._setup.timeouts.total == 7
     assert again.chat.completions._service.headers["X-Team"] == "a"
 
 
