@@ -60,7 +60,8 @@ class Multipart(msgspec.Struct, frozen=True):
                 headers = {} if part.content_type is None else {"Content-Type": part.content_type}
                 payload = writer.append(value, headers)
                 filename: dict[str, Any] = {} if part.filename is None else {"filename": part.filename}
-                payload.set_content_disposition("form-data", name=part.name, **filename)
+                # Names as they are, in UTF-8, which RFC 7578 asks for and browsers do.
+                payload.set_content_disposition("form-data", quote_fields=False, name=part.name, **filename)
             yield writer
         finally:
             for file in files:

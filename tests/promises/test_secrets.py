@@ -122,7 +122,7 @@ async def test_objects_do_not_tell() -> None:
             shown: list[Any] = [client, client.chat, client.chat.completions, vars(client), done, stream]
             shown += [stream.text(), stream.events(), client.with_options(timeout=3), invalid.value]
             shown += [client.chat.completions.stream(**ASK), done.choices[0].message, stream.partial]
-            shown += [client.chat.completions._service.headers, client._pool, vars(client._pool)]
+            shown += [client.chat.completions._setup.headers, client._pool, vars(client._pool)]
             assert KEY not in "\n".join(f"{item!r} {item}" for item in shown)
         assert KEY.encode() not in pickle.dumps(done)
         assert KEY.encode() not in pickle.dumps(copy.copy(done))
@@ -140,7 +140,7 @@ def test_a_pickled_client_carries_no_key(monkeypatch: pytest.MonkeyPatch) -> Non
     again = pickle.loads(pickled)
     assert again.base_url == "http://127.0.0.1/x"
     assert again._setup.timeouts.total == 7
-    assert again.chat.completions._service.headers["X-Team"] == "a"
+    assert again.chat.completions._setup.headers["X-Team"] == "a"
 
 
 async def test_a_wrong_key_is_an_authentication_error_that_hides_it() -> None:
@@ -305,7 +305,7 @@ async def test_a_proxys_password_is_not_told(name: str, caplog: pytest.LogCaptur
 async def test_a_proxied_client_does_not_tell() -> None:
     """Neither its reprs nor a pickle of it hold the proxy's password."""
     client = proxied("nobody there", "http://127.0.0.1:1")
-    settings = client.chat.completions._service
+    settings = client.chat.completions._setup
     shown = [client, vars(client), settings, settings.headers, vars(settings.transport), settings.transport.site]
     assert [item for item in shown if PASSWORD in repr(item)] == []
     assert PASSWORD.encode() not in pickle.dumps(client)

@@ -1,0 +1,283 @@
+"""Any endpoint can be asked: JSON, forms with files, bytes, nothing; repeated where that does no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from aiohttp import web
+from client_kit import NO_WAIT
+
+from siliconflow_async import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AsyncSiliconFlow,
+    InvalidRequestError,
+    OverloadedError,
+    SiliconFlowError,
+    Timeouts,
+    TruncatedStreamError,
+)
+from siliconflow_async.calls.service import Service
+from siliconflow_async.transport.upload import Multipart, Part
+from siliconflow_async.wire.answered import Answered, Headed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from siliconflow_async.transport.mask import Mask
+
+pytestmark = pytest.mark.anyio
+
+
+class Content(Headed, Answered):
+    """A whole body as it came."""
+
+    data: bytes
+
+
+def content(body: bytes, mask: Mask) -> Content:
+    return Content(data=body)
+
+
+class Endpoint:
+    """A service of one endpoint: it answers each request with the next of `answers`, and keeps what it was sent."""
+
+    def __init__(self, *answers: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> None:
+        self.answers = list(answers)
+        self.received: list[dict[str, Any]] = []
+        self.requests = 0
+        self.peers: list[Any] = []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests += 1
+        assert request.transport is not None
+        self.peers.append(request.transport.get_extra_info("peername"))
+        return await (self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])(request)
+
+
+@asynccontextmanager
+async def asked(endpoint: Endpoint, **options: Any) -> AsyncIterator[Service]:
+    app = web.Application(client_max_size=64 * 1024 * 1024)
+    app.router.add_route("*", "/v1/thing", endpoint.handle)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    try:
+        async with AsyncSiliconFlow(
+            "k", base_url=f"http://127.0.0.1:{port}", **{"retry": NO_WAIT, **options}
+        ) as client:
+            yield Service(client._setup)
+    finally:
+        await runner.cleanup()
+
+
+async def nothing(request: web.Request) -> web.StreamResponse:
+    return web.Response(status=204, headers={"x-siliconcloud-trace-id": "t1"})
+
+
+async def told(request: web.Request) -> web.StreamResponse:
+    """What came, as it came."""
+    return web.json_response(
+        {
+            "method": request.method,
+            "type": request.headers.get("Content-Type"),
+            "query": dict(request.query),
+            "body": (await request.text()),
+        }
+    )
+
+
+async def parts(request: web.Request) -> web.StreamResponse:
+    """The parts of a form: name, file name, type, size and digest."""
+    found = []
+    reader = await request.multipart()
+    async for part in reader:
+        data = await part.read()
+        found.append(
+            [part.name, part.filename, part.headers.get("Content-Type"), len(data), hashlib.sha256(data).hexdigest()]
+        )
+    return web.json_response({"length": request.headers.get("Content-Length"), "parts": found})
+
+
+def refusing(status: int, *, then: str = "") -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, text=then or "{}")
+
+    return refuse
+
+
+async def breaking(request: web.Request) -> web.StreamResponse:
+    """No answer: the connection goes."""
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+class TestBodies:
+    async def test_no_content_is_an_answer(self) -> None:
+        """204 is decoded from no bytes, and has what its headers tell."""
+        async with asked(Endpoint(nothing)) as service:
+            done = await service.fetch("DELETE", "/thing", content, {})
+        assert (done.data, done.trace_id, done.timing.attempts) == (b"", "t1", 1)
+
+    async def test_an_empty_body_of_another_status_is_none(self) -> None:
+        """200 promises an answer."""
+        async with asked(Endpoint(refusing(200, then=" "))) as service:
+            with pytest.raises(TruncatedStreamError):
+                await service.fetch("GET", "/thing", content, {})
+
+    async def test_bytes_come_as_they_are(self) -> None:
+        """Whatever is no text either."""
+        data = bytes(range(256)) * 5000
+
+        async def binary(request: web.Request) -> web.StreamResponse:
+            return web.Response(body=data, content_type="audio/mpeg")
+
+        async with asked(Endpoint(binary)) as service:
+            done = await service.fetch("POST", "/thing", content, {}, body=b"{}")
+        assert done.data == data
+        assert done.headers["content-type"] == "audio/mpeg"
+
+    async def test_method_query_and_type(self) -> None:
+        """JSON says so; a request without a body has no type."""
+        async with asked(Endpoint(told)) as service:
+            sent = await service.fetch(
+                "POST", "/thing", content, {"extra_query": {"b": 2}}, body=b'{"a":1}', query={"a": "1"}
+            )
+            bare = await service.fetch("DELETE", "/thing", content, {})
+        assert msgspec.json.decode(sent.data) == {
+            "method": "POST",
+            "type": "application/json",
+            "query": {"a": "1", "b": "2"},
+            "body": '{"a":1}',
+        }
+        assert msgspec.json.decode(bare.data) == {"method": "DELETE", "type": None, "query": {}, "body": ""}
+
+    @pytest.mark.parametrize("failures", [0, 2])
+    async def test_a_form_with_a_file(self, tmp_path: Path, failures: int) -> None:
+        """Fields and files arrive as they were, a file anew with each attempt, its size told before."""
+        path = tmp_path / "声音.wav"
+        data = bytes(range(256)) * 12_000
+        path.write_bytes(data)
+        form = Multipart(
+            (
+                Part(name="model", value="org/名"),
+                Part(name="file", value=path, filename=path.name, content_type="audio/wav"),
+                Part(name="note", value=b"\x00\xff", filename="n"),
+            )
+        )
+
+        async def drained(request: web.Request) -> web.StreamResponse:
+            await request.read()
+            return web.Response(status=503, text="{}")
+
+        endpoint = Endpoint(*[drained] * failures, parts)
+        async with asked(endpoint) as service:
+            done = await service.fetch("POST", "/thing", content, {}, body=form)
+        found = msgspec.json.decode(done.data)
+        assert found["parts"] == [
+            ["model", None, "text/plain; charset=utf-8", 7, hashlib.sha256("org/名".encode()).hexdigest()],
+            ["file", "声音.wav", "audio/wav", len(data), hashlib.sha256(data).hexdigest()],
+            ["note", "n", "application/octet-stream", 2, hashlib.sha256(b"\x00\xff").hexdigest()],
+        ]
+        assert int(found["length"]) > len(data)
+        assert endpoint.requests == failures + 1
+
+    async def test_a_file_that_is_not_there_is_named(self, tmp_path: Path) -> None:
+        """Nothing is sent."""
+        endpoint = Endpoint(told)
+        form = Multipart((Part(name="file", value=tmp_path / "none"),))
+        async with asked(endpoint) as service:
+            with pytest.raises(InvalidRequestError, match="file can't be read") as caught:
+                await service.fetch("POST", "/thing", content, {}, body=form)
+        assert caught.value.param == "file"
+        assert endpoint.requests == 0
+
+    async def test_an_upload_that_nobody_takes_ends_by_the_idle_clock(self, tmp_path: Path) -> None:
+        """The error tells how far it came."""
+        path = tmp_path / "large"
+        with path.open("wb") as file:
+            file.truncate(64 * 1024 * 1024)
+
+        async def stuck(request: web.Request) -> web.StreamResponse:
+            await asyncio.get_running_loop().create_future()
+            raise AssertionError
+
+        form = Multipart((Part(name="file", value=path, filename="large"),))
+        async with asked(Endpoint(stuck), timeouts=Timeouts(idle=0.3)) as service:
+            with pytest.raises(APITimeoutError, match=r"while \d+ bytes of the request had been sent") as caught:
+                await service.fetch("POST", "/thing", content, {}, body=form)
+        assert caught.value.clock == "idle"
+
+
+class TestRepeating:
+    """What the service would do twice is sent again only where it has surely not begun."""
+
+    @pytest.mark.parametrize(
+        ("answer", "requests"),
+        [
+            (refusing(429, then='{"code":20042,"message":"RPM limit reached"}'), 2),
+            (refusing(503), 2),
+            (refusing(500), 1),
+            (refusing(502), 1),
+            (refusing(504), 1),
+            (refusing(200, then=" "), 1),
+            (breaking, 1),
+        ],
+        ids=["429", "503", "500", "502", "504", "empty", "broken"],
+    )
+    async def test_after_a_failure(
+        self, answer: Callable[[web.Request], Awaitable[web.StreamResponse]], requests: int
+    ) -> None:
+        """Refused before any work: again. Anything that may have been begun: never."""
+        endpoint = Endpoint(answer, told)
+        async with asked(endpoint) as service:
+            call = service.fetch("POST", "/thing", content, {}, body=b"{}", repeatable=False)
+            if requests == 2:
+                assert (await call).timing.attempts == 2
+            else:
+                with pytest.raises(SiliconFlowError) as caught:
+                    await call
+                assert caught.value.attempts == 1
+            assert endpoint.requests == requests
+            # Where repeating does no harm, all of them are.
+            endpoint.answers = [answer, told]
+            await service.fetch("POST", "/thing", content, {}, body=b"{}")
+            assert endpoint.requests == requests + 2
+
+    async def test_each_goes_over_a_connection_of_its_own(self) -> None:
+        """One that was kept could break with the request half-way: nobody could tell what became of it."""
+        endpoint = Endpoint(told)
+        async with asked(endpoint) as service:
+            for _ in range(3):
+                await service.fetch("POST", "/thing", content, {}, body=b"{}", repeatable=False)
+            assert len(set(endpoint.peers)) == 3
+            for _ in range(3):
+                await service.fetch("POST", "/thing", content, {}, body=b"{}")
+            assert len(set(endpoint.peers)) == 3
+
+    async def test_no_connection_is_no_beginning(self) -> None:
+        """Where nothing listens, nothing was begun."""
+        async with AsyncSiliconFlow("k", base_url="http://127.0.0.1:1", retry=NO_WAIT) as client:
+            with pytest.raises(APIConnectionError) as caught:
+                await Service(client._setup).fetch("POST", "/thing", content, {}, repeatable=False)
+        assert caught.value.attempts == 5
+
+
+async def test_a_refusal_is_an_error_like_any_other() -> None:
+    """With code, message and attempts."""
+    endpoint = Endpoint(refusing(503, then='{"code":50505,"message":"busy"}'))
+    async with asked(endpoint) as service:
+        with pytest.raises(OverloadedError) as caught:
+            await service.fetch("GET", "/thing", content, {})
+    assert isinstance(caught.value, APIStatusError)
+    assert (caught.value.code, caught.value.attempts) == (50505, endpoint.requests)
