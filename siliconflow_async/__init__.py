@@ -1,5 +1,6 @@
 """siliconflow-async: an asyncio-first streaming client for SiliconFlow's chat API."""
 
+from .calls.observers import CallState
 from .calls.retry import RetryPolicy
 from .client import AsyncSiliconFlow, Connections
 from .errors import (
@@ -85,6 +86,7 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "BusyError",
+    "CallState",
     "ChatCompletion",
     "ChatCompletionChunk",
     "ChatOptions",

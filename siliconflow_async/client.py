@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import ssl as ssl_module
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import msgspec
 
 from .calls.budget import RetryBudget
+from .calls.observers import Observers
 from .calls.retry import RetryPolicy
 from .calls.service import Service
 from .calls.setup import Setup
@@ -54,6 +55,7 @@ class ClientOptions(TypedDict, total=False):
     timeout: float | Timeouts | None  # as the openai package names it: seconds for the whole call
     retry: RetryPolicy
     max_retries: int  # as the openai package names it: RetryPolicy(max_attempts=max_retries + 1)
+    observers: Iterable[object] | None  # told of each call: objects with any of CallState's hooks as methods
     limits: Limits | None  # kept to by every call; one for all models, or a mapping of models to theirs
     max_event_size: int  # bytes of one event of a stream; default 16 MiB
     max_body_size: int  # bytes of a whole answer; default 64 MiB
@@ -116,6 +118,7 @@ class AsyncSiliconFlow:
             retry=_retry(options),
             budget=self._budget,
             limits=self._limits,
+            observers=Observers(options.get("observers") or ()),
             max_event_size=_positive(options.get("max_event_size", 16 * _MIB), "max_event_size"),
             max_body_size=_positive(options.get("max_body_size", 64 * _MIB), "max_body_size"),
         )

@@ -326,14 +326,14 @@ async def test_a_proxys_credentials_go_to_the_proxy(scheme: str) -> None:
 
 @pytest.mark.anyio
 async def test_the_log_tells_of_retries_and_holds_neither_key_nor_bodies(caplog: pytest.LogCaptureFixture) -> None:
-    """One warning for each retry, with the trace id; nothing of it at DEBUG either."""
+    """One warning for each retry, with the trace id, and one line at DEBUG for the call; no more of it there either."""
     async with served() as (server, client):
         server.fail(503, {"code": 50505, "message": "You asked: hi. Your key: test-key", "data": None})
         server.fail(401, "Invalid token: test-key")
         with caplog.at_level(logging.DEBUG), pytest.raises(AuthenticationError):
             await client.chat.completions.create(**ASK)
-        (record,) = [record for record in caplog.records if record.name.startswith("siliconflow_async")]
-    assert record.levelno == logging.WARNING
+        record, end = [record for record in caplog.records if record.name.startswith("siliconflow_async")]
+    assert (record.levelno, end.levelno) == (logging.WARNING, logging.DEBUG)
     assert "OverloadedError, HTTP 503, code 50505" in record.getMessage()
     assert server.requests[0].trace_id in record.getMessage()
     assert "test-key" not in caplog.text

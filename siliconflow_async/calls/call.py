@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from ..errors import APITimeoutError, SiliconFlowError
+from ..headers import replace_headers
+from ..stream.reading import Observer
 from ..transport.answer import Answer, Decode, Headed
 from ..transport.attempt import Request
 from ..transport.underway import Underway
 from ..wire.answered import Timing
-from .passage import Admission, Passage
+from .observers import Watch
+from .passage import Passage
 from .retry import with_retries
 from .setup import Setup
 
@@ -19,6 +23,8 @@ A = TypeVar("A")
 T = TypeVar("T", bound=Headed)
 
 __all__ = ["Call"]
+
+_log = logging.getLogger("siliconflow_async")
 
 
 class Call:
@@ -29,7 +35,7 @@ class Call:
     out. What is not `repeatable` is sent again only where the service has surely not begun it.
     """
 
-    __slots__ = ("_repeatable", "_sent", "_setup", "attempts", "passage")
+    __slots__ = ("_repeatable", "_sent", "_setup", "_watch", "attempts", "passage")
 
     def __init__(
         self,
@@ -45,35 +51,42 @@ class Call:
         self._repeatable = repeatable
         self.passage = Passage(setup.limits, weighs, patience)
         self.attempts = 0
+        self._watch: Watch | None = None
+        if setup.observers or _log.isEnabledFor(logging.DEBUG):
+            self._watch = Watch.of(setup.observers, sent, base_url=setup.transport.site.base_url, params=weighs or {})
 
     async def fetch(self, decode: Decode[T]) -> T:
         """Return what `decode` makes of the whole answer, over all attempts."""
 
-        async def attempt(admission: Admission | None) -> T:
+        async def attempt(observer: Observer | None) -> T:
             answer, value = await self._setup.transport.fetch(self._sent, self._setup.max_body_size, decode)
-            if admission is not None:
-                admission.answered(answer.sent_at)
-                admission.first_token(None)
-                # Not every endpoint tells it.
-                admission.progress(0, getattr(value, "usage", None))
-                admission.ended(None)
             value.timing = Timing(total=answer.loop.time() - self._sent.started_at, attempts=self.attempts)
+            if observer is not None:
+                observer.answered(answer)
+                observer.first_token(None)
+                # Not every endpoint tells it.
+                observer.progress(0, getattr(value, "usage", None))
+                observer.ended(None)
+                observer.over("done", None, lambda: value)
             return value
 
-        return await self._retried(attempt)
+        return await self._retried(attempt, continues=False)
 
-    async def _open(self, read: Callable[[Answer, Admission | None], Awaitable[A]]) -> A:
-        """Open the answer and return what `read` makes of its beginning, over all attempts."""
+    async def _open(self, read: Callable[[Answer, Observer | None], Awaitable[A]], *, continues: bool = False) -> A:
+        """Open the answer and return what `read` makes of its beginning, over all attempts.
 
-        async def attempt(admission: Admission | None) -> A:
+        One that `continues` another may fail without an end of the call.
+        """
+
+        async def attempt(observer: Observer | None) -> A:
             answer = await self._setup.transport.open(self._sent)
-            if admission is not None:
-                admission.answered(answer.sent_at)
-            return await read(answer, admission)
+            if observer is not None:
+                observer.answered(answer)
+            return await read(answer, observer)
 
-        return await self._retried(attempt)
+        return await self._retried(attempt, continues=continues)
 
-    async def _retried(self, attempt: Callable[[Admission | None], Awaitable[A]]) -> A:
+    async def _retried(self, attempt: Callable[[Observer | None], Awaitable[A]], *, continues: bool) -> A:
         setup = self._setup
         try:
             with Underway(setup.transport.pool):
@@ -84,13 +97,17 @@ class Call:
                     deadline=self._sent.deadline,
                     shared=self.passage.shared if self.passage.is_patient else None,
                     repeatable=self._repeatable,
+                    told=None if self._watch is None else self._watch.retried,
                 )
-        except SiliconFlowError as error:
-            # Not those of this round of retries alone, nor one that ended at the gate.
-            error.attempts = self.attempts
+        except BaseException as error:
+            if isinstance(error, SiliconFlowError):
+                # Not those of this round of retries alone, nor one that ended at the gate.
+                error.attempts = self.attempts
+            if self._watch is not None and not continues:
+                self._watch.failed(error)
             raise
 
-    async def _let_through(self, attempt: Callable[[Admission | None], Awaitable[A]]) -> A:
+    async def _let_through(self, attempt: Callable[[Observer | None], Awaitable[A]]) -> A:
         sent = self._sent
         try:
             admission = await self.passage.enter(again=self.attempts > 0, deadline=sent.deadline)
@@ -101,10 +118,16 @@ class Call:
         if not self._repeatable:
             # A connection of its own: one that was kept may break with the request half-way, and nobody could tell.
             sent.distrusts = 0.0
-        if admission is None:
+        observer: Observer | None = admission
+        if self._watch is not None:
+            observer = self._watch
+            observer.attempt(admission, number=self.attempts, waited=self.passage.waited)
+            if headers := self._watch.state.headers:
+                sent.headers = replace_headers(sent.headers, headers)
+        if observer is None:
             return await attempt(None)
         try:
-            return await attempt(admission)
+            return await attempt(observer)
         except BaseException as error:
-            admission.ended(error)
+            observer.ended(error)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 
@@ -13,7 +14,7 @@ from ..request.body import build_body
 from ..request.continuing import continued_body, resume_attempts
 from ..request.schema import Form, form_of, is_type
 from ..request.tools import choice_param, tool_params
-from ..stream.reading import Reading
+from ..stream.reading import Observer, Reading
 from ..stream.resume import Break, ResumingStream
 from ..stream.stream import ChatStream, first_chunk
 from ..stream.structured import ParsedChatStream, parsed
@@ -23,7 +24,6 @@ from ..wire.protocol import decode_completion
 from ..wire.structs import ChatCompletion
 from ..wire.think import split_completion
 from .call import Call
-from .passage import Admission
 from .retry import wait_to_resume
 from .setup import Setup
 
@@ -114,16 +114,19 @@ class ChatCall(Call):
     async def _go_on(self, asked: ChatRequest, broken: Break) -> ChatStream | None:
         """Open the continuation of a stream that broke off; None where none may be asked for."""
         setup = self._setup
+        broke_at = time.monotonic()
         request = asked.continued(broken)
         if request is None or not await wait_to_resume(
             broken.attempt, broken.error, policy=setup.retry, budget=setup.budget, deadline=request.sent.deadline
         ):
             return None
         self._request, self._sent, self.passage.weighs = request, request.sent, request.params
-        return await self._open(functools.partial(self._begin, ChatStream))
+        if self._watch is not None:
+            self._watch.retried(broken.error, time.monotonic() - broke_at)
+        return await self._open(functools.partial(self._begin, ChatStream), continues=True)
 
     async def _begin(
-        self, make: Callable[[Reading, float], ChatStream], answer: Answer, admission: Admission | None
+        self, make: Callable[[Reading, float], ChatStream], answer: Answer, observer: Observer | None
     ) -> ChatStream:
         """Return the stream that `make` makes of a reading, at its first chunk."""
         sent = self._sent
@@ -133,7 +136,7 @@ class ChatCall(Call):
             deadline=sent.deadline,
             max_event_size=self._setup.max_event_size,
             split_think=self._request.split_think,
-            observer=admission,
+            observer=observer,
             attempts=self.attempts,
         )
         stream = make(reading, sent.started_at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from ..limits.keeper import GateKeeper, ModelLimits
 
 if TYPE_CHECKING:
     from ..limits.ticket import Ticket
+    from ..stream.reading import Ended
+    from ..transport.answer import Answer
     from ..wire.structs import Usage
 
 __all__ = ["Admission", "Passage"]
@@ -26,8 +28,8 @@ class Admission:
         self._gate = keeper.gate
         self._ticket = ticket
 
-    def answered(self, sent_at: float) -> None:
-        self._gate.answered(self._ticket, sent_at)
+    def answered(self, answer: Answer) -> None:
+        self._gate.answered(self._ticket, answer.sent_at)
 
     def first_token(self, at: float | None) -> None:
         self._gate.first_token(self._ticket, at)
@@ -37,6 +39,9 @@ class Admission:
 
     def ended(self, error: BaseException | None) -> None:
         self._gate.ended(self._ticket, error)
+
+    def over(self, ended: Ended, error: SiliconFlowError | None, answer: Callable[[], Any] | None) -> None:
+        """Nothing: a gate knows attempts, not calls."""
 
 
 class Passage:

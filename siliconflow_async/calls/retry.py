@@ -10,6 +10,7 @@ import asyncio
 import logging
 import math
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -179,13 +180,15 @@ async def with_retries(
     deadline: float | None,
     shared: Callable[[], bool] | None = None,
     repeatable: bool = True,
+    told: Callable[[SiliconFlowError, float], None] | None = None,
 ) -> T:
     """Await `call()` until it succeeds or may not be repeated; its last error carries `attempts`.
 
     With `shared`, `call` itself waits for the model's gate, and raises an error that has `waited` where it gave up.
     Then a rate limit by the minute, up to ten of them, and a failure that is `shared()` with others in an outage need
     no delay here, draw nothing from the budget, and are no attempts to the policy. What is not `repeatable` is repeated
-    only where the service has surely not begun it.
+    only where the service has surely not begun it. `told` is called before each attempt but the first, with
+    what the one before failed of and the seconds since.
     """
     budget.earn(policy.budget)
     spared = None if shared is None else _Spared(policy, shared)
@@ -201,15 +204,18 @@ async def with_retries(
                 budget.found()
             if error.waited is not None or not (repeatable or _is_unbegun(error)):
                 raise
-            if spared is None or not spared.takes(error):
-                failure = error
+            failure = error
+            waits = spared is None or not spared.takes(error)
         else:
             budget.found()
             return answer
         # Not in the handler: a wait that is cancelled has no context, and no error stays behind in this frame.
         try:
-            if failure is not None and not await turns.next(attempt, failure):
+            failed_at = time.monotonic()
+            if waits and not await turns.next(attempt, failure):
                 raise failure
+            if told is not None:
+                told(failure, time.monotonic() - failed_at)
         finally:
             failure = None
         attempt += 1

@@ -14,13 +14,14 @@ from ..transport.attempt import Request
 from ..transport.exchange import Transport
 from ..transport.upload import Multipart
 from .budget import RetryBudget
+from .observers import Observers
 from .retry import RetryPolicy
 
 __all__ = ["Setup"]
 
 
 class Setup(NamedTuple):
-    """The service as one client asks it: where, with which headers, clocks, retries and limits.
+    """The service as one client asks it: where, with which headers, clocks, retries and limits, and who is told of it.
 
     `max_event_size` and `max_body_size` are bytes: of one event of a stream, and of a whole answer.
     """
@@ -31,6 +32,7 @@ class Setup(NamedTuple):
     retry: RetryPolicy
     budget: RetryBudget
     limits: ModelLimits
+    observers: Observers
     max_event_size: int
     max_body_size: int
 

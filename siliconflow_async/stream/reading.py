@@ -6,8 +6,9 @@ leave; and a stream that resumes takes the next one in its place.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from ..errors import (
     APITimeoutError,
@@ -29,7 +30,7 @@ __all__ = ["End", "Ended", "Observer", "Reading"]
 
 Ended: TypeAlias = Literal["done", "finish", "truncated", "error", "malformed", "too_large", "timeout", "closed"]
 
-_ENDED_BY: dict[type[SiliconFlowError], Ended] = {
+ENDED_BY: dict[type[SiliconFlowError], Ended] = {
     APITimeoutError: "timeout",
     TruncatedStreamError: "truncated",
     MalformedStreamError: "malformed",
@@ -42,16 +43,22 @@ _DRAIN_SECONDS = 0.05
 
 
 class Observer(Protocol):
-    """Who wants to know how an answer comes along: the gate of its model."""
+    """Who wants to know how an answer comes along: the gate of its model, and those whom a client was given."""
 
-    def first_token(self, at: float) -> None:
-        """The first token has come, at a time of the loop."""
+    def answered(self, answer: Answer) -> None:
+        """The headers have come, with a status that is none of a refusal."""
+
+    def first_token(self, at: float | None) -> None:
+        """The first token has come, at a time of the loop; None for a whole answer, of which nobody knows when."""
 
     def progress(self, chunks: int, usage: Usage | None) -> None:
         """So many more chunks were given out; the usage so far, if it was told."""
 
-    def ended(self, error: SiliconFlowError | None) -> None:
-        """The answer has ended, with an error, or well, or because it was left."""
+    def ended(self, error: BaseException | None) -> None:
+        """This attempt has ended, with an error, or well, or because it was left; another may follow."""
+
+    def over(self, ended: Ended, error: SiliconFlowError | None, answer: Callable[[], Any] | None) -> None:
+        """The call has ended; `answer` returns what had come, None where nobody can tell."""
 
 
 class End(NamedTuple):
@@ -166,7 +173,7 @@ class Reading:
             else:
                 failure = protocol.cut_off(str(trouble) if isinstance(trouble, BodyBroken) else None, begun=begun)
             failure.__cause__ = trouble if isinstance(trouble, Exception) else None
-        return _ENDED_BY.get(type(failure), "error"), failure
+        return ENDED_BY.get(type(failure), "error"), failure
 
     def leave(self, error: SiliconFlowError | None = None) -> None:
         """Close the connection at once, unless the body has ended and given it back, and tell the observer."""
@@ -174,3 +181,14 @@ class Reading:
         self._body.abort()
         if self.observer is not None:
             self.observer.ended(error)
+
+    def forget(self) -> None:
+        """Leave an answer that nobody holds any more."""
+        self.leave()
+        self.tell_closed()
+
+    def tell_closed(self) -> None:
+        """Tell the observer that attempt and call have ended, and nobody knows with what."""
+        if self.observer is not None:
+            self.observer.ended(None)
+            self.observer.over("closed", None, None)

@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..wire.events import Event, EventBuilder, Seam
 from ..wire.structs import ChatCompletion, ChatCompletionChunk, Usage
-from .reading import Reading
+from .reading import Ended, Reading
 from .stream import ChatStream, EventIterator
 
 __all__ = ["Break", "ResumingStream"]
@@ -81,24 +81,13 @@ class ResumingStream(ChatStream):
             self._opening.cancel()
         super().abort()
 
-    async def _fill(self) -> bool:
-        while True:
-            try:
-                return await super()._fill()
-            except (TruncatedStreamError, StreamAPIError, APITimeoutError) as error:
-                if not await self._go_on(error):
-                    error.attempts = self._attempts()
-                    raise
-                # It holds frames that hold this stream, and itself: forgotten, the stream must go at once.
-                error.__traceback__ = None
-                if length_hint(self._ready):
-                    return True
-
-    async def _go_on(self, error: TruncatedStreamError | StreamAPIError | APITimeoutError) -> bool:
-        """Take the continuation in the place of what broke off; False if there is none, and the error stands."""
+    async def _at_end(self, ended: Ended, failure: SiliconFlowError | None) -> bool:
+        """Go on with the next reading where this one broke off; where none may be had, end as it has ended."""
+        self._fold()
         answer = super().partial
-        if not self._left or not _can_go_on(error, answer):
-            return False
+        if failure is None or not self._left or not _can_go_on(failure, answer):
+            return await super()._at_end(ended, failure)
+        self._reading.leave(failure)
         text = answer.content or ""
         if self._tokens is not None:
             before = self._seams[-1].at if self._seams else 0
@@ -108,17 +97,17 @@ class ResumingStream(ChatStream):
                 self._tokens = None
         self._left -= 1
         attempt = self._allowed - self._left
-        stream = await self._opened(Break(attempt, error, text, self._tokens))
+        stream = await self._opened(Break(attempt, failure, text, self._tokens))
         if stream is None:
             self._left = 0
-            return False
-        self._seams.append(Seam(0, attempt, type(error).__name__, str(error), len(text), self.trace_id))
+            return await super()._at_end(ended, failure)
+        self._seams.append(Seam(0, attempt, type(failure).__name__, str(failure), len(text), self.trace_id))
         self._spent.append(self._accumulator.take_usage())
         self._reading, self._batch, self._ready, self._end = stream.release()
-        return True
+        return bool(length_hint(self._ready)) or await self._fill()
 
     async def _opened(self, broken: Break) -> ChatStream | None:
-        end, self._end = self._end, None
+        """Return the continuation, None if there is none; raise if this stream has ended meanwhile."""
         self._busy = True
         opening = self._opening = self.loop.create_task(self._reopen(broken))
         stream = None
@@ -132,28 +121,23 @@ class ResumingStream(ChatStream):
                 self.abort()
                 raise
         except SiliconFlowError as failure:
-            if isinstance(failure, APITimeoutError) and failure.clock == "total" and self._end is None:
-                self._left = 0
-                self._reading.attempts = self._attempts()
-                self._conclude("timeout", failure.with_traceback(None))
-                self._ended_well()
             # Without its traceback, which would hold this stream.
             broken.error.__cause__ = failure.with_traceback(None)
-            if end is not None and end.failure is not None:
-                end.failure.__cause__ = failure
+            if isinstance(failure, APITimeoutError) and failure.clock == "total" and self._end is None:
+                self._conclude("timeout", failure)
         finally:
             self._opening = None
             self._busy = False
             self._reading.attempts = self._attempts()
             # It may hold an exception, whose traceback holds this frame.
             del opening
-        if self._end is not None:
-            if stream is not None:
-                stream.abort()
+        if self._end is None:
+            return stream
+        if stream is not None:
+            stream.abort()
+        if self._end.failure is None:
             raise self._counted(ClosedError("the stream was closed while it was being read"))
-        if stream is None:
-            self._end = end
-        return stream
+        raise self._counted(self._end.error())
 
 
 class _SeamBuilder(EventBuilder):
@@ -188,6 +172,8 @@ class _SeamIterator(EventIterator):
 
 def _can_go_on(error: SiliconFlowError, answer: ChatCompletion) -> bool:
     """Whether it was a break in the midst of text."""
+    if not isinstance(error, TruncatedStreamError | StreamAPIError | APITimeoutError):
+        return False
     if isinstance(error, APITimeoutError) and error.clock not in ("idle", "first_token"):
         return False
     return not any(

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from functools import partial
 from operator import length_hint
 from types import TracebackType
 from typing import NoReturn, Self, SupportsIndex
@@ -108,9 +107,9 @@ class ChatStream(Uncopyable):
         reading = getattr(self, "_reading", None)
         if reading is None or self._end is not None:
             return
-        if not on_loop(self.loop, reading.leave) and reading.observer is not None:
+        if not on_loop(self.loop, reading.forget) and reading.observer is not None:
             # Its connection has gone with its loop; its place at the gate belongs to no loop.
-            on_any_loop(partial(reading.observer.ended, None))
+            on_any_loop(reading.tell_closed)
 
     @property
     def ended(self) -> Ended | None:
@@ -214,7 +213,11 @@ class ChatStream(Uncopyable):
             self._ready = iter(chunks)
             return True
         accumulator = self._accumulator
-        self._conclude(*reading.judged(finished=accumulator.finished, begun=accumulator.begun))
+        return await self._at_end(*reading.judged(finished=accumulator.finished, begun=accumulator.begun))
+
+    async def _at_end(self, ended: Ended, failure: SiliconFlowError | None) -> bool:
+        """End as the reading has ended: return False if that was well, else raise."""
+        self._conclude(ended, failure)
         return self._ended_well()
 
     def _ended_well(self) -> bool:
@@ -236,6 +239,8 @@ class ChatStream(Uncopyable):
             failure.partial = self.partial
             failure.trace_id = self.trace_id
         self._reading.leave(failure)
+        if self._reading.observer is not None:
+            self._reading.observer.over(ended, failure, lambda: self.partial)
 
     def _counted(self, error: SiliconFlowError) -> SiliconFlowError:
         """Return an error that says how many requests were made for this answer."""

@@ -1,0 +1,209 @@
+"""What is told of each call to the observers that a client was given."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Self
+
+import msgspec
+
+from ..errors import APIStatusError, ClosedError, ConfigurationError, SiliconFlowError
+from ..stream.reading import ENDED_BY, Ended, Observer
+from ..transport.answer import Answer
+from ..transport.attempt import Request
+from ..wire.structs import ChatCompletion, Usage
+
+__all__ = ["CallState", "Observers", "Watch"]
+
+_log = logging.getLogger("siliconflow_async")
+
+HOOKS = ("waited", "sent", "answered", "first_token", "progress", "retried", "ended")
+
+# Of a request's parameters those that hold no text of the user's.
+_TELLABLE = frozenset(
+    {"max_tokens", "n", "stop", "temperature", "top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty"}
+    | {"repetition_penalty", "seed", "enable_thinking", "thinking_budget", "reasoning_effort", "dimensions"}
+)
+
+
+class CallState(msgspec.Struct, kw_only=True, eq=False, weakref=True):
+    """How one call fares. Its observers are told with the same object each time, which is filled as the call goes on.
+
+    `started_at` is a time of `time.time()`; durations are seconds. `params` are the parameters of the request that hold
+    no text: sampling, sizes, thinking. No key, header or content is here.
+    """
+
+    method: str
+    endpoint: str  # "/chat/completions"
+    base_url: str
+    model: str | None
+    streaming: bool
+    params: Mapping[str, Any]
+    started_at: float
+    headers: dict[str, str]  # an observer's own, to be sent: `sent` of the first attempt may add some
+
+    attempt: int = 0  # requests made so far, continuations included
+    waited: float = 0.0  # at the gate of its model, over all attempts
+    status: int | None = None  # of the latest answer or refusal
+    trace_id: str | None = None
+    first_token: float | None = None  # seconds from the start; None for whole answers
+    chunks: int = 0  # given out
+    usage: Usage | None = None
+    finish_reasons: tuple[str, ...] = ()  # of the choices, in their order, once the call has ended
+    response_id: str | None = None
+    response_model: str | None = None
+    delay: float | None = None  # since the failure of the attempt before, in `retried`
+    error: SiliconFlowError | None = None  # of the latest attempt that failed; of the call, once it has ended
+    ended: Ended | None = None  # as a stream's; "error" for all other failures, "closed" also for a cancellation
+    seconds: float | None = None  # from the start to the end
+    answer: Any = None  # the completion, in `ended`, for an observer with `content = True`; else None
+
+
+class _Hook(NamedTuple):
+    observer: object
+    call: Any
+    content: bool
+
+
+class Observers:
+    """Who wants to know what. One that raises is left out from then on, which is logged once."""
+
+    __slots__ = ("_hooks",)
+
+    def __init__(self, observers: Iterable[object]) -> None:
+        self._hooks: dict[str, list[_Hook]] = {name: [] for name in HOOKS}
+        if not isinstance(observers, Iterable):
+            raise ConfigurationError(f"observers must be a list of objects, not {observers!r}")
+        for observer in observers:
+            found = [name for name in HOOKS if callable(getattr(observer, name, None))]
+            if not found:
+                raise ConfigurationError(f"an observer has one of {', '.join(HOOKS)}; {observer!r} has none")
+            for name in found:
+                content = bool(getattr(observer, "content", False))
+                self._hooks[name].append(_Hook(observer, getattr(observer, name), content))
+
+    def __bool__(self) -> bool:
+        return any(self._hooks.values())
+
+    def tell(self, name: str, state: CallState, answer: Any = None) -> None:
+        for hook in tuple(self._hooks[name]):
+            state.answer = answer if hook.content else None
+            try:
+                hook.call(state)
+            except Exception:  # the user's own, which must not be taken for the call's
+                _log.exception("an observer raised in %s and is left out: %s", name, type(hook.observer).__name__)
+                for hooks in self._hooks.values():
+                    hooks[:] = [other for other in hooks if other.observer is not hook.observer]
+        state.answer = None
+
+
+class Watch:
+    """One call as its observers see it: an observer of each attempt's answer, which tells them and the gate.
+
+    `over` is the call's own end, once; `ended` that of an attempt, which may be repeated or continued.
+    """
+
+    __slots__ = ("_began", "_gate", "_observers", "state")
+
+    def __init__(self, observers: Observers, state: CallState) -> None:
+        self.state = state
+        self._observers = observers
+        self._began = time.monotonic()
+        self._gate: Observer | None = None
+
+    @classmethod
+    def of(cls, observers: Observers, sent: Request, *, base_url: str, params: Mapping[str, Any]) -> Self:
+        """Watch a call that begins now; `params` are its parameters, of which those without text are told."""
+        return cls(
+            observers,
+            CallState(
+                method=sent.method,
+                endpoint=sent.path,
+                base_url=base_url,
+                model=params.get("model"),
+                streaming=sent.streaming,
+                params={name: value for name, value in params.items() if name in _TELLABLE and value is not None},
+                started_at=time.time(),
+                headers={},
+            ),
+        )
+
+    def attempt(self, gate: Observer | None, *, number: int, waited: float) -> None:
+        """Tell of a wait at the gate, if there was one, and of an attempt that is about to be sent."""
+        state = self.state
+        self._gate = gate
+        if waited > state.waited:
+            state.waited = waited
+            self._observers.tell("waited", state)
+        state.attempt = number
+        state.delay = None
+        self._observers.tell("sent", state)
+
+    def answered(self, answer: Answer) -> None:
+        if self._gate is not None:
+            self._gate.answered(answer)
+        self.state.status = answer.response.status
+        self.state.trace_id = answer.trace_id
+        self._observers.tell("answered", self.state)
+
+    def first_token(self, at: float | None) -> None:
+        if self._gate is not None:
+            self._gate.first_token(at)
+        if at is not None and self.state.first_token is None:
+            self.state.first_token = time.monotonic() - self._began
+            self._observers.tell("first_token", self.state)
+
+    def progress(self, chunks: int, usage: Usage | None) -> None:
+        if self._gate is not None:
+            self._gate.progress(chunks, usage)
+        self.state.usage = usage
+        if chunks:
+            self.state.chunks += chunks
+            self._observers.tell("progress", self.state)
+
+    def ended(self, error: BaseException | None) -> None:
+        if self._gate is not None:
+            self._gate.ended(error)
+
+    def retried(self, error: SiliconFlowError, delay: float) -> None:
+        """Tell of an attempt that failed so many seconds ago, and is followed by another now."""
+        self._failed(error)
+        self.state.delay = delay
+        self._observers.tell("retried", self.state)
+
+    def over(self, ended: Ended, error: SiliconFlowError | None, answer: Callable[[], Any] | None) -> None:
+        """Tell how the call ended; `answer` returns what had come."""
+        state = self.state
+        if state.ended is not None:
+            return
+        self._failed(error)
+        value = None if answer is None else answer()
+        if isinstance(value, ChatCompletion):
+            state.usage = value.usage
+            state.response_id, state.response_model = value.id or None, value.model or None
+            state.finish_reasons = tuple(choice.finish_reason or "" for choice in value.choices)
+        state.ended = ended
+        state.seconds = time.monotonic() - self._began
+        state.delay = None
+        _log.debug(
+            "%s %s: %s, HTTP %s, %.3f s, %s tokens, trace_id %s, attempts %d",
+            *(state.endpoint, state.model or "", state.ended, state.status, state.seconds),
+            *(state.usage.total_tokens if state.usage is not None else "?", state.trace_id, state.attempt),
+        )
+        self._observers.tell("ended", state, value)
+
+    def failed(self, error: BaseException) -> None:
+        """Tell that the call ended before its answer began."""
+        if not isinstance(error, SiliconFlowError):  # a cancellation
+            self.over("closed", None, None)
+        else:
+            self.over("closed" if isinstance(error, ClosedError) else ENDED_BY.get(type(error), "error"), error, None)
+
+    def _failed(self, error: SiliconFlowError | None) -> None:
+        state = self.state
+        state.error = error
+        if isinstance(error, APIStatusError):
+            state.status = error.status
+        state.trace_id = getattr(error, "trace_id", None) or state.trace_id

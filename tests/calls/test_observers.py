@@ -1,0 +1,368 @@
+"""Observers are told of each call, once for each thing that happens to it, and end with it in whatever way it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+from typing import Any
+
+import pytest
+from client_kit import ASK, DONE, NO_WAIT, chunk, served
+
+from siliconflow_async import (
+    APIConnectionError,
+    APIStatusError,
+    AsyncSiliconFlow,
+    ConfigurationError,
+    RetryPolicy,
+    SiliconFlowError,
+    Timeouts,
+)
+from siliconflow_async.calls.observers import CallState
+from siliconflow_async.testing import FakeSiliconFlow, Fin, Rst, Stall
+
+pytestmark = pytest.mark.anyio
+
+PLENTY = RetryPolicy(base=0.0, budget=3.0)
+HOOKS = ("waited", "sent", "answered", "first_token", "progress", "retried", "ended")
+
+
+class Told:
+    """Notes what it is told, in order; `calls` are the states of different calls."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.calls: list[CallState] = []
+        self.ends: list[CallState] = []
+
+    def _note(self, name: str, state: CallState) -> None:
+        self.names.append(name)
+        if not any(state is known for known in self.calls):
+            self.calls.append(state)
+
+    def sent(self, state: CallState) -> None:
+        self._note("sent", state)
+
+    def waited(self, state: CallState) -> None:
+        self._note("waited", state)
+
+    def answered(self, state: CallState) -> None:
+        self._note("answered", state)
+
+    def first_token(self, state: CallState) -> None:
+        self._note("first_token", state)
+
+    def progress(self, state: CallState) -> None:
+        self._note("progress", state)
+
+    def retried(self, state: CallState) -> None:
+        assert state.error is not None
+        self._note("retried", state)
+
+    def ended(self, state: CallState) -> None:
+        self._note("ended", state)
+        self.ends.append(state)
+
+    @property
+    def distinct(self) -> list[str]:
+        """The names without repetitions of progress."""
+        return [name for at, name in enumerate(self.names) if name != "progress" or self.names[at - 1] != "progress"]
+
+
+async def test_a_whole_answer() -> None:
+    """Sent, answered, ended, with what its struct then holds."""
+    told = Told()
+    async with served(observers=[told]) as (server, client):
+        done = await client.chat.completions.create(**ASK, temperature=0.5, extra_headers={"X-Secret": "hush"})
+    assert told.names == ["sent", "answered", "ended"]
+    (state,) = told.calls
+    assert (state.method, state.endpoint, state.base_url) == ("POST", "/chat/completions", server.base_url)
+    assert (state.model, state.streaming, state.params) == (ASK["model"], False, {"temperature": 0.5})
+    assert (state.attempt, state.status, state.ended, state.error) == (1, 200, "done", None)
+    assert (state.trace_id, state.usage, state.finish_reasons) == (done.trace_id, done.usage, ("stop",))
+    assert (state.response_id, state.response_model) == (done.id, done.model)
+    assert state.first_token is None
+    assert state.seconds is not None
+    assert "hush" not in repr(state)
+    assert "hi" not in repr(state)
+
+
+async def test_a_stream() -> None:
+    """The first token and progress between, and the usage at the end."""
+    told = Told()
+    async with served(observers=[told]) as (_, client), client.chat.completions.stream(**ASK) as stream:
+        done = await stream.completion()
+    assert told.distinct == ["sent", "answered", "first_token", "progress", "ended"]
+    (state,) = told.calls
+    assert state.streaming
+    assert state.first_token is not None
+    assert state.seconds is not None
+    assert 0 < state.first_token <= state.seconds
+    assert state.chunks > 1
+    assert (state.usage, state.trace_id, state.ended) == (done.usage, done.trace_id, "done")
+
+
+async def test_models_are_told_of_too() -> None:
+    """Any endpoint: this one has no model and no usage."""
+    told = Told()
+    async with served(observers=[told]) as (_, client):
+        await client.models.list()
+    assert told.names == ["sent", "answered", "ended"]
+    assert (told.calls[0].endpoint, told.calls[0].model, told.calls[0].method) == ("/models", None, "GET")
+
+
+@pytest.mark.parametrize(
+    ("script", "ended", "status"),
+    [
+        ([chunk("a"), chunk("", finish="stop"), DONE], "done", 200),
+        ([chunk("a"), chunk("", finish="stop")], "finish", 200),
+        ([chunk("a"), Fin()], "truncated", 200),
+        ([chunk("a"), Rst()], "truncated", 200),
+        ([chunk("a"), b'data: {"error": {"message": "no", "code": 20015}}\n\n'], "error", 200),
+        ([chunk("a"), b"data: {nonsense\n\n"], "malformed", 200),
+        ([chunk("a"), b"data: " + b"x" * 5000], "too_large", 200),
+        ([chunk("a"), Stall()], "timeout", 200),
+    ],
+    ids=["done", "finish", "fin", "rst", "error", "malformed", "too_large", "timeout"],
+)
+@pytest.mark.parametrize("resume", [None, 1], ids=["", "resumable"])
+async def test_each_ending_is_told_once(script: list[Any], ended: str, status: int, resume: int | None) -> None:
+    """With its error, if it has one, and the usage of what had come; also where a continuation could not be had."""
+    told = Told()
+    options = {"max_event_size": 4096, "timeouts": Timeouts(idle=0.2), "retry": RetryPolicy(max_attempts=1, budget=0)}
+    async with served(observers=[told], **options) as (server, client):
+        server.raw(script)
+        server.fail(400, times=3)
+        async with client.chat.completions.stream(**ASK, resume=resume) as stream:
+            caught: SiliconFlowError | None = None
+            try:
+                await stream.completion()
+            except SiliconFlowError as error:
+                caught = error
+        assert stream.ended == ended
+    (state,) = told.ends
+    assert (state.ended, type(state.error)) == (ended, type(caught))
+    assert told.names[-1] == "ended"
+
+
+@pytest.mark.parametrize("how", ["break", "aclose", "cancel", "forget", "client"])
+async def test_a_stream_that_is_left_is_closed(how: str) -> None:
+    """By break, by close, by cancellation, by nobody holding it any more, by its client."""
+    told = Told()
+    async with served(observers=[told]) as (server, client):
+        server.raw([chunk("a"), Stall()])
+        if how == "break":
+            async with client.chat.completions.stream(**ASK) as stream:
+                async for _ in stream:
+                    break
+        else:
+            stream = await client.chat.completions.create(**ASK, stream=True)
+            if how == "aclose":
+                await stream.aclose()
+            elif how == "cancel":
+                task = asyncio.ensure_future(stream.completion())
+                await asyncio.sleep(0)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            elif how == "client":
+                await client.aclose()
+            del stream
+            gc.collect()
+            await asyncio.sleep(0)
+    (state,) = told.ends
+    assert (state.ended, state.error) == ("closed", None)
+
+
+def test_a_stream_that_outlives_its_loop_is_told_of_once() -> None:
+    """Whoever lets go of it last, in whatever thread."""
+    told = Told()
+    kept: list[Any] = []
+    with FakeSiliconFlow().threaded() as server:
+        server.raw([chunk("a"), Stall()])
+
+        async def main() -> None:
+            client = AsyncSiliconFlow("k", base_url=server.base_url, observers=[told])
+            kept.append(await client.chat.completions.create(**ASK, stream=True))
+            await client.aclose()
+
+        asyncio.run(main())
+        thread = threading.Thread(target=kept.clear)
+        thread.start()
+        thread.join()
+        gc.collect()
+    assert [state.ended for state in told.ends] == ["closed"]
+
+
+async def test_retries_are_told_and_counted() -> None:
+    """Each failed attempt, with its error, and then the one that follows."""
+    told = Told()
+    async with served(observers=[told], retry=PLENTY) as (server, client):
+        server.fail(503, times=2)
+        await client.chat.completions.create(**ASK)
+    assert told.names == ["sent", "retried", "sent", "retried", "sent", "answered", "ended"]
+    assert (told.ends[0].attempt, told.ends[0].status, told.ends[0].error) == (3, 200, None)
+
+
+async def test_a_continuation_is_a_retry_of_the_same_call() -> None:
+    """The break does not end it, and its usage is that of all parts."""
+    told = Told()
+    async with served(observers=[told], retry=PLENTY) as (server, client):
+        server.raw([chunk("Once "), Rst()])
+        async with client.chat.completions.stream(**ASK, resume=1) as stream:
+            done = await stream.completion()
+    assert told.distinct.count("sent") == 2
+    assert told.names.count("retried") == 1
+    (state,) = told.ends
+    assert (state.ended, state.attempt, state.error, state.usage) == ("done", 2, None, done.usage)
+    assert told.names.count("first_token") == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_refusal_ends_a_call(stream: bool) -> None:
+    """With its status, error and trace id."""
+    told = Told()
+    async with served(observers=[told]) as (server, client):
+        server.fail(400)
+        with pytest.raises(APIStatusError) as caught:
+            await client.chat.completions.create(**ASK, stream=stream)
+    assert told.names == ["sent", "ended"]
+    (state,) = told.ends
+    assert (state.ended, state.status, state.error) == ("error", 400, caught.value)
+    assert state.trace_id == caught.value.trace_id
+
+
+async def test_no_connection_and_no_answer() -> None:
+    """No status; a clock is a timeout."""
+    told = Told()
+    async with AsyncSiliconFlow("k", base_url="http://127.0.0.1:1", retry=NO_WAIT, observers=[told]) as client:
+        with pytest.raises(APIConnectionError):
+            await client.with_options(max_retries=0).chat.completions.create(**ASK)
+    async with served(observers=[told]) as (server, client):
+        server.raw([Stall()])
+        with pytest.raises(TimeoutError):
+            await client.chat.completions.create(**ASK, timeout=0.1)
+    assert [(state.ended, state.status) for state in told.ends] == [("error", None), ("timeout", None)]
+
+
+async def test_a_cancelled_call_is_closed() -> None:
+    """While it waits for its answer."""
+    told = Told()
+    async with served(observers=[told]) as (server, client):
+        server.raw([Stall()])
+        call = asyncio.ensure_future(client.chat.completions.create(**ASK))
+        await server.received(1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert [(state.ended, state.error) for state in told.ends] == [("closed", None)]
+
+
+async def test_waits_at_a_gate_are_told() -> None:
+    """Before the attempt that waited."""
+    told = Told()
+    async with served(observers=[told]) as (server, client):
+        server.fail(429, {"code": 20042, "message": "RPM limit reached"}, {"Retry-After": "0.05"})
+        async with client.chat.completions.map([ASK]) as results:
+            (result,) = [result async for result in results]
+    assert told.distinct == ["sent", "retried", "waited", "sent", "answered", "first_token", "progress", "ended"]
+    assert told.ends[0].waited == result.times.waited > 0
+
+
+async def test_map_and_tools_tell_too() -> None:
+    """One call for each request, one for each round."""
+    told = Told()
+    async with served(observers=[told]) as (server, client):
+        async with client.chat.completions.map([ASK] * 5) as results:
+            assert len([result async for result in results]) == 5
+        assert len(told.ends) == 5
+        server.reply(tool_calls=[{"name": "weather", "arguments": {"city": "Xi'an"}}])
+        run = client.chat.completions.run_tools(**ASK, tools=[weather])
+        await run.completion()
+    assert len(told.ends) == 7
+    assert {state.ended for state in told.ends} == {"done"}
+
+
+def weather(city: str) -> str:
+    return f"sunny in {city}"
+
+
+async def test_one_that_raises_is_left_out_and_the_call_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged once; the others hear everything."""
+
+    class Broken:
+        def sent(self, state: CallState) -> None:
+            raise RuntimeError("observer's own fault")
+
+        def ended(self, state: CallState) -> None:
+            raise AssertionError
+
+    told = Told()
+    async with served(observers=[Broken(), told]) as (_, client):
+        for _ in range(3):
+            await client.chat.completions.create(**ASK)
+    assert told.names == ["sent", "answered", "ended"] * 3
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.getMessage() for record in errors] == ["an observer raised in sent and is left out: Broken"]
+
+
+async def test_content_is_for_those_who_ask() -> None:
+    """And only in what they are told."""
+    seen: dict[str, list[Any]] = {"asked": [], "not": []}
+
+    class Asks:
+        content = True
+
+        def ended(self, state: CallState) -> None:
+            seen["asked"].append(state.answer)
+
+    class Not:
+        def ended(self, state: CallState) -> None:
+            seen["not"].append(state.answer)
+
+    async with served(observers=[Asks(), Not()]) as (_, client):
+        done = await client.chat.completions.create(**ASK)
+        async with client.chat.completions.stream(**ASK) as stream:
+            folded = await stream.completion()
+    assert [answer.content for answer in seen["asked"]] == [done.content, folded.content]
+    assert seen["not"] == [None, None]
+
+
+async def test_headers_of_an_observer_are_sent() -> None:
+    """Beside the caller's own, with every attempt."""
+
+    class Traced:
+        def sent(self, state: CallState) -> None:
+            state.headers["traceparent"] = "00-1-2-01"
+
+    async with served(observers=[Traced()]) as (server, client):
+        server.fail(503)
+        await client.chat.completions.create(**ASK, extra_headers={"X-Mine": "1"})
+    assert [(r.headers["traceparent"], r.headers["X-Mine"]) for r in server.requests] == [("00-1-2-01", "1")] * 2
+
+
+async def test_one_debug_line_for_each_call(caplog: pytest.LogCaptureFixture) -> None:
+    """Without an observer too; neither key nor content in it."""
+    caplog.set_level(logging.DEBUG, "siliconflow_async")
+    async with served() as (_, client):
+        done = await client.chat.completions.create(**ASK)
+        async with client.chat.completions.stream(**ASK) as stream:
+            await stream.completion()
+    lines = [record.getMessage() for record in caplog.records if record.name == "siliconflow_async"]
+    assert len(lines) == 2
+    assert done.usage is not None
+    assert done.trace_id is not None
+    for part in ("/chat/completions", ASK["model"], "done", "HTTP 200", f"{done.usage.total_tokens} tokens"):
+        assert all(part in line for line in lines)
+    assert done.trace_id in lines[0]
+    assert not any("test-key" in line or done.content in line for line in lines)
+
+
+def test_what_is_no_observer_is_refused() -> None:
+    """By name, before anything is sent."""
+    with pytest.raises(ConfigurationError, match="an observer has one of waited, sent"):
+        AsyncSiliconFlow("k", observers=[object()])
+    with pytest.raises(ConfigurationError, match="observers must be"):
+        AsyncSiliconFlow("k", observers=5)  # type: ignore[arg-type]
