@@ -6,9 +6,10 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-import watched
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import none
+
+from . import watched
 
 # The same examples in every run; `--hypothesis-profile=long` draws thirty times as many, and others each time.
 settings.register_profile(
@@ -21,7 +22,7 @@ settings.load_profile("short")
 
 if (loop := os.environ.get("SILICONFLOW_TEST_LOOP", "asyncio")) == "uvloop":
     # This process, and by its path the Python programs that tests start.
-    from loop_kind import sitecustomize
+    from .loop_kind import sitecustomize
 
     kind = str(Path(sitecustomize.__file__).parent)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [kind, os.environ.get("PYTHONPATH")]))

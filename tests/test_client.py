@@ -14,7 +14,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from client_kit import ASK, NO_WAIT, chunk, served
 
 from siliconflow_async import (
     AsyncSiliconFlow,
@@ -28,6 +27,8 @@ from siliconflow_async import (
     Timeouts,
 )
 from siliconflow_async.testing import FakeSiliconFlow, Stall, Trickle
+
+from .asking import ASK, NO_WAIT, chunk, served
 
 LOCAL = "http://127.0.0.1:9/v1"
 

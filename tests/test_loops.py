@@ -13,12 +13,14 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from client_kit import ASK, environment
 
 from siliconflow_async import AsyncSiliconFlow, ConfigurationError
 from siliconflow_async.loops import on_any_loop, on_loop
 from siliconflow_async.relay import Broadcast, relay, sse_response
 from siliconflow_async.testing import FakeSiliconFlow
+
+from .asking import ASK
+from .programs import environment
 
 KIND = os.environ.get("SILICONFLOW_TEST_LOOP", "asyncio")
 TELL = "import asyncio; loop = asyncio.new_event_loop(); print(type(loop).__module__); loop.close()"

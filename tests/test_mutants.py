@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from mutants import ROOT, Mutant, load, main
+
+from .mutants import ROOT, Mutant, load, main
 
 MUTANTS = load()
 

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from client_kit import environment
+
+from .programs import environment
 
 TESTS = """
 import asyncio
@@ -171,7 +172,6 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What pytest said of each of TESTS, in one run; of those that passed nothing."""
     path = tmp_path_factory.mktemp("watched") / "test_it.py"
     path.write_text(TESTS)
-    here = Path(__file__).parent
     command = [
         sys.executable,
         "-m",
@@ -179,15 +179,15 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         "-p",
         "no:cacheprovider",
         "-p",
-        "conftest",
+        f"{__package__}.conftest",
         "-rpfE",
         "--rootdir",
         path.parent,
     ]
     run = subprocess.run(
-        [*command, "-c", here.parent / "pyproject.toml", path],
+        [*command, "-c", Path(__file__).parents[1] / "pyproject.toml", path],
         # As wide as what is said, which is cut otherwise.
-        env=environment(here) | {"COLUMNS": "2000"},
+        env=environment() | {"COLUMNS": "2000"},
         cwd=path.parent,
         capture_output=True,
         text=True,

@@ -3,7 +3,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from batch_kit import Files
+
+from .jsonl import Files
 
 if TYPE_CHECKING:
     from pathlib import Path

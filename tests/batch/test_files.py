@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from batch_kit import ids, request, write
-from client_kit import served
 
 from siliconflow_async import ConfigurationError
 from siliconflow_async.batch import BatchReport, run_batch
 from siliconflow_async.batch import files as batch_files
 from siliconflow_async.testing import Gate, Until
 
+from ..asking import served
+from .jsonl import ids, request, write
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from batch_kit import Files
+    from .jsonl import Files
 
 pytestmark = pytest.mark.anyio
 

@@ -5,18 +5,19 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from batch_kit import bad_request, ids, read, request, write
-from client_kit import chunk, served
 
 from siliconflow_async import ConfigurationError, InvalidRequestError
 from siliconflow_async.batch import run_batch
 from siliconflow_async.testing import Fin, Gate, Until
 
+from ..asking import chunk, served
+from .jsonl import bad_request, ids, read, request, write
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from batch_kit import Files
+    from .jsonl import Files
 
 pytestmark = pytest.mark.anyio
 

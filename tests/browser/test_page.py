@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from client_kit import DONE, chunk
 
 from siliconflow_async.testing import Gate, Stall, Until
+
+from ..asking import DONE, chunk
 
 try:
     from playwright.sync_api import expect
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Play
     from playwright.sync_api import Locator, Page
+
+    from .conftest import Play
 
 TOOLS = [
     {

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from client_kit import ASK, NO_WAIT, chunk, served
 from msgspec import Struct
 
 from siliconflow_async import (
@@ -24,6 +23,8 @@ from siliconflow_async import (
     TruncatedStreamError,
 )
 from siliconflow_async.testing import Fin, Stall
+
+from ..asking import ASK, NO_WAIT, chunk, served
 
 if TYPE_CHECKING:
     from siliconflow_async.endpoints.chat import Completions

@@ -8,7 +8,6 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from client_kit import ASK, DONE, NO_WAIT, chunk, served
 
 from siliconflow_async import (
     APIStatusError,
@@ -31,6 +30,8 @@ from siliconflow_async import (
     TruncatedStreamError,
 )
 from siliconflow_async.testing import Fin, sse
+
+from ..asking import ASK, DONE, NO_WAIT, chunk, served
 
 pytestmark = pytest.mark.anyio
 

@@ -15,9 +15,9 @@ from siliconflow_async.testing import Gate, Stall, Until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Command
-
     from siliconflow_async.testing import FakeSiliconFlow
+
+    from .conftest import Command
 
 # The long command: SILICONFLOW_KILLS=50 python -m pytest tests/cli/test_batch.py -k kill
 KILLS = int(os.environ.get("SILICONFLOW_KILLS", "5"))

@@ -11,9 +11,9 @@ from siliconflow_async.testing import Fin, Gate, Until, stream_events
 from siliconflow_async.wire.structs import ChatCompletion, Choice, Timing, Usage
 
 if TYPE_CHECKING:
-    from conftest import Command
-
     from siliconflow_async.testing import FakeSiliconFlow
+
+    from .conftest import Command
 
 CLOSING = re.compile(
     r"Qwen/Qwen3-8B, (?P<tokens>~?\d+ tokens( \(\d+ reasoning\))?), first token after \d+\.\d\d s, "

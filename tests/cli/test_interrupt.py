@@ -10,9 +10,9 @@ import pytest
 from siliconflow_async.testing import Stall, stream_events
 
 if TYPE_CHECKING:
-    from conftest import Command
-
     from siliconflow_async.testing import FakeSiliconFlow
+
+    from .conftest import Command
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 

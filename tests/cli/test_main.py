@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from conftest import Command
+    from .conftest import Command
 
     Call: TypeAlias = Callable[..., tuple[object, str, str]]
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from client_kit import chunk, served
 
 import siliconflow_async
 from siliconflow_async import AsyncSiliconFlow
@@ -26,10 +25,12 @@ from siliconflow_async.cli.playground import Playground
 from siliconflow_async.cli.playground.snippet import snippet
 from siliconflow_async.testing import FakeSiliconFlow, Stall
 
+from ..asking import chunk, served
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from conftest import Command
+    from .conftest import Command
 
 pytestmark = pytest.mark.anyio
 

@@ -14,9 +14,9 @@ from siliconflow_async.cli.screen import one_line
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Command
-
     from siliconflow_async.testing import FakeSiliconFlow
+
+    from .conftest import Command
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="opens a pseudo-terminal")
 

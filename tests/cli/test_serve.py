@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
 
-    from conftest import Command
+    from .conftest import Command
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from client_kit import ASK, served
 
 from siliconflow_async import (
     APIStatusError,
@@ -19,6 +18,8 @@ from siliconflow_async import (
     TruncatedStreamError,
 )
 from siliconflow_async.testing import FakeSiliconFlow, Stall
+
+from ..asking import ASK, served
 
 pytestmark = pytest.mark.anyio
 JSON = {"content-type": "application/json"}

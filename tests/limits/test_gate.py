@@ -7,7 +7,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from limits.clock import FakeClock, usage
 
 from siliconflow_async import (
     APIConnectionError,
@@ -22,6 +21,8 @@ from siliconflow_async import (
 from siliconflow_async.limits.estimate import Estimate
 from siliconflow_async.limits.gate import Gate
 from siliconflow_async.wire.failures import stream_error
+
+from .clock import FakeClock, usage
 
 if TYPE_CHECKING:
     from siliconflow_async.limits.ticket import Ticket

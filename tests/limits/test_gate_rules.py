@@ -8,11 +8,12 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from limits.clock import FakeClock, usage
 
 from siliconflow_async import APITimeoutError, BadRequestError, Limit
 from siliconflow_async.limits.gate import Gate
 from siliconflow_async.limits.ticket import Ticket
+
+from .clock import FakeClock, usage
 
 RPM, TPM, WINDOW = 3, 1000, 60.0
 

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from client_kit import ASK, DONE, NO_WAIT, chunk, served
 
 from siliconflow_async import (
     APITimeoutError,
@@ -20,6 +19,8 @@ from siliconflow_async import (
     StreamAPIError,
 )
 from siliconflow_async.testing import FakeSiliconFlow, Stall
+
+from ..asking import ASK, DONE, NO_WAIT, chunk, served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from client_kit import ASK
 
 from siliconflow_async import AsyncSiliconFlow, Limit
 from siliconflow_async.testing import FakeSiliconFlow
+
+from ..asking import ASK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from limits.clock import FakeClock
 
 from siliconflow_async import (
     APIConnectionError,
@@ -23,6 +22,8 @@ from siliconflow_async import (
 )
 from siliconflow_async.limits.gate import Gate
 from siliconflow_async.wire.failures import stream_error
+
+from .clock import FakeClock
 
 if TYPE_CHECKING:
     from siliconflow_async.limits.ticket import Ticket

@@ -25,7 +25,7 @@ from siliconflow_async.wire.events import ContentDelta, Finished
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from conftest import Llama
+    from .conftest import Llama
 
 MISSING = [name for name in ("xllamacpp", "gguf", "numpy") if importlib.util.find_spec(name) is None]
 if MISSING and os.environ.get("SILICONFLOW_LIVE") != "require":

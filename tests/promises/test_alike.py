@@ -7,7 +7,6 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from client_kit import ASK, DONE, chunk, served
 
 from siliconflow_async import (
     APIStatusError,
@@ -19,6 +18,8 @@ from siliconflow_async import (
     TruncatedStreamError,
 )
 from siliconflow_async.testing import Fin, Rst
+
+from ..asking import ASK, DONE, chunk, served
 
 if TYPE_CHECKING:
     from siliconflow_async import ChatCompletion

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from client_kit import DONE, chunk, environment
 
 from siliconflow_async.testing import FakeSiliconFlow, Stall
 from siliconflow_async.wire.protocol import ChatProtocol
+
+from ..asking import DONE, chunk
+from ..programs import environment
 
 if TYPE_CHECKING:
     from siliconflow_async.testing import Step

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from client_kit import ASK, DONE, chunk, served
 
 from siliconflow_async import AsyncSiliconFlow, RetryPolicy
 from siliconflow_async.testing import FakeSiliconFlow, Pause, Stall
+
+from ..asking import ASK, DONE, chunk, served
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

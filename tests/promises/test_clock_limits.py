@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
-from client_kit import ASK, chunk, served
 
 from siliconflow_async import APITimeoutError, AsyncSiliconFlow, OverloadedError, RetryPolicy, Timeouts
 from siliconflow_async.testing import FakeSiliconFlow, Pause, Stall, Trickle
 
+from ..asking import ASK, chunk, served
 from ..transport.test_clock import LIMIT, ONCE, expires, read_all
 
 if TYPE_CHECKING:

@@ -15,13 +15,15 @@ from typing import Any
 
 import aiohttp
 import pytest
-from client_kit import ASK, chunk, environment, served
-from relay.apps import listening
-from test_readme import PYTHON, Block
 
 from siliconflow_async import AsyncSiliconFlow, ClosedError, Limit, RetryPolicy
 from siliconflow_async.testing import FakeSiliconFlow, Stall
 from siliconflow_async.wire.sse import SSEDecoder
+
+from ..asking import ASK, chunk, served
+from ..programs import environment
+from ..relay.apps import listening
+from ..test_readme import PYTHON, Block
 
 pytestmark = pytest.mark.anyio
 

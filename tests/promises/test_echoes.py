@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
-from client_kit import ASK, NO_WAIT, chunk, environment
-from connect_proxy import ConnectProxy
-from telling import lines_with, told_by_libraries
 
 from siliconflow_async import (
     APIStatusError,
@@ -30,6 +27,11 @@ from siliconflow_async import (
 from siliconflow_async.batch import run_batch
 from siliconflow_async.testing import FakeSiliconFlow, Rst, Stall, Trickle
 from siliconflow_async.wire.events import Seam, error_event
+
+from ..asking import ASK, NO_WAIT, chunk
+from ..connect_proxy import ConnectProxy
+from ..programs import environment
+from .telling import lines_with, told_by_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

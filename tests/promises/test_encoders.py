@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import pytest
-from client_kit import ASK, DONE, chunk, served
 
 import siliconflow_async
 from siliconflow_async import (
@@ -27,6 +26,8 @@ from siliconflow_async import batch as batches
 from siliconflow_async import relay as relays
 from siliconflow_async.testing import sse
 from siliconflow_async.wire.answered import Answered
+
+from ..asking import ASK, DONE, chunk, served
 
 PUBLIC = {
     name: value

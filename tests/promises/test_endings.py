@@ -11,8 +11,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from client_kit import ASK, DONE, chunk, reading_pauses, served
-from fault_proxy import Cut, FaultProxy
 
 from siliconflow_async import (
     APITimeoutError,
@@ -25,6 +23,10 @@ from siliconflow_async import (
     TruncatedStreamError,
 )
 from siliconflow_async.testing import FakeSiliconFlow, Fin, Rst, Stall, Until
+
+from ..asking import ASK, DONE, chunk, served
+from ..connection import reading_pauses
+from .fault_proxy import Cut, FaultProxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from client_kit import ASK, DONE, chunk
-from fault_proxy import BreakChunk, Cut, DropLast, FaultProxy, Flip, Hang, Pass, Pieces, Refuse, StallAfter
 
 from siliconflow_async import (
     APIConnectionError,
@@ -21,10 +19,13 @@ from siliconflow_async import (
 )
 from siliconflow_async.testing import FakeSiliconFlow, Fin
 
+from ..asking import ASK, DONE, chunk
+from .fault_proxy import BreakChunk, Cut, DropLast, FaultProxy, Flip, Hang, Pass, Pieces, Refuse, StallAfter
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from fault_proxy import Fault
+    from .fault_proxy import Fault
 
 pytestmark = pytest.mark.anyio
 

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import pytest
-from client_kit import ASK, chunk, served
 
 from siliconflow_async import AsyncSiliconFlow, Limit, ToolResult
 from siliconflow_async.relay import Broadcast, sse_response
 from siliconflow_async.testing import FakeSiliconFlow, Stall
+
+from ..asking import ASK, chunk, served
 
 pytestmark = pytest.mark.anyio
 

@@ -7,18 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from client_kit import environment
 
-HERE = Path(__file__).parent
-SCRIPTS = sorted((HERE / "leak_scripts").glob("*.py"))
+from ..programs import environment
+
+SCRIPTS = sorted(Path(__file__).with_name("leak_scripts").glob("[!_]*.py"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_nothing_is_left_unsaid(script: Path) -> None:
     """No unclosed socket, destroyed task, coroutine that was never awaited, or exception that nobody retrieved."""
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", str(script)],
-        env=environment(HERE.parent),
+        [sys.executable, "-X", "dev", "-W", "error", "-m", f"{__package__}.leak_scripts.{script.stem}"],
+        env=environment(),
         capture_output=True,
         encoding="utf-8",
         timeout=60,

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
-from client_kit import ASK, DONE, chunk, protocol_of
-from fault_proxy import FaultProxy, HoldLast
 
 from siliconflow_async import AsyncSiliconFlow, ClosedError
 from siliconflow_async.testing import FakeSiliconFlow, Stall
+
+from ..asking import ASK, DONE, chunk
+from ..connection import protocol_of
+from .fault_proxy import FaultProxy, HoldLast
 
 if TYPE_CHECKING:
     import socket

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from client_kit import ASK
 
 from siliconflow_async import (
     APITimeoutError,
@@ -30,6 +29,8 @@ from siliconflow_async import (
     Timeouts,
     TruncatedStreamError,
 )
+
+from ..asking import ASK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

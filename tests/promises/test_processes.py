@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 import trustme
-from client_kit import ASK, DONE, NO_WAIT, chunk, served
 
 import siliconflow_async
 from siliconflow_async import (
@@ -35,6 +34,8 @@ from siliconflow_async import (
     image,
 )
 from siliconflow_async.testing import FakeSiliconFlow, Gate, Stall, Until
+
+from ..asking import ASK, DONE, NO_WAIT, chunk, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from client_kit import ASK, NO_WAIT
-from connect_proxy import ConnectProxy
-from telling import lines_with, told_by_libraries
-from tls_kit import AUTHORITY, HOST, listening, speaking_tls, trusting
 
 from siliconflow_async import APIConnectionError, AsyncSiliconFlow, ConfigurationError, SiliconFlowError
+
+from ..asking import ASK, NO_WAIT
+from ..connect_proxy import ConnectProxy
+from ..tls import AUTHORITY, HOST, listening, speaking_tls, trusting
+from .telling import lines_with, told_by_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

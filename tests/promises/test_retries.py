@@ -10,7 +10,6 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from client_kit import ASK, NO_WAIT, chunk, served
 
 from siliconflow_async import (
     APIConnectionError,
@@ -26,6 +25,8 @@ from siliconflow_async import (
     TruncatedStreamError,
 )
 from siliconflow_async.testing import Fin, Rst, Stall
+
+from ..asking import ASK, NO_WAIT, chunk, served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
-from client_kit import ASK, NO_WAIT, chunk
-from telling import all_that_tells, told_by_libraries
 
 from siliconflow_async import (
     APIConnectionError,
@@ -25,6 +23,9 @@ from siliconflow_async import (
     Timeouts,
 )
 from siliconflow_async.testing import FakeSiliconFlow, Rst, Stall
+
+from ..asking import ASK, NO_WAIT, chunk
+from .telling import all_that_tells, told_by_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Callable

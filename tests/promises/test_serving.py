@@ -11,10 +11,11 @@ import litestar
 import msgspec
 import orjson
 import pytest
-from client_kit import ASK, served
-from relay.apps import asgi
 
 from siliconflow_async import ChatCompletion, ChatCompletionChunk, MapResult
+
+from ..asking import ASK, served
+from ..relay.apps import asgi
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

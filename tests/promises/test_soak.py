@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from client_kit import environment
+
+from ..programs import environment
 
 SOAK = Path(__file__).parents[1] / "soak.py"
 

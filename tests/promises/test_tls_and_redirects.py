@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 import trustme
-from client_kit import ASK, NO_WAIT, served
-from tls_kit import AUTHORITY, HOST, listening, speaking_tls, trusting
 
 from siliconflow_async import APIConnectionError, APIStatusError, AsyncSiliconFlow, ConfigurationError
+
+from ..asking import ASK, NO_WAIT, served
+from ..tls import AUTHORITY, HOST, listening, speaking_tls, trusting
 
 if TYPE_CHECKING:
     from collections.abc import Callable

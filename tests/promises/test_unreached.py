@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
-from client_kit import ASK, NO_WAIT, environment, served
 
 from siliconflow_async import (
     APIConnectionError,
@@ -25,6 +24,9 @@ from siliconflow_async import (
     Timeouts,
 )
 from siliconflow_async.testing import FakeSiliconFlow
+
+from ..asking import ASK, NO_WAIT, served
+from ..programs import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

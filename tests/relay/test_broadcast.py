@@ -8,7 +8,6 @@ import json
 from typing import Any
 
 import pytest
-from client_kit import ASK, DONE, chunk, served
 
 from siliconflow_async import (
     BusyError,
@@ -22,6 +21,8 @@ from siliconflow_async import (
 )
 from siliconflow_async.relay import Broadcast, Reader, Snapshot, relay, sse_response
 from siliconflow_async.testing import Stall, Until
+
+from ..asking import ASK, DONE, chunk, served
 
 pytestmark = pytest.mark.anyio
 

@@ -8,10 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from client_kit import ASK, chunk
 from quart import Quart
-from relay.apps import aiohttp_app, asgi
-from test_readme import PYTHON, compiled
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedOK
 
@@ -19,6 +16,10 @@ from siliconflow_async import AsyncSiliconFlow
 from siliconflow_async.relay import sse_response
 from siliconflow_async.testing import FakeSiliconFlow, Stall
 from siliconflow_async.wire.sse import SSEDecoder
+
+from ..asking import ASK, chunk
+from ..test_readme import PYTHON, compiled
+from .apps import aiohttp_app, asgi
 
 pytestmark = pytest.mark.anyio
 

@@ -7,13 +7,14 @@ import json
 from typing import Any
 
 import pytest
-from client_kit import chunk, served
-from relay.apps import SERVED, leave
 from websockets.asyncio.client import connect
 
 from siliconflow_async import AsyncSiliconFlow
 from siliconflow_async.relay import Peer, Relayed, relay
 from siliconflow_async.testing import Stall, Until
+
+from ..asking import chunk, served
+from .apps import SERVED, leave
 
 pytestmark = pytest.mark.anyio
 

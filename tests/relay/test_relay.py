@@ -10,11 +10,12 @@ from typing import Any
 
 import anyio
 import pytest
-from client_kit import ASK, DONE, chunk, served
 
 from siliconflow_async import ChatCompletion, ConfigurationError, ErrorEvent, OverloadedError, TruncatedStreamError
 from siliconflow_async.relay import Relayed, relay
 from siliconflow_async.testing import Stall, Until
+
+from ..asking import ASK, DONE, chunk, served
 
 pytestmark = pytest.mark.anyio
 

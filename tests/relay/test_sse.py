@@ -13,13 +13,14 @@ import starlette.applications
 import starlette.responses
 import starlette.routing
 from aiohttp import web
-from client_kit import ASK, DONE, chunk, served
-from relay.apps import aiohttp_app, asgi, leave
 
 from siliconflow_async import BusyError, ChatCompletion, ConfigurationError
 from siliconflow_async.relay import sse_response
 from siliconflow_async.testing import Stall, Until
 from siliconflow_async.wire.sse import SSEDecoder, SSEEvent
+
+from ..asking import ASK, DONE, chunk, served
+from .apps import aiohttp_app, asgi, leave
 
 pytestmark = pytest.mark.anyio
 

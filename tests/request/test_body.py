@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
-from client_kit import ASK, served
 
 from siliconflow_async import (
     AssistantMessage,
@@ -20,6 +19,8 @@ from siliconflow_async import (
 )
 from siliconflow_async.request.body import build_body, query_of
 from siliconflow_async.request.params import check_names
+
+from ..asking import ASK, served
 
 MESSAGES = ASK["messages"]
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import anyio
 import pytest
-from client_kit import served
 from hypothesis import given
 from hypothesis import strategies as st
 
 from siliconflow_async import InvalidRequestError, MediaPart, audio, image, video
 from siliconflow_async.request.media import HEAD, Kind, media_type
+
+from ..asking import served
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 WAV = b"RIFF\x24\0\0\0WAVEfmt " + bytes(20)

@@ -12,12 +12,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pydantic
 import pytest
-from client_kit import ASK, served
 from msgspec import Meta
 
 from siliconflow_async import InvalidRequestError, Tool
 from siliconflow_async.request.tools import tool_params
 from siliconflow_async.testing.samples import sample
+
+from ..asking import ASK, served
 
 WEATHER: dict[str, Any] = {"type": "function", "function": {"name": "weather", "strict": True, "parameters": {}}}
 

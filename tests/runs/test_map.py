@@ -7,7 +7,6 @@ import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from client_kit import ASK, DONE, chunk, served
 
 from siliconflow_async import (
     AsyncSiliconFlow,
@@ -21,6 +20,8 @@ from siliconflow_async import (
     TruncatedStreamError,
 )
 from siliconflow_async.testing import Stall, Until
+
+from ..asking import ASK, DONE, chunk, served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

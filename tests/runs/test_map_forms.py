@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from client_kit import ASK, chunk, served
 
 from siliconflow_async import (
     ContentDelta,
@@ -21,6 +20,8 @@ from siliconflow_async import (
     image,
 )
 from siliconflow_async.testing import Fin
+
+from ..asking import ASK, chunk, served
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from client_kit import ASK, NO_WAIT, served
 
 from siliconflow_async import (
     APIConnectionError,
@@ -23,6 +22,8 @@ from siliconflow_async import (
     SiliconFlowError,
 )
 from siliconflow_async.testing import FakeSiliconFlow, Rst, Until
+
+from ..asking import ASK, NO_WAIT, served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,10 +7,11 @@ import time
 from typing import Any
 
 import pytest
-from client_kit import ASK, chunk, served
 
 from siliconflow_async import Limit, MapProgress
 from siliconflow_async.testing import Stall, Until
+
+from ..asking import ASK, chunk, served
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import pydantic
 import pytest
-from client_kit import ASK, DONE, chunk, served
 
 from siliconflow_async import (
     ContentDelta,
@@ -28,6 +27,8 @@ from siliconflow_async import (
     TruncatedStreamError,
 )
 from siliconflow_async.testing import stream_events
+
+from ..asking import ASK, DONE, chunk, served
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from client_kit import ASK, DONE, chunk, served
 
 from siliconflow_async import (
     AsyncSiliconFlow,
@@ -23,6 +22,8 @@ from siliconflow_async import (
     ToolRun,
 )
 from siliconflow_async.testing import FakeSiliconFlow, Stall
+
+from ..asking import ASK, DONE, chunk, served
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from client_kit import ASK, DONE, chunk, served
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +19,8 @@ from siliconflow_async import (
 from siliconflow_async.testing import Fin
 from siliconflow_async.wire.accumulate import Accumulator
 from siliconflow_async.wire.protocol import ChatProtocol
+
+from ..asking import ASK, DONE, chunk, served
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,6 @@ import weakref
 from typing import Any
 
 import pytest
-from client_kit import ASK, DONE, chunk, served
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +31,8 @@ from siliconflow_async import (
 )
 from siliconflow_async.testing import FakeSiliconFlow, Fin, Pause, Rst, Stall
 from siliconflow_async.testing.answers import deltas
+
+from ..asking import ASK, DONE, chunk, served
 
 pytestmark = pytest.mark.anyio
 

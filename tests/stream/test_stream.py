@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from client_kit import ASK, DONE, chunk, served
 
 from siliconflow_async import (
     APITimeoutError,
@@ -28,6 +27,8 @@ from siliconflow_async import (
     TruncatedStreamError,
 )
 from siliconflow_async.testing import Fin, Rst, Stall, Until
+
+from ..asking import ASK, DONE, chunk, served
 
 pytestmark = pytest.mark.anyio
 

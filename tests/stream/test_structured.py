@@ -12,7 +12,6 @@ from typing import Any, TypedDict
 import msgspec
 import pydantic
 import pytest
-from client_kit import ASK, DONE, chunk, served
 
 from siliconflow_async import (
     BadRequestError,
@@ -24,6 +23,8 @@ from siliconflow_async import (
     TruncatedStreamError,
 )
 from siliconflow_async.testing import Stall
+
+from ..asking import ASK, DONE, chunk, served
 
 pytestmark = pytest.mark.anyio
 

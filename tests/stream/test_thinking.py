@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from client_kit import ASK, chunk, served
 
 from siliconflow_async import ContentDelta, ReasoningDelta, TruncatedStreamError
 from siliconflow_async.testing import Rst
+
+from ..asking import ASK, chunk, served
 
 pytestmark = pytest.mark.anyio
 

@@ -23,7 +23,7 @@ from siliconflow_async.testing import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from conftest import Client
+    from .conftest import Client
 
     Connect = Callable[[bytes], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 

@@ -13,7 +13,7 @@ from siliconflow_async.testing import FakeSiliconFlow, Meter
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from conftest import Client
+    from .conftest import Client
 
 pytestmark = pytest.mark.anyio
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Client
-
     from siliconflow_async.testing import FakeSiliconFlow
+
+    from .conftest import Client
 
 pytestmark = pytest.mark.anyio
 

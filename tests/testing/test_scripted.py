@@ -7,9 +7,9 @@ import pytest
 from siliconflow_async.testing.scripted import error_body
 
 if TYPE_CHECKING:
-    from conftest import Client
-
     from siliconflow_async.testing import FakeSiliconFlow
+
+    from .conftest import Client
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ from siliconflow_async.testing import FakeSiliconFlow, Gate, Pause, Stall, Until
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from conftest import Client
+    from .conftest import Client
 
     Connect = Callable[[bytes], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 

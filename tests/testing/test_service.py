@@ -9,7 +9,8 @@ from siliconflow_async.testing import FakeSiliconFlow
 
 if TYPE_CHECKING:
     import aiohttp
-    from conftest import Client
+
+    from .conftest import Client
 
 pytestmark = pytest.mark.anyio
 

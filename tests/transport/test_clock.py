@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from client_kit import ASK, DONE, chunk, served
 
 from siliconflow_async import APITimeoutError, AsyncSiliconFlow, OverloadedError, RetryPolicy, Timeouts
 from siliconflow_async.testing import FakeSiliconFlow, Gate, Pause, Stall, Trickle, Until
 from siliconflow_async.transport.clock import StreamClock
+
+from ..asking import ASK, DONE, chunk, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from client_kit import ASK, NO_WAIT
-from tls_kit import AUTHORITY, HOST, speaking_tls, trusting
 
 from siliconflow_async import APIStatusError, AsyncSiliconFlow, MalformedStreamError, Timeouts
+
+from ..asking import ASK, NO_WAIT
+from ..tls import AUTHORITY, HOST, speaking_tls, trusting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

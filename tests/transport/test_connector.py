@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from client_kit import ASK, DONE, chunk, protocol_of, reading_pauses, served
 
 from siliconflow_async import APIConnectionError, ClosedError, TruncatedStreamError
 from siliconflow_async.testing import Stall
 from siliconflow_async.transport.connector import AnswerProtocol
+
+from ..asking import ASK, DONE, chunk, served
+from ..connection import protocol_of, reading_pauses
 
 pytestmark = pytest.mark.anyio
 

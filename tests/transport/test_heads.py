@@ -10,11 +10,12 @@ import zlib
 from typing import Any
 
 import pytest
-from client_kit import ASK, DONE, chunk, served
 
 from siliconflow_async import APIConnectionError, AsyncSiliconFlow, TruncatedStreamError
 from siliconflow_async.testing import Fin, Stall
 from siliconflow_async.transport.connector import MAX_HEAD
+
+from ..asking import ASK, DONE, chunk, served
 
 pytestmark = pytest.mark.anyio
 

@@ -9,13 +9,14 @@ from urllib.parse import urlsplit
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
-from client_kit import ASK, NO_WAIT
-from connect_proxy import ConnectProxy
-from tls_kit import AUTHORITY, listening, speaking_tls, trusting
 
 from siliconflow_async import AsyncSiliconFlow, Timeouts
 from siliconflow_async.testing import FakeSiliconFlow
 from siliconflow_async.transport.connector import Connector
+
+from ..asking import ASK, NO_WAIT
+from ..connect_proxy import ConnectProxy
+from ..tls import AUTHORITY, listening, speaking_tls, trusting
 
 if TYPE_CHECKING:
     from collections.abc import Callable

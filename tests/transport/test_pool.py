@@ -12,10 +12,11 @@ from typing import Any
 import aiohttp
 import pytest
 import trustme
-from client_kit import ASK, NO_WAIT, chunk, served
 
 from siliconflow_async import APIConnectionError, AsyncSiliconFlow, ClosedError, RetryPolicy
 from siliconflow_async.testing import FakeSiliconFlow, Stall
+
+from ..asking import ASK, NO_WAIT, chunk, served
 
 pytestmark = pytest.mark.anyio
 

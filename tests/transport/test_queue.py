@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 import pytest
-from client_kit import ASK, DONE, chunk, served
 
 from siliconflow_async import APITimeoutError, AsyncSiliconFlow, Connections, Timeouts
 from siliconflow_async.testing import FakeSiliconFlow, Gate, Stall, Until
 from siliconflow_async.transport.queue import Queue
 
+from ..asking import ASK, DONE, chunk, served
 from .test_clock import LIMIT, expires
 
 if TYPE_CHECKING:

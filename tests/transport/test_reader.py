@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import StreamReader
-from client_kit import ASK, DONE, chunk, reading_pauses, served
 
 from siliconflow_async.testing import Stall
 from siliconflow_async.transport import reader
 from siliconflow_async.transport.reader import AnswerReader
+
+from ..asking import ASK, DONE, chunk, served
+from ..connection import reading_pauses
 
 if TYPE_CHECKING:
     from siliconflow_async import ChatStream

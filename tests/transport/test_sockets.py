@@ -7,12 +7,14 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from client_kit import ASK, NO_WAIT, chunk, protocol_of
-from connect_proxy import ConnectProxy
-from tls_kit import AUTHORITY, HOST, listening, speaking_tls, trusting
 
 from siliconflow_async import AsyncSiliconFlow
 from siliconflow_async.testing import Stall
+
+from ..asking import ASK, NO_WAIT, chunk
+from ..connect_proxy import ConnectProxy
+from ..connection import protocol_of
+from ..tls import AUTHORITY, HOST, listening, speaking_tls, trusting
 
 if TYPE_CHECKING:
     from siliconflow_async.testing import FakeSiliconFlow

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from client_kit import ASK, NO_WAIT
-from tls_kit import AUTHORITY, HOST, speaking_tls, trusting
 
 from siliconflow_async import APITimeoutError, AsyncSiliconFlow, PayloadTooLargeError, Timeouts
+
+from ..asking import ASK, NO_WAIT
+from ..tls import AUTHORITY, HOST, speaking_tls, trusting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

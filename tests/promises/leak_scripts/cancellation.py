@@ -5,10 +5,10 @@ import contextlib
 import gc
 import logging
 
-from client_kit import ASK, chunk
-
 from siliconflow_async import APITimeoutError, AsyncSiliconFlow, RetryPolicy, Timeouts
 from siliconflow_async.testing import FakeSiliconFlow, Stall
+
+from ...asking import ASK, chunk
 
 
 async def read(client: AsyncSiliconFlow) -> None:

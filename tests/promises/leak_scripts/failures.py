@@ -5,10 +5,10 @@ import contextlib
 import gc
 import logging
 
-from client_kit import ASK, chunk
-
 from siliconflow_async import AsyncSiliconFlow, RetryPolicy, SiliconFlowError, Timeouts
 from siliconflow_async.testing import FakeSiliconFlow, Fin, Rst, Stall
+
+from ...asking import ASK, chunk
 
 BEFORE = [[Fin()], [Rst()], [Stall()]]
 ENDS = [

@@ -4,10 +4,10 @@ import asyncio
 import gc
 import logging
 
-from client_kit import ASK, chunk
-
 from siliconflow_async import AsyncSiliconFlow
 from siliconflow_async.testing import FakeSiliconFlow, Stall
+
+from ...asking import ASK, chunk
 
 
 async def ask(client: AsyncSiliconFlow) -> None:

@@ -7,10 +7,11 @@ import ssl
 
 import aiohttp
 import trustme
-from client_kit import ASK, chunk
 
 from siliconflow_async import AsyncSiliconFlow
 from siliconflow_async.testing import FakeSiliconFlow, Stall
+
+from ...asking import ASK, chunk
 
 
 async def use(client: AsyncSiliconFlow, server: FakeSiliconFlow) -> None:

@@ -4,10 +4,10 @@ import asyncio
 import gc
 import logging
 
-from client_kit import ASK, DONE, chunk
-
 from siliconflow_async import AsyncSiliconFlow, ClosedError
 from siliconflow_async.testing import FakeSiliconFlow, Stall
+
+from ...asking import ASK, DONE, chunk
 
 WHOLE = [chunk("a"), chunk("b", finish="stop"), DONE]
 OPEN = [chunk("a"), chunk("b"), Stall()]

@@ -11,10 +11,10 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from client_kit import ASK, chunk
-
 from siliconflow_async import AsyncSiliconFlow, ClosedError, Limit
 from siliconflow_async.testing import FakeSiliconFlow, Stall
+
+from ...asking import ASK, chunk
 
 THREADS = 16
 RUNS = 4

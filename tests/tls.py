@@ -1,4 +1,4 @@
-"""What tests over TLS share: an authority that they trust, its certificates, and a stand-in that speaks https."""
+"""TLS in tests: an authority that they trust, its certificates, and a stand-in that speaks https."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""What tests of a batch share: lines of requests, and files of them."""
+"""Lines of requests and of results, and files of them."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from client_kit import ASK
+from ..asking import ASK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
