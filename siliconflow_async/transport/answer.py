@@ -10,7 +10,6 @@ import aiohttp
 
 from ..errors import TRACE_ID, APIStatusError, StreamError
 from ..wire.answered import Headed
-from .alarms import Alarms
 from .body import Body
 from .mask import Mask
 
@@ -32,7 +31,6 @@ class Answer:
         self,
         response: aiohttp.ClientResponse,
         loop: asyncio.AbstractEventLoop,
-        alarms: Alarms,
         sent_at: float,
         mask: Mask,
     ) -> None:
@@ -41,7 +39,7 @@ class Answer:
         self._headers: dict[str, str] | None = None
         self.sent_at = sent_at
         self.mask = mask
-        self.body = Body(response, loop, alarms)
+        self.body = Body(response, loop)
 
     @property
     def headers(self) -> dict[str, str]:

@@ -16,7 +16,6 @@ import msgspec
 
 from ..errors import APIConnectionError, APITimeoutError, Clock, ClosedError, SiliconFlowError
 from ..timeouts import Timeouts
-from .alarms import Alarm
 from .connector import AnswerProtocol
 from .pool import SessionPool
 from .proxy import proxy_refusal
@@ -49,7 +48,6 @@ class Attempt:
 
     __slots__ = (
         "__weakref__",
-        "_alarm",
         "_at",
         "_cancelling",
         "_clock",
@@ -59,6 +57,7 @@ class Attempt:
         "_request",
         "_sent",
         "_task",
+        "_timer",
         "_transport",
         "distrusts",
         "is_new",
@@ -83,7 +82,7 @@ class Attempt:
         self._transport: asyncio.Transport | None = None
         self._clock: Clock = "total"
         self._at: float | None = None
-        self._alarm: Alarm | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._expired = False
         # How many bytes of a large body have been sent, while it is.
         self._sent: int | None = None
@@ -131,8 +130,8 @@ class Attempt:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
-        if self._alarm is not None:
-            self.shared.alarms.take_back(self._alarm)
+        if self._timer is not None:
+            self._timer.cancel()
         task, self._task = self._task, None
         assert task is not None
         # As in asyncio.Timeout: a cancellation of the caller's own, in the same turn, is not swallowed.
@@ -158,15 +157,17 @@ class Attempt:
         if at is None or (deadline is not None and deadline <= at):
             clock, at = "total", deadline
         self._clock = clock
-        if at == self._at:
-            return
-        self._at = at
-        if self._alarm is not None:
-            self.shared.alarms.take_back(self._alarm)
-        self._alarm = None if at is None else self.shared.alarms.set(at, self._expire)
+        if at != self._at:
+            self._at = at
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = None if at is None else self.loop.call_at(at, self._expire, at)
 
-    def _expire(self) -> None:
-        self._alarm = None
+    def _expire(self, at: float) -> None:
+        if self.loop.time() < at:
+            # uvloop's timers come up to a millisecond early.
+            self._timer = self.loop.call_at(at, self._expire, at)
+            return
         self._expired = True
         if self._task is not None:
             self._task.cancel()

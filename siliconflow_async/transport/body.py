@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse, StreamReader
 
     from ..timeouts import Timeouts
-    from .alarms import Alarms
 
 __all__ = ["Body", "BodyBroken"]
 
@@ -27,11 +26,10 @@ class BodyBroken(Exception):
 class Body:
     """Read an open answer's body under its clock, and leave it."""
 
-    __slots__ = ("_alarms", "_clock", "_content", "_late", "_loop", "_pid", "_response", "_trouble", "unreadable")
+    __slots__ = ("_clock", "_content", "_late", "_loop", "_pid", "_response", "_trouble", "unreadable")
 
-    def __init__(self, response: ClientResponse, loop: asyncio.AbstractEventLoop, alarms: Alarms) -> None:
+    def __init__(self, response: ClientResponse, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._alarms = alarms
         self._pid = process_id()
         self._response = response
         quicken(response.content)
@@ -50,7 +48,7 @@ class Body:
 
     def start_clock(self, timeouts: Timeouts, sent_at: float, deadline: float | None) -> StreamClock:
         """Put the body under the clocks of a stream."""
-        self._clock = StreamClock(self._alarms, self._content, timeouts, self._loop.time, sent_at, deadline)
+        self._clock = StreamClock(self._loop, self._content, timeouts, sent_at, deadline)
         return self._clock
 
     @property

@@ -1,21 +1,21 @@
-"""The clocks of an open stream, on one lazily set alarm.
+"""The clocks of an open stream, on one timer that is seldom set.
 
-The alarm knows the clock and the body's reader, never the stream, so that a forgotten stream can go. The reader only
-notes when it begins to wait; when the alarm rings, it looks whether a limit has passed, and sets it again if not.
+The loop's timer knows the clock and the body's reader, never the stream, so that a forgotten stream can go. The reader
+only notes when it begins to wait; the timer, when it fires, looks whether a limit has passed, and is set again if not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import Clock
 
 if TYPE_CHECKING:
+    import asyncio
+
     from aiohttp import StreamReader
 
     from ..timeouts import Timeouts
-    from .alarms import Alarm, Alarms
     from .coding import Unzipped
 
 __all__ = ["ClockExpired", "StreamClock"]
@@ -34,20 +34,20 @@ class ClockExpired(Exception):
 class StreamClock:
     """First-token, idle and total clock of one open answer.
 
-    Times are those of the loop, which `now()` tells, in seconds. `sent_at` is when the attempt's request was sent,
+    Times are those of the loop, in seconds. `sent_at` is when the attempt's request was sent,
     `deadline` the end of the whole call, or None.
     """
 
     __slots__ = (
-        "_alarm",
-        "_alarms",
         "_content",
         "_first_token_at",
         "_idle",
+        "_loop",
         "_now",
         "_overdue_at",
         "_received",
         "_step",
+        "_timer",
         "_waiting_since",
         "deadline",
         "expired",
@@ -56,18 +56,17 @@ class StreamClock:
 
     def __init__(
         self,
-        alarms: Alarms,
+        loop: asyncio.AbstractEventLoop,
         content: StreamReader | Unzipped,
         timeouts: Timeouts,
-        now: Callable[[], float],
         sent_at: float,
         deadline: float | None,
     ) -> None:
-        self._alarms = alarms
-        self._now = now
+        self._loop = loop
+        self._now = loop.time
         self._content = content
         self._idle = timeouts.idle
-        # An alarm that finds nobody waiting comes back no sooner than this, which bounds how late it can be.
+        # A timer that finds nobody waiting comes back no sooner than this, which bounds how late it can be.
         self._step = _LATENESS * min(timeouts.idle or 1.0, timeouts.first_token or 1.0)
         self._first_token_at: float | None = (
             sent_at + timeouts.first_token if timeouts.first_token is not None else None
@@ -80,7 +79,7 @@ class StreamClock:
         self._overdue_at: int | None = None
         # Seconds spent waiting for the server since its last event that counts, over all waits but the present one.
         self.waited = 0.0
-        self._alarm: Alarm | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._arm(sent_at)
 
     def wait_begins(self) -> None:
@@ -107,9 +106,9 @@ class StreamClock:
 
     def stop(self) -> None:
         """Stop for good."""
-        if self._alarm is not None:
-            self._alarms.take_back(self._alarm)
-            self._alarm = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _due(self, now: float) -> tuple[float, Clock] | None:
         """Return when the server has been silent for too long if the reader waits from `now` on, and by which clock."""
@@ -137,10 +136,10 @@ class StreamClock:
             when = max(when, now + self._step)
         if self.deadline is not None:
             when = min(when, self.deadline)
-        self._alarm = self._alarms.set(when, self._fire)
+        self._timer = self._loop.call_at(when, self._fire)
 
     def _fire(self) -> None:
-        self._alarm = None
+        self._timer = None
         now = self._now()
         waiting = self._waiting_since is not None
         due = self._due(now)

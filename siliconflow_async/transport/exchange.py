@@ -120,7 +120,7 @@ class Transport:
             raise
         finally:
             connect_watcher.reset(token)
-        answer = Answer(response, attempt.loop, attempt.shared.alarms, attempt.sent_at, self._mask_of(request))
+        answer = Answer(response, attempt.loop, attempt.sent_at, self._mask_of(request))
         # Its repr, in a traceback, would show its headers.
         del response
         if answer.response.status >= 300:

@@ -25,7 +25,6 @@ import msgspec
 
 from ..errors import ClosedError
 from ..loops import any_running_loop, on_loop
-from .alarms import Alarms
 from .connector import Connector, process_id
 from .sockets import new_socket
 
@@ -76,7 +75,6 @@ class LoopSession(NamedTuple):
     loop: asyncio.AbstractEventLoop
     session: aiohttp.ClientSession
     bare: aiohttp.ClientSession
-    alarms: Alarms
     # Not a WeakSet, of which the collector takes in any thread, also while another looks through it.
     streams: set[weakref.ref[Abortable]]
     calls: set[Endable]
@@ -193,7 +191,7 @@ class SessionPool:
         if self._session is not None:
             if self._session.closed:
                 raise ClosedError("the session that the client was given is closed")
-            return LoopSession(loop, self._session, self._session, Alarms(loop), set(), set(), None, process_id())
+            return LoopSession(loop, self._session, self._session, set(), set(), None, process_id())
         connector = Connector(limit=self._max_connections, ssl=self._ssl or True, socket_factory=new_socket)
         sessions = [
             aiohttp.ClientSession(
@@ -216,7 +214,7 @@ class SessionPool:
         # Up to its yield it awaits nothing.
         with contextlib.suppress(StopIteration):
             closer.asend(None).send(None)
-        return LoopSession(loop, sessions[0], sessions[1], Alarms(loop), streams, set(), closer, process_id())
+        return LoopSession(loop, sessions[0], sessions[1], streams, set(), closer, process_id())
 
 
 def _abort(streams: set[weakref.ref[Abortable]]) -> None:

@@ -27,7 +27,7 @@ Forgettable: TypeAlias = tuple[Any, Callable[[], bool]]
 async def a_stream(client: AsyncSiliconFlow) -> Forgettable:
     stream = await client.chat.completions.create(stream=True, **ASK)
     clock = stream._reading.clock
-    return stream, lambda: clock._alarm is None and client.limits[ASK["model"]].in_flight == 0
+    return stream, lambda: clock._timer is None and client.limits[ASK["model"]].in_flight == 0
 
 
 async def a_response(client: AsyncSiliconFlow) -> Forgettable:

@@ -226,7 +226,7 @@ async def test_a_loop_that_was_held_up_does_not_blame_the_server() -> None:
 
 @pytest.mark.parametrize("waits", [False, True])
 async def test_a_forgotten_stream_leaves_no_clock_behind(waits: bool) -> None:
-    """The alarm, and the bytes that it would look at, go with the stream and not when the limit has passed."""
+    """The timer, and the bytes that it would look at, go with the stream and not when the limit has passed."""
 
     def clocks() -> list[StreamClock]:
         return [clock for clock in gc.get_objects() if isinstance(clock, StreamClock)]
