@@ -6,72 +6,92 @@ import asyncio
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import AsyncSiliconFlow, ConfigurationError, InvalidRequestError, Limit, SiliconFlowError
 from ..batch import BatchReport, run_batch
 from ..batch.files import errors_beside
 from ..client import ClientOptions
 from .bar import ProgressBar
-from .screen import CannotWrite, Screen, one_line
+from .screen import CannotWrite, Failed, Screen, one_line
 from .stdin import stdin_lines
 
-__all__ = ["Batch", "batch"]
+__all__ = ["batch"]
 
 _BAD_LINES_SHOWN = 20
 # Of what the service said, so that what stands behind it is seen.
 _WORDS_SHOWN = 200
 
 
-class Batch(NamedTuple):
-    """What to run, and how; the names are those of the options. A path of None is stdin or stdout."""
+class _Files(NamedTuple):
+    """Where requests come from and lines go; None is stdin or stdout, `errors` of None is beside the results."""
 
     requests: Path | None
-    output: Path | None
+    results: Path | None
     errors: Path | None
-    model: str | None
-    concurrency: int
-    rpm: int | None
-    tpm: int | None
-    max_retries: int | None
-    patience: float
-    ordered: bool
-    retry_failed: bool
-    skip_bad: bool
-    base_url: str | None
 
     @property
     def goes_on(self) -> bool:
         """Whether another run can go on with this one, as both sides are files."""
-        return self.requests is not None and self.output is not None
+        return self.requests is not None and self.results is not None
 
     @property
-    def errors_file(self) -> Path | None:
-        """Where the lines that failed are written, None for stdout."""
-        return errors_beside(self.output) if self.errors is None and self.output is not None else self.errors
+    def failures(self) -> Path | None:
+        """The file that lines which failed are written to, None for stdout."""
+        return errors_beside(self.results) if self.errors is None and self.results is not None else self.errors
 
 
-async def batch(options: Batch, screen: Screen) -> int:
-    """Run a batch; return the exit code."""
+async def batch(
+    screen: Screen,
+    *,
+    requests: str,
+    output: str | None,
+    errors: str | None,
+    retry_failed: bool,
+    base_url: str | None,
+    rpm: int | None,
+    tpm: int | None,
+    max_retries: int | None,
+    **options: Any,
+) -> int:
+    """Run a batch; return the exit code. The names are those of the options, `options` goes on to `run_batch`."""
+    if requests == "-" and sys.stdin is None:
+        raise Failed("stdin is closed")
+    if output is None and requests != "-":
+        raise Failed("no file for the results. Name one: -o results.jsonl")
+    if output in (None, "-") and sys.stdout is None:
+        raise Failed("stdout is closed; name a file for the results: -o results.jsonl")
+    files = _Files(
+        requests=None if requests == "-" else Path(requests),
+        results=None if output in (None, "-") else Path(output),
+        errors=None if errors is None else Path(errors),
+    )
+    if retry_failed and not files.goes_on:
+        raise Failed("--retry-failed goes on with an earlier run, which needs files on both sides")
+    chosen: ClientOptions = {"base_url": base_url, "max_connections": max(1000, options["max_concurrency"])}
+    if rpm is not None or tpm is not None:
+        chosen["limits"] = Limit(rpm=rpm, tpm=tpm)
+    if max_retries is not None:
+        chosen["max_retries"] = max_retries
     try:
-        report = await _run(options, screen)
+        report = await _run(screen, files, chosen, retry_failed=retry_failed, **options)
     except SiliconFlowError as error:
         screen.notice(f"error: {error}")
         for note in getattr(error, "__notes__", ()):
-            screen.notice(f"{note}; the same command goes on from here" if options.goes_on else note)
+            screen.notice(f"{note}; the same command goes on from here" if files.goes_on else note)
         return 2 if isinstance(error, ConfigurationError | InvalidRequestError) else 1
     except OSError as error:
-        raise CannotWrite(f"{error.filename or 'the results'}: {error.strerror}") from error
+        raise CannotWrite(f"can't write {error.filename or 'the results'}: {error.strerror}") from error
     except asyncio.CancelledError:
-        if options.goes_on:
+        if files.goes_on:
             screen.notice("stopped; the same command goes on from here")
         raise
-    for line in closing_lines(report, options):
+    for line in _closing_lines(report, files):
         screen.notice(line)
     return 1 if report.failed or report.open or report.bad else 0
 
 
-async def _run(options: Batch, screen: Screen) -> BatchReport:
+async def _run(screen: Screen, files: _Files, chosen: ClientOptions, **options: Any) -> BatchReport:
     bad = 0
 
     def show_bad(why: str) -> None:
@@ -90,43 +110,26 @@ async def _run(options: Batch, screen: Screen) -> BatchReport:
         screen.line(line.decode())
 
     with ExitStack() as closing:
-        client = AsyncSiliconFlow(**_client_options(options))
+        client = AsyncSiliconFlow(**chosen)
         bar = None
         # Lines on the terminal show by themselves how far it is.
-        if sys.stderr is not None and not (options.output is None and sys.stdout is not None and sys.stdout.isatty()):
+        if sys.stderr is not None and not (files.results is None and sys.stdout.isatty()):
             bar = closing.enter_context(ProgressBar())
             screen.lifted = bar.lifted
         async with client:
             return await run_batch(
                 client,
-                stdin_lines() if options.requests is None else options.requests,
-                show_line if options.output is None else options.output,
-                errors=options.errors,
-                model=options.model,
-                max_concurrency=options.concurrency,
-                ordered=options.ordered,
-                retry_failed=options.retry_failed,
-                skip_bad=options.skip_bad,
+                stdin_lines() if files.requests is None else files.requests,
+                show_line if files.results is None else files.results,
+                errors=files.errors,
                 on_bad=show_bad,
                 on_begin=begin,
                 on_progress=bar,
-                patience=options.patience,
+                **options,
             )
 
 
-def _client_options(options: Batch) -> ClientOptions:
-    chosen: ClientOptions = {
-        "base_url": options.base_url,
-        "max_connections": max(1000, options.concurrency),
-    }
-    if options.rpm is not None or options.tpm is not None:
-        chosen["limits"] = Limit(rpm=options.rpm, tpm=options.tpm)
-    if options.max_retries is not None:
-        chosen["max_retries"] = options.max_retries
-    return chosen
-
-
-def closing_lines(report: BatchReport, options: Batch) -> list[str]:
+def _closing_lines(report: BatchReport, files: _Files) -> list[str]:
     """Return how the batch stands: what is done, and of what is not, why, where to look, and what to do."""
     lines = [f"{report.done} done"]
     for count, what, is_open, how in (
@@ -135,9 +138,9 @@ def closing_lines(report: BatchReport, options: Batch) -> list[str]:
     ):
         if count:
             parts = [f"{count} {what}{_commonest(report, count, is_open)}"]
-            if options.errors_file is not None:
-                parts.append(f"see {options.errors_file}")
-            if options.goes_on:
+            if files.failures is not None:
+                parts.append(f"see {files.failures}")
+            if files.goes_on:
                 parts.append(f"{how} {'it' if count == 1 else 'them'} again")
             lines.append("; ".join(parts))
     if report.bad:

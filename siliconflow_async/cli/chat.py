@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .. import (
     AsyncSiliconFlow,
     ChatCompletion,
+    ChatParams,
     ConfigurationError,
     ContentDelta,
     Event,
@@ -15,41 +14,37 @@ from .. import (
     SiliconFlowError,
     ToolCallDone,
 )
-from ..testing import FakeSiliconFlow
 from ..wire.events import error_event
 from .screen import Screen
+from .service import client_of
 
-__all__ = ["Chat", "chat", "closing_line"]
-
-_DEMO_PACE = 60.0
-
-
-class Chat(NamedTuple):
-    """What to ask, and how; the names are those of the options. None is not sent."""
-
-    prompt: str
-    model: str
-    system: str | None = None
-    thinking: bool | None = None
-    max_tokens: int | None = None
-    json: bool = False
-    demo: bool = False
-    base_url: str | None = None
+__all__ = ["chat", "closing_line"]
 
 
-async def chat(options: Chat, screen: Screen) -> int:
-    """Stream the answer to the screen; return the exit code."""
+async def chat(
+    screen: Screen,
+    *,
+    prompt: str,
+    model: str,
+    system: str | None,
+    thinking: bool | None,
+    max_tokens: int | None,
+    json: bool,
+    demo: bool,
+    base_url: str | None,
+) -> int:
+    """Stream the answer to the screen; return the exit code. The names are those of the options; None is not sent."""
+    messages = [{"role": "user", "content": prompt}]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    params: ChatParams = {"model": model, "messages": messages, "enable_thinking": thinking, "max_tokens": max_tokens}
     try:
-        if options.demo:
-            async with FakeSiliconFlow(tokens_per_second=_DEMO_PACE) as server:
-                screen.notice(f"demo: a stand-in on this machine answers, at {server.base_url}; no key is needed")
-                # A proxy of the environment would not find this machine.
-                client = AsyncSiliconFlow(api_key="demo", base_url=server.base_url, trust_env=False)
-                await _stream(client, options, screen)
-        else:
-            await _stream(AsyncSiliconFlow(base_url=options.base_url), options, screen)
+        async with client_of(demo, base_url) as client:
+            if demo:
+                screen.notice(f"demo: a stand-in on this machine answers, at {client.base_url}; no key is needed")
+            await _stream(client, params, screen, json=json)
     except SiliconFlowError as error:
-        if options.json:
+        if json:
             screen.line(error_event(error).to_json())
         else:
             screen.notice(f"error: {type(error).__name__}: {_with_trace_id(error)}")
@@ -57,24 +52,13 @@ async def chat(options: Chat, screen: Screen) -> int:
     return 0
 
 
-async def _stream(client: AsyncSiliconFlow, options: Chat, screen: Screen) -> None:
-    messages = [{"role": "user", "content": options.prompt}]
-    if options.system is not None:
-        messages.insert(0, {"role": "system", "content": options.system})
+async def _stream(client: AsyncSiliconFlow, params: ChatParams, screen: Screen, *, json: bool) -> None:
     tokens = 0
     try:
-        async with (
-            client,
-            client.chat.completions.stream(
-                model=options.model,
-                messages=messages,
-                enable_thinking=options.thinking,
-                max_tokens=options.max_tokens,
-            ) as stream,
-        ):
+        async with client.chat.completions.stream(**params) as stream:
             async for event in stream.events():
                 tokens += isinstance(event, ContentDelta | ReasoningDelta)
-                if options.json:
+                if json:
                     screen.line(event.to_json())
                 else:
                     _show(event, screen)

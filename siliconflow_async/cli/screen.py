@@ -13,9 +13,11 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TextIO
+from typing import Any, TextIO
 
-__all__ = ["CannotWrite", "Hangup", "Screen", "one_line"]
+import click
+
+__all__ = ["CannotWrite", "Failed", "Hangup", "Screen", "one_line"]
 
 _CONTROL = [*range(0x20), *range(0x7F, 0xA0)]
 _STRIPPED = {code: None for code in _CONTROL if chr(code) not in "\n\t"}
@@ -25,12 +27,26 @@ _DIM, _RESET = "\x1b[2m", "\x1b[0m"
 _LONGEST_LINE = 1000
 
 
-class Hangup(Exception):
-    """Whoever read the output has left."""
+class Failed(click.ClickException):
+    """Ends the command, with its message as a line on stderr: what was asked for can't be done."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        if self.message:
+            Screen().notice(f"error: {self.message}")
 
 
-class CannotWrite(Exception):
-    """The output, which is named, can't be written, for example because the disk is full."""
+class CannotWrite(Failed):
+    """The output can't be written, for example because the disk is full."""
+
+    exit_code = 1
+
+
+class Hangup(Failed):
+    """Whoever read the output has left. Without a message: nobody is there to read it."""
+
+    exit_code = 141
 
 
 class _Channel:
@@ -59,8 +75,8 @@ class _Channel:
             name = self._stream.name.strip("<>")
             self._abandon()
             if isinstance(error, BrokenPipeError):
-                raise Hangup from error
-            raise CannotWrite(f"{name}: {error.strerror}") from error
+                raise Hangup("") from error
+            raise CannotWrite(f"can't write {name}: {error.strerror}") from error
 
     def end_line(self) -> None:
         if self.mid_line:

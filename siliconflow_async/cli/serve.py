@@ -4,60 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
 
 from ..testing import FakeSiliconFlow
-from .screen import Screen
+from .screen import Failed, Screen
+from .service import KEEP
 
-__all__ = ["Serving", "serve", "why_not_listening"]
-
-# A long run is no test: nobody asks for what it saw.
-_KEEP = 1
+__all__ = ["serve", "serve_until_ctrl_c"]
 
 
-class Serving(NamedTuple):
-    """How to serve; the names are those of the options."""
-
-    host: str
-    port: int
-    tokens_per_second: float | None
-    api_key: str | None
-    models: Sequence[str]
-
-
-async def serve(options: Serving, screen: Screen) -> int:
-    """Serve until cancelled. Returns the exit code if it can't."""
+async def serve(
+    screen: Screen, *, host: str, port: int, tokens_per_second: float | None, api_key: str | None, models: Sequence[str]
+) -> int:
+    """Serve until cancelled; the names are those of the options. Raises Failed where that can't be."""
     try:
         server = FakeSiliconFlow(
-            host=options.host,
-            port=options.port,
-            models=options.models or None,
-            api_key=options.api_key,
-            tokens_per_second=options.tokens_per_second,
-            keep=_KEEP,
+            host=host,
+            port=port,
+            models=models or None,
+            api_key=api_key,
+            tokens_per_second=tokens_per_second,
+            keep=KEEP,
         )
     except ValueError as error:
-        screen.notice(f"error: {error}")
-        return 2
-    try:
-        await server.start()
-    except OSError as error:
-        screen.notice(f"error: {why_not_listening(error, options.host, options.port)}")
-        return 2
-    try:
+        raise Failed(str(error)) from error
+
+    def tell() -> None:
         screen.url(server.base_url)
-        key = "the given key" if options.api_key else "any key"
+        key = "the given key" if api_key else "any key"
         screen.notice(f"a stand-in for SiliconFlow's chat service, for any client with {key}; Ctrl-C stops it")
-        await asyncio.get_running_loop().create_future()
-    finally:
-        await server.aclose()
-    return 0
+
+    return await serve_until_ctrl_c(server, f"{host}:{port}", tell)
 
 
-def why_not_listening(error: OSError, host: str, port: int) -> str:
-    """Return what to tell of an address that can't be listened on."""
-    where = f"{host}:{port}"
-    if error.errno == errno.EADDRINUSE:
-        return f"{where} is in use; choose another --port (0 takes a free one)"
-    return f"can't listen on {where}: {error.strerror or error}"
+async def serve_until_ctrl_c(server: AbstractAsyncContextManager[Any], where: str, tell: Callable[[], None]) -> int:
+    """Run a server until cancelled, and `tell` once it listens. Raises Failed where it can't listen."""
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(server)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise Failed(f"{where} is in use; choose another --port (0 takes a free one)") from error
+            raise Failed(f"can't listen on {where}: {error.strerror or error}") from error
+        tell()
+        never: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        return await never

@@ -9,7 +9,7 @@ The page is the three files in `page/`, served as they are. It asks for each ans
     page:    "stop", or anything, or it just leaves              upstream is aborted at once
 """
 
-from .command import Playing, playground
+from .command import playground
 from .server import Playground
 
-__all__ = ["Playground", "Playing", "playground"]
+__all__ = ["Playground", "playground"]
