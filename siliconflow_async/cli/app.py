@@ -83,7 +83,10 @@ def _port(default: int, where: str) -> Callable[[Callable[..., None]], Callable[
 @_model
 @click.option("--system", "-s", type=text, help="A system message.")
 @click.option(
-    "--thinking/--no-thinking", default=None, help="Switch a hybrid model's thinking; left out: as the model does."
+    "--thinking/--no-thinking",
+    "enable_thinking",
+    default=None,
+    help="Switch a hybrid model's thinking; left out: as the model does.",
 )
 @click.option("--max-tokens", type=int, help="The most tokens to generate.")
 @click.option("--json", is_flag=True, help="Print each event as a line of JSON.")

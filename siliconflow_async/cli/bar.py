@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self, TextIO, cast
 
 from .. import ConfigurationError, MapProgress
 
@@ -71,8 +70,7 @@ class ProgressBar:
 
     def lifted(self) -> AbstractContextManager[None]:
         """Take the bar away while the block prints something."""
-        lifted: AbstractContextManager[None] = self._lifted(file=self._file)
-        return lifted
+        return cast(AbstractContextManager[None], self._lifted(file=self._file))
 
     def close(self) -> None:
         """Leave the bar as it stands, and end its line."""
@@ -81,9 +79,7 @@ class ProgressBar:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *ended: object) -> None:
         self.close()
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
 from .. import (
-    AsyncSiliconFlow,
     ChatCompletion,
-    ChatParams,
+    ChatStream,
     ConfigurationError,
     ContentDelta,
     Event,
@@ -25,24 +27,24 @@ async def chat(
     screen: Screen,
     *,
     prompt: str,
-    model: str,
     system: str | None,
-    thinking: bool | None,
-    max_tokens: int | None,
     json: bool,
     demo: bool,
     base_url: str | None,
+    **params: Any,
 ) -> int:
-    """Stream the answer to the screen; return the exit code. The names are those of the options; None is not sent."""
+    """Stream the answer to the screen; return the exit code. The names are those of the options.
+
+    `params` are more parameters of the request.
+    """
     messages = [{"role": "user", "content": prompt}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
-    params: ChatParams = {"model": model, "messages": messages, "enable_thinking": thinking, "max_tokens": max_tokens}
     try:
         async with client_of(demo, base_url) as client:
             if demo:
                 screen.notice(f"demo: a stand-in on this machine answers, at {client.base_url}; no key is needed")
-            await _stream(client, params, screen, json=json)
+            await _show_stream(client.chat.completions.stream(messages=messages, **params), screen, json=json)
     except SiliconFlowError as error:
         if json:
             screen.line(error_event(error).to_json())
@@ -52,10 +54,10 @@ async def chat(
     return 0
 
 
-async def _stream(client: AsyncSiliconFlow, params: ChatParams, screen: Screen, *, json: bool) -> None:
+async def _show_stream(opening: AbstractAsyncContextManager[ChatStream], screen: Screen, *, json: bool) -> None:
     tokens = 0
     try:
-        async with client.chat.completions.stream(**params) as stream:
+        async with opening as stream:
             async for event in stream.events():
                 tokens += isinstance(event, ContentDelta | ReasoningDelta)
                 if json:

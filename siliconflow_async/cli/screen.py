@@ -73,7 +73,11 @@ class _Channel:
             self._stream.flush()
         except OSError as error:
             name = self._stream.name.strip("<>")
-            self._abandon()
+            # What is still buffered would fail once more, loudly, as the interpreter exits.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+            self._stream = None
             if isinstance(error, BrokenPipeError):
                 raise Hangup("") from error
             raise CannotWrite(f"can't write {name}: {error.strerror}") from error
@@ -81,14 +85,6 @@ class _Channel:
     def end_line(self) -> None:
         if self.mid_line:
             self.write("\n")
-
-    def _abandon(self) -> None:
-        # What is still buffered would fail once more, loudly, as the interpreter exits.
-        if self._stream is not None:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
-            self._stream = None
 
 
 class Screen:
@@ -123,13 +119,9 @@ class Screen:
             self._thoughts.end_line()
         self._thoughts.write(text, dim=True)
 
-    def line(self, json: str) -> None:
-        """Print one line of JSON on stdout."""
-        self._out.write(json.translate(_ESCAPED) + "\n")
-
-    def url(self, url: str) -> None:
-        """Print an address alone on a line of stdout."""
-        self._out.write(url + "\n")
+    def line(self, text: str) -> None:
+        """Print a line on stdout: JSON or an address."""
+        self._out.write(text.translate(_ESCAPED) + "\n")
 
     def end_line(self) -> None:
         """Close the line that the answer or the reasoning left open."""

@@ -32,7 +32,7 @@ async def serve(
         raise Failed(str(error)) from error
 
     def tell() -> None:
-        screen.url(server.base_url)
+        screen.line(server.base_url)
         key = "the given key" if api_key else "any key"
         screen.notice(f"a stand-in for SiliconFlow's chat service, for any client with {key}; Ctrl-C stops it")
 

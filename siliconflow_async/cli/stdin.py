@@ -6,8 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from queue import SimpleQueue
+from concurrent.futures import Future
 
 from .. import ConfigurationError
 from ..batch.lines import LineBuffer
@@ -23,43 +22,29 @@ async def stdin_lines() -> AsyncIterator[bytes]:
 
     Raises ConfigurationError where stdin can't be read.
     """
-    loop = asyncio.get_running_loop()
-    asked: SimpleQueue[asyncio.Future[bytes] | None] = SimpleQueue()
-    # A file can't be waited for by the loop, and a thread of a pool that waits for a terminal would hold up the exit.
-    threading.Thread(target=_read, args=[asked, loop], daemon=True).start()
     lines = LineBuffer()
     try:
-        while True:
-            piece: asyncio.Future[bytes] = loop.create_future()
-            asked.put(piece)
-            data = await piece
-            if not data:
-                break
-            for line in lines.feed(data):
+        while piece := await _next_piece():
+            for line in lines.feed(piece):
                 yield line
-        for line in lines.rest():
-            yield line
     except OSError as error:
         raise ConfigurationError(f"can't read stdin: {error.strerror}") from error
-    finally:
-        asked.put(None)
+    for line in lines.rest():
+        yield line
 
 
-def _read(asked: SimpleQueue[asyncio.Future[bytes] | None], loop: asyncio.AbstractEventLoop) -> None:
-    while (piece := asked.get()) is not None:
-        data, failure = b"", None
+async def _next_piece() -> bytes:
+    """Read what there is, at least one byte before the end."""
+    piece: Future[bytes] = Future()
+    # From here on it can't be cancelled, so that the thread may always say what it got.
+    piece.set_running_or_notify_cancel()
+
+    def read() -> None:
         try:
-            data = os.read(_STDIN, _PIECE)
+            piece.set_result(os.read(_STDIN, _PIECE))
         except OSError as error:
-            failure = error
-        with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
-            loop.call_soon_threadsafe(_settle, piece, data, failure)
+            piece.set_exception(error)
 
-
-def _settle(piece: asyncio.Future[bytes], data: bytes, failure: OSError | None) -> None:
-    if piece.done():
-        return
-    if failure is not None:
-        piece.set_exception(failure)
-    else:
-        piece.set_result(data)
+    # A file can't be waited for by the loop, and a thread of a pool that waits for a terminal would hold up the exit.
+    threading.Thread(target=read, daemon=True).start()
+    return await asyncio.wrap_future(piece)

@@ -23,7 +23,7 @@ async def playground(screen: Screen, *, port: int, model: str, demo: bool, base_
         page = Playground(client, port=port, model=model, demo=demo, base_url=base_url)
 
         def tell() -> None:
-            screen.url(page.url)
+            screen.line(page.url)
             who = "a stand-in on this machine" if demo else client.base_url
             screen.notice(f"open it in a browser of this machine; {who} answers; Ctrl-C stops it")
 

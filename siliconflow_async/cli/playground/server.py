@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from importlib import resources
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -88,9 +86,7 @@ class Playground:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *ended: object) -> None:
         await self.aclose()
 
     async def start(self) -> None:
@@ -129,14 +125,14 @@ class Playground:
             await socket.close(code=WSCloseCode.GOING_AWAY)
 
     async def _tell_settings(self, request: web.Request) -> web.Response:
-        return _json(self._settings)
+        return web.json_response(self._settings)
 
     async def _list_models(self, request: web.Request) -> web.Response:
         try:
             models = await self._client.models.list(type="text", sub_type="chat", timeout=_LIST_SECONDS)
         except SiliconFlowError as error:
-            return _json({"message": str(error)}, status=502)
-        return _json({"models": [model.id for model in models.data]})
+            return web.json_response({"message": str(error)}, status=502)
+        return web.json_response({"models": [model.id for model in models.data]})
 
     async def _chat(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(
@@ -166,7 +162,8 @@ class Playground:
             return
         await _send(socket, asked)
         stream = self._client.chat.completions.stream(**params)
-        relayed = await relay(stream, socket.send_str, left=_stopped(socket))
+        # Whatever the page says then stops the answer, as its leaving does.
+        relayed = await relay(stream, socket.send_str, left=socket.receive())
         if not socket.closed:
             await _send(socket, _summary(relayed))
 
@@ -187,11 +184,6 @@ def read_request(text: str) -> ChatParams:
             raise InvalidRequestError(f"{name} is missing", param=name)
     # The values are for the library and the service to judge.
     return cast(ChatParams, params)
-
-
-async def _stopped(socket: web.WebSocketResponse) -> None:
-    """Wait until the page sends a word, or has gone."""
-    await socket.receive()
 
 
 def _summary(relayed: Relayed) -> _Summary:
@@ -218,7 +210,3 @@ async def _file(request: web.Request) -> web.Response:
 
 async def _no_icon(request: web.Request) -> web.Response:
     return web.Response(status=204)
-
-
-def _json(value: Mapping[str, Any], *, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), content_type="application/json", status=status)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from math import inf
 from typing import Any
 
 __all__ = ["snippet"]
@@ -34,41 +35,33 @@ def snippet(params: Mapping[str, Any], *, base_url: str | None = None) -> str:
     params: keywords of `client.chat.completions.stream`, of values as JSON has them.
     base_url: the service, where it isn't the one that the environment names.
     """
-    keywords = "".join(f"{_keyword(name, value, 12)},\n" for name, value in params.items())
+    items = (f"{name}={_literal(value, 12, _WIDTH - 14 - len(name))}" for name, value in params.items())
+    keywords = "".join(f"{' ' * 12}{item},\n" for item in items)
     return _PROGRAM.format(client="" if base_url is None else f"base_url={_text(base_url)}", keywords=keywords)
 
 
-def _keyword(name: str, value: Any, indent: int) -> str:
-    return f"{' ' * indent}{name}={_literal(value, indent, len(name) + 2)}"
-
-
-def _literal(value: Any, indent: int, before: int) -> str:
-    """Return a literal, over several lines if it doesn't fit beside `before` other characters of its line."""
-    line = _one_line(value)
-    if indent + before + len(line) <= _WIDTH or not value or not isinstance(value, dict | list):
+def _literal(value: Any, indent: int, room: float) -> str:
+    """Return a literal, over several lines, of which the last is indented, if one is longer than `room`."""
+    if isinstance(value, str):
+        return _text(value)
+    if not isinstance(value, dict | list):
+        return repr(value)
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    line = f"{opening}{', '.join(_items(value, indent, inf))}{closing}"
+    if len(line) <= room or not value:
         return line
-    inner = " " * (indent + 4)
-    if isinstance(value, dict):
-        keys = {key: f"{_text(key)}: " for key in value}
-        items = [f"{keys[key]}{_literal(item, indent + 4, len(keys[key]) + 1)}" for key, item in value.items()]
-        opening, closing = "{}"
-    else:
-        items = [_literal(item, indent + 4, 1) for item in value]
-        opening, closing = "[]"
-    lines = "".join(f"{inner}{item},\n" for item in items)
+    inner = indent + 4
+    lines = "".join(f"{' ' * inner}{item},\n" for item in _items(value, inner, _WIDTH - inner - 1))
     return f"{opening}\n{lines}{' ' * indent}{closing}"
 
 
-def _one_line(value: Any) -> str:
-    match value:
-        case str():
-            return _text(value)
-        case dict():
-            return "{" + ", ".join(f"{_text(key)}: {_one_line(item)}" for key, item in value.items()) + "}"
-        case list():
-            return f"[{', '.join(map(_one_line, value))}]"
-        case _:
-            return repr(value)
+def _items(value: dict[str, Any] | list[Any], indent: int, room: float) -> Iterator[str]:
+    for item in value:
+        if isinstance(value, dict):
+            key = f"{_text(item)}: "
+            yield key + _literal(value[item], indent, room - len(key))
+        else:
+            yield _literal(item, indent, room)
 
 
 def _text(text: str) -> str:
