@@ -8,7 +8,6 @@ lasts. The journal holds the fingerprint of the requests.
 from __future__ import annotations
 
 import errno
-import math
 import os
 import stat
 import threading
@@ -21,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from ..errors import ConfigurationError
-from .lines import LineBuffer, open_input, pieces
+from .lines import DONE, open_input
 from .records import Record, read_record
 
 try:
@@ -140,19 +139,21 @@ class LineFile(OwnFile):
         One that was cut off is taken away; one that lacks only its end gets it. Raises ConfigurationError at a line
         that is none of ours.
         """
-        size = self._size
-        for number, (start, line) in enumerate(_lines(self.path), 1):
-            torn = start + len(line) == size
+        start = 0
+        is_torn = False
+        for number, line in enumerate(_lines(self.path), 1):
+            is_torn = not line.endswith(b"\n")
             try:
                 record = read_record(line)
             except ValueError as error:
-                if not torn:
+                if not is_torn:
                     raise ConfigurationError(f"{self.path}, line {number}: not a line of a batch's results") from error
                 self._cut(start)
                 return
-            if torn:
-                self._write(b"\n")
+            start += len(line)
             yield record
+        if is_torn:
+            self._write(b"\n")
 
 
 class Journal(OwnFile):
@@ -165,24 +166,20 @@ class Journal(OwnFile):
 
     def compare(self, fingerprint: str) -> None:
         """Go on if the results belong to these requests, or begin; else raise ConfigurationError."""
-        written = os.read(self._descriptor, 4096)
-        has_results = holds_lines(self._results) or holds_lines(self._errors)
         try:
-            before = msgspec.json.decode(written, type=_Fingerprint)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            before = msgspec.json.decode(os.read(self._descriptor, 4096), type=_Fingerprint).requests
+        except (msgspec.DecodeError, UnicodeDecodeError):
             # Empty or torn: of a run that was killed before it began, or of none.
-            if has_results:
-                raise ConfigurationError(
-                    f"{self._results} is there, but {self.path} does not say of which requests; choose another name"
-                ) from error
-        else:
-            if before.requests != fingerprint and has_results:
-                raise ConfigurationError(
-                    f"the requests have changed since {self._results} was begun; give the new ones another name for "
-                    "their results"
-                )
-            if before.requests == fingerprint:
-                return
+            before = None
+        if before == fingerprint:
+            return
+        if holds_lines(self._results) or holds_lines(self._errors):
+            raise ConfigurationError(
+                f"{self._results} is there, but {self.path} does not say of which requests; choose another name"
+                if before is None
+                else f"the requests have changed since {self._results} was begun; give the new ones another name for "
+                "their results"
+            )
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         self._cut(0)
         self._write(msgspec.json.encode(_Fingerprint(1, fingerprint)) + b"\n")
@@ -229,41 +226,34 @@ def _named(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    start = 0
-    buffer = LineBuffer(math.inf)
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file with their ends, which the last one may lack."""
     with open_input(path) as file:
-        for piece in pieces(file):
-            for line in buffer.feed(piece):
-                yield start, line
-                start += len(line) + 1
-        for line in buffer.rest():
-            yield start, line
+        yield from file
 
 
-def last_errors(path: Path, line_of: Callable[[str], int], lines: int, stale: Callable[[int], bool]) -> Iterator[bytes]:
-    """Yield of a file of errors the last line of each request, unless it is stale.
+def last_errors(path: Path, line_of: Callable[[str], int], states: bytearray) -> Iterator[bytes]:
+    """Yield of a file of errors the last line of each request that is not done.
 
-    `line_of` gives the number of a request by its id, from 1 to `lines`.
+    `line_of` gives the number of a request by its id, `states` has how it fares by its number.
     """
-    last = array("Q", bytes(8)) * (lines + 1)
-    for start, line in _lines(path):
-        last[line_of(read_record(line).custom_id)] = start
-    for start, line in _lines(path):
+    last = array("Q", bytes(8)) * len(states)
+    for at, line in enumerate(_lines(path)):
+        last[line_of(read_record(line).custom_id)] = at
+    for at, line in enumerate(_lines(path)):
         number = line_of(read_record(line).custom_id)
-        if last[number] == start and not stale(number):
+        if last[number] == at and states[number] != DONE:
             yield line
 
 
 def replace(path: Path, lines: Iterable[bytes]) -> None:
-    """Replace a file at once by one that has these lines. Raises OSError, and then it is as it was."""
+    """Replace a file at once by one that has these lines, with their ends. Raises OSError, and then it is as it was."""
     aside = _aside(path)
     with _named(aside):
         # Never into what a name of ours may lead to.
         aside.unlink(missing_ok=True)
         with aside.open("xb") as file:
-            for line in lines:
-                file.write(line + b"\n")
+            file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
     aside.replace(path)

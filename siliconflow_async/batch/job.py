@@ -14,22 +14,8 @@ from ..client import AsyncSiliconFlow
 from ..errors import ConfigurationError, InvalidRequestError
 from ..runs.progress import MapProgress
 from ..runs.results import OnProgress, Requests
-from .account import Account
 from .files import errors_beside, keep_apart
-from .ids import LineOfId
-from .lines import (
-    PENDING,
-    Checked,
-    Fingerprint,
-    LineRequest,
-    check,
-    duplicate,
-    note_model,
-    open_input,
-    parse_line,
-    pieces,
-    split_lines,
-)
+from .lines import PENDING, Checked, LineReader, LineRequest, check, open_input, parse_line, pieces, split_lines
 from .outcome import BatchReport, Outcome, ResumedOutcome, Sink
 
 __all__ = ["run_batch"]
@@ -77,42 +63,44 @@ async def run_batch(
     keep_apart(*(path if isinstance(path, Path) else None for path in (requests, results, errors)))
     with ExitStack() as closing:
         source: Requests
+        pending: int | None = None
         if not isinstance(requests, Path):
-            account = Account(set())
-            outcome = Outcome.into(results, errors, account, 0, closing)
-            source = _as_they_come(requests, model, account, skip_bad, outcome, on_bad)
+            reader = LineReader(model)
+            outcome = Outcome.into(results, errors, reader.models, 0, closing)
+            source = _as_they_come(requests, reader, skip_bad, outcome, on_bad)
         else:
             checked = await check(requests, model, skip_bad=skip_bad, on_bad=on_bad)
-            account = Account(checked.models)
             if isinstance(results, Path) and isinstance(errors, Path):
-                outcome = ResumedOutcome(checked, results, errors, account, closing, retry_failed=retry_failed)
+                outcome = ResumedOutcome(checked, results, errors, closing, retry_failed=retry_failed)
             else:
-                outcome = Outcome.into(results, errors, account, checked.bad, closing)
-            source = pending = _Pending(closing.enter_context(open_input(requests)), checked, account, model, requests)
+                outcome = Outcome.into(results, errors, checked.lines.models, checked.bad, closing)
+            source = _pending(closing.enter_context(open_input(requests)), checked, outcome, model, requests)
+            pending = checked.states.count(PENDING)
             if on_begin is not None:
-                on_begin(outcome.before, outcome.before + len(pending))
+                on_begin(outcome.before, outcome.before + pending)
         run = client.chat.completions.map(
             source,
             max_concurrency=max_concurrency,
             ordered=ordered,
             on_progress=_from_the_beginning(on_progress, outcome),
+            total=pending,
             patience=patience,
         )
         async with run as answers:
             async for answer in answers:
                 outcome.write(answer)
-                if account.refusal is not None:
+                if outcome.refusal is not None:
                     break
-            if account.refusal is not None:
+            if outcome.refusal is not None:
                 # The source has ended too. What has its answer by now is written in any case.
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_SECONDS_TO_END if account.was_served else 0):
+                    async with asyncio.timeout(_SECONDS_TO_END if outcome.was_served else 0):
                         async for answer in answers:
                             outcome.write(answer)
         report = outcome.finish()
-    if account.refusal is not None:
-        account.refusal.add_note(f"stopped at {report.done} done, as no other line would fare better")
-        raise account.refusal
+    if outcome.refusal is not None:
+        outcome.refusal.add_note(f"stopped at {report.done} done, as no other line would fare better")
+        raise outcome.refusal
     return report
 
 
@@ -131,72 +119,47 @@ def _from_the_beginning(on_progress: OnProgress | None, outcome: Outcome) -> OnP
     return told
 
 
-class _Pending:
-    """The requests of a file's lines that are to be asked for, read as they are needed."""
+def _pending(
+    file: BinaryIO, checked: Checked, outcome: Outcome, model: str | None, path: Path
+) -> Iterator[LineRequest]:
+    """Yield the requests of a file's lines that are to be asked for, read as they are needed.
 
-    def __init__(self, file: BinaryIO, checked: Checked, account: Account, model: str | None, path: Path) -> None:
-        self._file = file
-        self._checked = checked
-        self._account = account
-        self._model = model
-        self._path = path
-        self._count = checked.states.count(PENDING)
+    Raises ConfigurationError at the first piece of the file that is not as it was.
+    """
+    states, marks = checked.states, iter(checked.marks)
+    changed = ConfigurationError(f"{path} was changed while it was read")
 
-    def __len__(self) -> int:
-        return self._count
+    def compare(mark: bytes) -> None:
+        if mark != next(marks, None):
+            raise changed
 
-    def __iter__(self) -> Iterator[LineRequest]:
-        states = self._checked.states
-        left = self._count
-        if not left:
+    numbered = enumerate(split_lines(pieces(file, compare)), 1)
+    lines = ((number, data) for number, data in numbered if states[number] == PENDING)
+    for _ in range(states.count(PENDING)):
+        number, data = next(lines, (0, b""))
+        if not number:
+            raise changed
+        if outcome.refusal is not None:
             return
-        for number, data in enumerate(split_lines(pieces(self._file, self._compare())), 1):
-            if states[number] != PENDING:
-                continue
-            if self._account.refusal is not None:
-                return
-            request = parse_line(data, number, self._model)
-            assert request is not None
-            yield request
-            left -= 1
-            if not left:
-                return
-        raise self._changed()
-
-    def _compare(self) -> Callable[[bytes], None]:
-        """Return what raises ConfigurationError at the first piece that is not as it was."""
-        again, marks = Fingerprint(), self._checked.marks
-
-        def compare(piece: bytes) -> None:
-            again.add(piece)
-            count = len(again.marks)
-            if again.marks[-1:] != marks[count - 1 : count]:
-                raise self._changed()
-
-        return compare
-
-    def _changed(self) -> ConfigurationError:
-        return ConfigurationError(f"{self._path} was changed while it was read")
+        request = parse_line(data, number, model)
+        assert request is not None
+        yield request
 
 
 async def _as_they_come(
     lines: AsyncIterable[bytes],
-    model: str | None,
-    account: Account,
+    reader: LineReader,
     skip_bad: bool,
     outcome: Outcome,
     on_bad: Callable[[str], None] | None,
 ) -> AsyncIterator[LineRequest]:
-    ids = LineOfId()
     number = 0
     async for data in lines:
+        if outcome.refusal is not None:
+            return
         number += 1
         try:
-            request = parse_line(data, number, model)
-            if request is None:
-                continue
-            if first := ids.add(request["custom_id"], number):
-                raise duplicate(number, request["custom_id"], first)
+            request = reader.read(data, number)
         except InvalidRequestError as error:
             if on_bad is not None:
                 on_bad(str(error))
@@ -204,7 +167,5 @@ async def _as_they_come(
                 raise
             outcome.skipped()
         else:
-            if account.refusal is not None:
-                return
-            note_model(account.models, request)
-            yield request
+            if request is not None:
+                yield request

@@ -17,7 +17,6 @@ import msgspec
 
 from ..errors import ConfigurationError, InvalidRequestError
 from ..request.params import STREAM_NAMES
-from .ids import LineOfId
 
 __all__ = [
     "BAD",
@@ -28,12 +27,10 @@ __all__ = [
     "OPEN",
     "PENDING",
     "Checked",
-    "Fingerprint",
     "LineBuffer",
+    "LineReader",
     "LineRequest",
     "check",
-    "duplicate",
-    "note_model",
     "open_input",
     "parse_line",
     "pieces",
@@ -60,34 +57,56 @@ class LineRequest(dict[str, Any]):
         self.line = line
 
 
-class Checked(NamedTuple):
-    """A file after the first pass: which line each id is on, how each line fares, and the file's fingerprint.
+class LineReader:
+    """Reads lines in turn, and knows which line each id is on, so that none is taken twice.
 
-    `states` has one byte for each line, that of line 1 at index 1. `bad` counts the bad lines. `models` are those that
-    the lines name, two at most. `marks` are what a `Fingerprint` came to after each piece of the file.
+    An id takes 122 bytes of memory, whatever its length (seen with a million; up to 165 where the dict has just grown).
+    `models` are those that the lines name, two at most: then there are several, which is all that is asked.
     """
 
-    ids: LineOfId
+    def __init__(self, model: str | None) -> None:
+        self.models: set[str] = set()
+        self._model = model
+        self._lines: dict[bytes, int] = {}
+
+    def read(self, data: bytes, number: int) -> LineRequest | None:
+        """Do as `parse_line`; raise InvalidRequestError also for an id that an earlier line has."""
+        request = parse_line(data, number, self._model)
+        if request is None:
+            return None
+        custom_id = request["custom_id"]
+        first = self._lines.setdefault(_digest(custom_id), number)
+        if first != number:
+            raise _bad(number, f"custom_id {custom_id!r} is that of line {first}")
+        if len(self.models) < 2:
+            self.models.add(request["model"])
+        return request
+
+    def line_of(self, custom_id: str) -> int:
+        """Return the number of the line that has an id, 0 if none has."""
+        return self._lines.get(_digest(custom_id), 0)
+
+
+def _digest(custom_id: str) -> bytes:
+    # One byte more would take 16 more of memory.
+    return blake2b(custom_id.encode(), digest_size=15).digest()
+
+
+class Checked(NamedTuple):
+    """A file after the first pass: what its lines hold, how each fares, and the file's fingerprint.
+
+    `states` has one byte for each line, that of line 1 at index 1. `bad` counts the bad lines. `marks` are digests of
+    the file up to the end of each of its pieces.
+    """
+
+    lines: LineReader
     states: bytearray
     bad: int
-    models: set[str]
     marks: list[bytes]
 
     @property
     def fingerprint(self) -> str:
         return (self.marks[-1] if self.marks else b"").hex()
-
-
-class Fingerprint:
-    """What a file holds, told from a digest of all up to each of its pieces."""
-
-    def __init__(self) -> None:
-        self._digest = blake2b(digest_size=16)
-        self.marks: list[bytes] = []
-
-    def add(self, piece: bytes) -> None:
-        self._digest.update(piece)
-        self.marks.append(self._digest.digest())
 
 
 def parse_line(data: bytes, number: int, model: str | None) -> LineRequest | None:
@@ -144,11 +163,6 @@ def _bad(number: int, why: str) -> InvalidRequestError:
     return InvalidRequestError(f"line {number}: {why}")
 
 
-def duplicate(number: int, custom_id: str, first: int) -> InvalidRequestError:
-    """Return the error for an id that an earlier line has."""
-    return _bad(number, f"custom_id {custom_id!r} is that of line {first}")
-
-
 async def check(
     path: Path, model: str | None, *, skip_bad: bool = False, on_bad: Callable[[str], None] | None = None
 ) -> Checked:
@@ -157,42 +171,26 @@ async def check(
     `on_bad` is told of each bad line. Raises InvalidRequestError in the end if there were some and they are not to be
     skipped, ConfigurationError for a file that can't be read twice.
     """
-    ids = LineOfId()
+    lines = LineReader(model)
     states = bytearray([BLANK])
-    fingerprint = Fingerprint()
-    models: set[str] = set()
+    marks: list[bytes] = []
     first_bad: str | None = None
-    bad = 0
     with open_input(path) as file:
-        for number, data in enumerate(split_lines(pieces(file, fingerprint.add)), 1):
+        for number, data in enumerate(split_lines(pieces(file, marks.append)), 1):
             if number % _BREATH == 0:
                 # A cancellation gets through, and so do the other tasks of the loop.
                 await asyncio.sleep(0)
             try:
-                request = parse_line(data, number, model)
-                if request is None:
-                    states.append(BLANK)
-                    continue
-                custom_id = request["custom_id"]
-                if first := ids.add(custom_id, number):
-                    raise duplicate(number, custom_id, first)
-                states.append(PENDING)
-                note_model(models, request)
+                states.append(BLANK if lines.read(data, number) is None else PENDING)
             except InvalidRequestError as error:
                 states.append(BAD)
-                bad += 1
                 first_bad = first_bad or str(error)
                 if on_bad is not None:
                     on_bad(str(error))
+    bad = states.count(BAD)
     if bad and not skip_bad:
         raise InvalidRequestError(f"{path}: {bad} bad lines, nothing was sent; the first is {first_bad}")
-    return Checked(ids, states, bad, models, fingerprint.marks)
-
-
-def note_model(models: set[str], request: LineRequest) -> None:
-    """Note the model of a request, up to two of them: then there are several, which is all that is asked."""
-    if len(models) < 2:
-        models.add(request["model"])
+    return Checked(lines, states, bad, marks)
 
 
 def open_input(path: Path) -> BinaryIO:
@@ -205,11 +203,12 @@ def open_input(path: Path) -> BinaryIO:
         raise ConfigurationError(f"can't read {path}: {error.strerror}") from error
 
 
-def pieces(file: BinaryIO, look: Callable[[bytes], None] | None = None) -> Iterator[bytes]:
-    """Yield what a file holds, in pieces of one size, showing each to `look` first."""
+def pieces(file: BinaryIO, mark: Callable[[bytes], object]) -> Iterator[bytes]:
+    """Yield what a file holds, in pieces of one size; before each, `mark` is given a digest of all up to its end."""
+    digest = blake2b(digest_size=16)
     while piece := file.read(_PIECE):
-        if look is not None:
-            look(piece)
+        digest.update(piece)
+        mark(digest.digest())
         yield piece
 
 
@@ -218,21 +217,19 @@ def split_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
     Of a line above LONGEST_LINE only its beginning is held, one byte too long.
     """
-    line = LineBuffer()
+    buffer = LineBuffer()
     for piece in pieces:
-        yield from line.feed(piece)
-    yield from line.rest()
+        yield from buffer.feed(piece)
+    yield from buffer.rest()
 
 
 class LineBuffer:
-    """Makes lines of pieces, holding no more than one line, of that `limit` bytes and one, and one piece."""
+    """Makes lines of pieces, holding no more than one line, of that LONGEST_LINE bytes and one, and one piece."""
 
-    __slots__ = ("_held", "_limit", "_size")
+    __slots__ = ("_held",)
 
-    def __init__(self, limit: float = LONGEST_LINE) -> None:
-        self._limit = limit
-        self._held: list[bytes] = []
-        self._size = 0
+    def __init__(self) -> None:
+        self._held = bytearray()
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """Yield the lines that end in `piece`."""
@@ -244,18 +241,13 @@ class LineBuffer:
 
     def rest(self) -> Iterator[bytes]:
         """Yield the last line, if there is one without an end."""
-        if self._size:
+        if self._held:
             yield self._take()
 
     def _hold(self, piece: bytes) -> None:
-        if piece and self._size <= self._limit:
-            if self._size + len(piece) > self._limit:
-                piece = piece[: int(self._limit) + 1 - self._size]
-            self._held.append(piece)
-            self._size += len(piece)
+        self._held += piece[: LONGEST_LINE + 1 - len(self._held)]
 
     def _take(self) -> bytes:
-        line = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+        line = bytes(self._held)
         self._held.clear()
-        self._size = 0
         return line

@@ -9,9 +9,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, InsufficientBalanceError, SiliconFlowError
 from ..runs.results import MapResult
-from .account import Account
 from .files import Journal, LineFile, OwnFile, Syncing, holds_lines, keep_apart, last_errors, replace
 from .lines import DONE, FAILED, OPEN, PENDING, Checked
 from .records import error_line, read_record, result_line
@@ -19,6 +18,8 @@ from .records import error_line, read_record, result_line
 __all__ = ["BatchReport", "FailureKind", "Outcome", "ResumedOutcome", "Sink"]
 
 Sink: TypeAlias = Path | Callable[[bytes], None]
+
+_IN_A_ROW = 5
 
 
 class FailureKind(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,29 +51,39 @@ class BatchReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome:
-    """Of a run that no other can go on with: lines go to files or functions, and one that failed has failed."""
+    """Of a run that no other can go on with: lines go to files or functions, and one that failed has failed.
+
+    `refusal` is the error by which the service turned the account away: wrong key, no balance, no permission. It says
+    nothing of the request, and no later one would fare better, so it stops the run. The first is enough as long as
+    nothing was answered (`was_served`). After that it takes a few in a row, since a gateway may refuse one by mistake,
+    and answers that began while there was a balance still come in between. `models` are those that the requests name:
+    where there are several, a 403 is about one of them.
+    """
 
     def __init__(
         self,
         write_result: Callable[[bytes], None],
         write_error: Callable[[bytes], None],
         files: Sequence[OwnFile],
-        account: Account,
+        models: set[str],
         bad: int,
         closing: ExitStack,
     ) -> None:
+        self.refusal: SiliconFlowError | None = None
+        self.was_served = False
         self.done = self.failed = self.before = 0
         self._write_result = write_result
         self._write_error = write_error
         self._files = files
-        self._account = account
+        self._models = models
+        self._refused_in_a_row = 0
         self._bad = bad
         self._kinds: dict[tuple[str, bool], tuple[int, str]] = {}
         self._syncing = Syncing(files)
         closing.callback(self._syncing.close)
 
     @classmethod
-    def into(cls, results: Sink, errors: Sink, account: Account, bad: int, closing: ExitStack) -> Outcome:
+    def into(cls, results: Sink, errors: Sink, models: set[str], bad: int, closing: ExitStack) -> Outcome:
         """Open what are files. Raises ConfigurationError for one that holds something."""
         files: list[OwnFile] = []
 
@@ -85,7 +96,7 @@ class Outcome:
             files.append(file)
             return file.add
 
-        return cls(writer(results), writer(errors), files, account, bad, closing)
+        return cls(writer(results), writer(errors), files, models, bad, closing)
 
     def skipped(self) -> None:
         """Count a bad line."""
@@ -97,22 +108,33 @@ class Outcome:
         error = answer.error
         if error is None:
             self._write_result(result_line(answer))
-            self._account.served()
-            self._note(answer.request.line, DONE, "", "")
+            self.was_served = True
+            self._refused_in_a_row = 0
+            self._note(answer, DONE)
             return
-        is_refused = self._account.is_refused(error)
+        is_refused = self._turns_away(error)
         retryable = is_refused or error.passing
         self._write_error(error_line(answer, error, retryable=retryable))
-        self._note(answer.request.line, OPEN if retryable else FAILED, type(error).__name__, str(error))
+        self._note(answer, OPEN if retryable else FAILED)
         if is_refused:
-            self._account.refused(error)
+            self._refused_in_a_row += 1
+            if not self.was_served or self._refused_in_a_row == _IN_A_ROW:
+                self.refusal = self.refusal or error
 
-    def _note(self, line: int, state: int, error: str, message: str) -> None:
-        if state == DONE:
+    def _turns_away(self, error: SiliconFlowError) -> bool:
+        """Whether an error is about the account, whatever is asked of it."""
+        # No balance was a 403 before 2026.
+        if isinstance(error, InsufficientBalanceError) or error.refusal in (401, 402):
+            return True
+        return error.refusal == 403 and len(self._models) == 1
+
+    def _note(self, answer: MapResult[Any], state: int) -> None:
+        """Count how a line has fared."""
+        if answer.error is None:
             self.done += 1
         else:
             self.failed += 1
-            self._tally(error, message, is_open=False)
+            self._tally(type(answer.error).__name__, str(answer.error), is_open=False)
 
     def _tally(self, error: str, message: str, *, is_open: bool) -> None:
         count, _ = self._kinds.get((error, is_open), (0, ""))
@@ -125,12 +147,7 @@ class Outcome:
         for file in self._files:
             file.sync()
             file.look()
-        return self._report()
-
-    def _report(self) -> BatchReport:
-        return self._counted(open_lines=0)
-
-    def _counted(self, open_lines: int) -> BatchReport:
+        open_lines = self._close()
         kinds = sorted(self._kinds.items(), key=lambda kind: -kind[1][0])
         return BatchReport(
             done=self.done,
@@ -144,6 +161,10 @@ class Outcome:
             ),
         )
 
+    def _close(self) -> int:
+        """Return how many lines are open, with the failures tallied."""
+        return 0
+
 
 class ResumedOutcome(Outcome):
     """Of a run from file to file, which begins with what the files say is finished.
@@ -152,7 +173,7 @@ class ResumedOutcome(Outcome):
     """
 
     def __init__(
-        self, checked: Checked, results: Path, errors: Path, account: Account, closing: ExitStack, *, retry_failed: bool
+        self, checked: Checked, results: Path, errors: Path, closing: ExitStack, *, retry_failed: bool
     ) -> None:
         successes, failures = _opened(results, closing), _opened(errors, closing)
         journal = Journal(results, errors)
@@ -160,15 +181,16 @@ class ResumedOutcome(Outcome):
         # Once more, as names that lead nowhere yet may still be of one file.
         keep_apart(None, results, errors)
         journal.compare(checked.fingerprint)
-        super().__init__(successes.add, failures.add, [successes, failures, journal], account, checked.bad, closing)
+        files = [successes, failures, journal]
+        super().__init__(successes.add, failures.add, files, checked.lines.models, checked.bad, closing)
         self._checked = checked
         self._failures = failures
         self._error_lines = 0
-        ids, states = checked.ids, checked.states
+        states = checked.states
         # The results after the errors: a line that failed at first is done.
         for file in (failures, successes):
             for record in file.records():
-                number = ids.get(record.custom_id)
+                number = checked.lines.line_of(record.custom_id)
                 if not number:
                     raise ConfigurationError(
                         f"{file.path} has a line for {record.custom_id!r}, which the requests have not"
@@ -182,19 +204,16 @@ class ResumedOutcome(Outcome):
         self.failed = states.count(FAILED)
         self.before = self.done + self.failed
 
-    def _note(self, line: int, state: int, error: str, message: str) -> None:
-        states = self._checked.states
-        states[line] = state
+    def _note(self, answer: MapResult[Any], state: int) -> None:
+        self._checked.states[answer.request.line] = state
         self.done += state == DONE
         self.failed += state == FAILED
         self._error_lines += state != DONE
 
-    def _report(self) -> BatchReport:
-        states = self._checked.states
+    def _close(self) -> int:
+        states, line_of = self._checked.states, self._checked.lines.line_of
         open_lines = states.count(OPEN) + states.count(PENDING)
-        kept = self._tallied(
-            last_errors(self._failures.path, self._checked.ids.get, len(states), lambda line: states[line] == DONE)
-        )
+        kept = self._tallied(last_errors(self._failures.path, line_of, states))
         if self._error_lines > states.count(FAILED) + states.count(OPEN):
             # Only at the end, in one step: until then the files say it all, as a result counts before an error.
             self._failures.close()
@@ -202,7 +221,7 @@ class ResumedOutcome(Outcome):
         else:
             for _ in kept:
                 pass
-        return self._counted(open_lines)
+        return open_lines
 
     def _tallied(self, lines: Iterator[bytes]) -> Iterator[bytes]:
         for line in lines:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -8,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siliconflow_async import ConfigurationError, InvalidRequestError
-from siliconflow_async.batch.lines import BAD, BLANK, LONGEST_LINE, PENDING, check, parse_line, split_lines
+from siliconflow_async.batch.lines import (
+    BAD,
+    BLANK,
+    LONGEST_LINE,
+    PENDING,
+    LineReader,
+    check,
+    parse_line,
+    split_lines,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,6 +111,38 @@ def test_a_bad_line_is_named_by_its_number(data: bytes, why: str) -> None:
     assert str(caught.value).startswith(f"line 12: {why}")
 
 
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=3)))
+def test_an_id_is_that_of_the_first_line_that_has_it(names: list[str]) -> None:
+    """A later line of the same id is a bad one, and names the first."""
+    reader = LineReader(None)
+    lines: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        data = wrapped(custom_id=name)
+        if name in lines:
+            with pytest.raises(InvalidRequestError, match=f"line {number}: .* is that of line {lines[name]}$"):
+                reader.read(data, number)
+        else:
+            assert reader.read(data, number) is not None
+            lines[name] = number
+    assert {name: reader.line_of(name) for name in names} == lines
+    assert reader.line_of("a longer one") == 0
+
+
+def test_ids_are_held_in_few_bytes_however_long_they_are() -> None:
+    """Thirty thousand ids of 200 characters are all found again, and the peak of memory is below 130 bytes for each."""
+    names = [f"{i:0200}" for i in range(30_000)]
+    reader = LineReader(None)
+    tracemalloc.start()
+    try:
+        for number, name in enumerate(names, 1):
+            reader.read(wrapped(custom_id=name), number)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 130 * len(names)
+    assert all(reader.line_of(name) == number for number, name in enumerate(names, 1))
+
+
 @given(st.binary(max_size=30).map(lambda data: data.replace(b"x", b"\n")), st.integers(1, 7))
 def test_lines_are_the_same_however_a_file_is_cut_into_pieces(data: bytes, size: int) -> None:
     """Only a line feed ends a line, and the last line needs none."""
@@ -130,7 +172,7 @@ async def test_the_first_pass_says_which_lines_are_bad_and_sends_nothing(tmp_pat
     checked = await check(path, None, skip_bad=True)
     assert checked.bad == 2
     assert list(checked.states[1:]) == [PENDING, BLANK, BAD, BAD, PENDING]
-    assert (checked.ids.get("a"), checked.ids.get("b")) == (1, 5)
+    assert (checked.lines.line_of("a"), checked.lines.line_of("b")) == (1, 5)
 
 
 @pytest.mark.anyio
