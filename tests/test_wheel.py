@@ -1,0 +1,40 @@
+"""What is built for PyPI: the package with all that it needs at run time, and nothing of the manual's chapters."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from email import message_from_bytes
+from pathlib import Path
+
+import pytest
+from hatchling.builders.wheel import WheelBuilder
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "siliconflow_async"
+PAGE = {f"siliconflow_async/cli/playground/page/{name}" for name in ("index.html", "page.css", "page.js")}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
+    (path,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path_factory.mktemp("wheel")), versions=["standard"])
+    with zipfile.ZipFile(path) as wheel:
+        yield wheel
+
+
+def test_the_wheel_holds_the_package_and_no_chapter_of_the_manual(wheel: zipfile.ZipFile) -> None:
+    """Every module, the mark of its types and the playground's page; neither chapters nor pictures."""
+    packed = {name for name in wheel.namelist() if name.startswith("siliconflow_async/")}
+    modules = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
+    assert packed == modules | PAGE | {"siliconflow_async/py.typed"}
+    assert all(".dist-info/" in name for name in {*wheel.namelist()} - packed)
+
+
+def test_its_description_is_the_readme(wheel: zipfile.ZipFile) -> None:
+    """As PyPI shows it, which renders Markdown."""
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = message_from_bytes(wheel.read(name))
+    payload = metadata.get_payload(decode=True)
+    assert isinstance(payload, bytes)
+    assert payload == (ROOT / "README.md").read_bytes()
+    assert metadata["Description-Content-Type"] == "text/markdown"
