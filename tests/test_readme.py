@@ -1,4 +1,7 @@
-"""README.md does what it says: each block of code runs, and prints what the block of text after it shows."""
+"""The manual does what it says: each block of code runs, and prints what the block of text after it shows.
+
+It is README.md, the same in Chinese, and the README.md of each chapter beside the code that it is about.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tomllib
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,37 +28,53 @@ from siliconflow_async.testing import FakeSiliconFlow
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+CHINESE = ROOT / ".github" / "README.zh-CN.md"
+PAGES = [README, CHINESE]
+# What is there: copies of the tree that have only what other tests need lack the Chinese page.
+MANUAL = [path for path in PAGES if path.exists()] + sorted(
+    path for part in ("benchmarks", "siliconflow_async") for path in (ROOT / part).rglob("README.md")
+)
+SOURCE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Source"]
+# Where GitHub has the files of the tree: as pages, and as they are.
+TREES = (f"{SOURCE}/blob/main/", SOURCE.replace("//github.com/", "//raw.githubusercontent.com/") + "/main/")
 FENCE = re.compile(r"^```(?P<kind>\w+)\n(?P<code>.*?)^```$(\n```text\n(?P<output>.*?)^```$)?", re.DOTALL | re.MULTILINE)
+HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 
 
 class Block(NamedTuple):
-    """A block of code, and the text that it prints according to the README; `…` there stands for anything."""
+    """A block of code, and the text that it prints according to the manual; `…` there stands for anything."""
 
     kind: str
     code: str
     output: str | None
+    path: Path
     line: int
     heading: str
 
 
-def read_blocks() -> list[Block]:
-    text = README.read_text(encoding="utf-8")
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def read_blocks(path: Path) -> list[Block]:
+    text = path.read_text(encoding="utf-8")
     blocks = []
     for match in FENCE.finditer(text):
-        headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text[: match.start()]), re.MULTILINE)
+        heading = HEADING.findall(FENCE.sub("", text[: match.start()]))[-1][1]
         line = text.count("\n", 0, match.start()) + 2
-        blocks.append(Block(match["kind"], match["code"], match["output"], line, headings[-1]))
+        blocks.append(Block(match["kind"], match["code"], match["output"], path, line, heading))
     return blocks
 
 
-BLOCKS = read_blocks()
+BLOCKS = [block for path in MANUAL for block in read_blocks(path)]
 SHELL = [block for block in BLOCKS if block.kind == "sh"]
 PYTHON = [block for block in BLOCKS if block.kind == "python"]
-# The lines that the README tells its reader to put before the others.
-SETUP = next(block for block in PYTHON if block.code.endswith("]\n") and "\nmodel = " in block.code)
+# The lines that a page or chapter tells its reader to put before its others.
+SETUPS = {block.path: block for block in PYTHON if block.code.endswith("]\n") and "\nmodel = " in block.code}
+DEMO, TESTS = (block.code for block in SHELL[:2])
 (BATCH,) = (block for block in SHELL if " batch " in block.code)
-ALONE = [block for block in SHELL[2:] if block is not BATCH]
-LINES = [SHELL[0].code.splitlines()[2].removeprefix(".venv/bin/"), *"".join(block.code for block in ALONE).splitlines()]
+ALONE = [block for block in SHELL if block.code not in (DEMO, TESTS) and block is not BATCH]
+LINES = [DEMO.rpartition(" && .venv/bin/")[2].strip(), *"".join(block.code for block in ALONE).splitlines()]
 CHATS = [line for line in dict.fromkeys(LINES) if " chat " in line]
 SERVES = [line for line in dict.fromkeys(LINES) if " serve " in line]
 PLAYS = [line for line in dict.fromkeys(LINES) if " playground " in line]
@@ -73,13 +93,13 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeSili
 
 
 def compiled(block: Block) -> CodeType:
-    # Line numbers of the README, so that a traceback points there.
+    # Line numbers of the page, so that a traceback points there.
     code = "\n" * (block.line - 1) + block.code
-    return compile(code, README, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    return compile(code, block.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
 
 
 def run(block: Block, server: FakeSiliconFlow) -> None:
-    """Run a block as its reader would: a whole program by itself, anything else after the lines of `SETUP`."""
+    """Run a block as its reader would: a whole program by itself, anything else after its page's lines of set-up."""
     namespace: dict[str, Any] = {"__name__": "readme"}
     if "asyncio.run(" in block.code:
         exec(compiled(block), namespace)
@@ -91,8 +111,9 @@ def run(block: Block, server: FakeSiliconFlow) -> None:
 
 
 async def run_after_setup(block: Block, namespace: dict[str, Any]) -> None:
-    exec(compiled(SETUP), namespace)
-    clients = [namespace["client"]]
+    if block.path in SETUPS:
+        exec(compiled(SETUPS[block.path]), namespace)
+    clients = [value for value in namespace.values() if isinstance(value, AsyncSiliconFlow)]
     try:
         waiting = eval(compiled(block), namespace)
         if waiting is not None:
@@ -107,8 +128,8 @@ def pattern(output: str) -> str:
     return ".*".join(re.escape(part) for part in output.split("…"))
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=lambda block: f"{block.heading} in line {block.line}")
-def test_a_block_of_python_runs_and_prints_what_the_readme_shows(
+@pytest.mark.parametrize("block", PYTHON, ids=lambda block: f"{name(block.path)}: {block.heading}, line {block.line}")
+def test_a_block_of_python_runs_and_prints_what_the_manual_shows(
     block: Block, server: FakeSiliconFlow, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each block runs by itself against a stand-in."""
@@ -120,42 +141,83 @@ def test_a_block_of_python_runs_and_prints_what_the_readme_shows(
         assert printed
 
 
-def test_no_block_is_left_out() -> None:
-    """Every block is of a kind that these tests know, and every command is run."""
+def test_every_command_is_run() -> None:
+    """Each is of a kind that these tests know."""
     assert {*LINES} == {*CHATS, *SERVES, *PLAYS}
-    fences = re.findall(r"^ *(?:```|~~~)(\S*)", README.read_text(encoding="utf-8"), re.MULTILINE)
-    outputs = sum(block.output is not None for block in BLOCKS)
-    assert {block.kind for block in BLOCKS} == {"sh", "python"}
-    assert len(fences) == 2 * (len(BLOCKS) + outputs)
 
 
-def test_the_first_two_commands_need_nothing_but_the_clone() -> None:
-    """The first two blocks set up and run the demo and the tests in a fresh clone; neither fetches the source."""
-    demo, tests = BLOCKS[0], BLOCKS[1]
+of_each_file = pytest.mark.parametrize("path", MANUAL, ids=name)
+
+
+@of_each_file
+def test_no_block_is_left_out(path: Path) -> None:
+    """Every block is of a kind that these tests know."""
+    blocks = [block for block in BLOCKS if block.path == path]
+    fences = re.findall(r"^ *(?:```|~~~)(\S*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    outputs = sum(block.output is not None for block in blocks)
+    assert {block.kind for block in blocks} <= {"sh", "python"}
+    assert len(fences) == 2 * (len(blocks) + outputs)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_the_first_two_commands_need_nothing_but_the_clone(path: Path) -> None:
+    """The first two blocks, of a line each, set up and run the demo and the tests in a fresh clone."""
+    demo, tests = read_blocks(path)[:2]
     assert demo.kind == tests.kind == "sh"
     assert demo.code.splitlines() == [
-        "python3 -m venv .venv",
-        '.venv/bin/pip install -q -e ".[cli]"',
+        'python3 -m venv .venv && .venv/bin/pip install -q -e ".[cli]" && '
         '.venv/bin/siliconflow-async chat --demo "Why is the sky blue?"',
     ]
     assert tests.code.splitlines() == [
-        "python3 -m venv .venv",
-        '.venv/bin/pip install -q -e ".[test]"',
-        ".venv/bin/python -m pytest -q -n auto",
+        'python3 -m venv .venv && .venv/bin/pip install -q -e ".[test]" && .venv/bin/python -m pytest -q -n auto',
     ]
-    for block in (demo, tests):
-        assert "git clone" not in block.code
-        assert "://" not in block.code
 
 
-def test_headings_are_where_the_links_lead() -> None:
-    """Each link within the page leads to a heading of it."""
-    text = FENCE.sub("", README.read_text(encoding="utf-8"))
-    anchors = {
-        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-        for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    }
-    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
+def prose(path: Path) -> str:
+    """Return a page without its code."""
+    return re.sub(r"`[^`]*`", "", FENCE.sub("", path.read_text(encoding="utf-8")))
+
+
+def anchors(path: Path) -> set[str]:
+    """Return what GitHub makes of a page's headings."""
+    headings = HEADING.findall(FENCE.sub("", path.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for _, heading in headings}
+
+
+@of_each_file
+def test_links_lead_to_what_is_there(path: Path) -> None:
+    """Each leads to a file of the tree, and a heading of it if it names one, or out of the project.
+
+    They are whole URLs, so that they also work on PyPI, which shows README.md; within a chapter `#…` will do.
+    """
+    text = prose(path)
+    assert not re.search(r"<(?:a|img)\b", text)
+    defined = dict(re.findall(r"^\[([^\]]+)\]: (\S+)$", text, re.MULTILINE))
+    assert {*re.findall(r"\]\[([^\]]+)\]", text)} == defined.keys()
+    for link in [*defined.values(), *re.findall(r"\]\(([^)]+)\)", text)]:
+        target, _, anchor = link.partition("#")
+        tree = next(filter(target.startswith, TREES), None)
+        if tree is None and target:
+            assert link.startswith("https://"), link
+            assert not link.startswith(SOURCE), link
+            continue
+        assert target or path not in PAGES, link
+        file = path if tree is None else ROOT / target.removeprefix(tree)
+        assert file.is_file(), link
+        assert not anchor or anchor in anchors(file), link
+
+
+def test_the_two_pages_are_one_in_two_languages() -> None:
+    """Both are short, link to each other in their first line, and have headings and blocks in the same order."""
+    english, chinese = (path.read_text(encoding="utf-8") for path in PAGES)
+    for page, other in ((english, CHINESE), (chinese, README)):
+        assert page.count("\n") <= 350
+        assert re.match(r"\[[^\]]+\]\[([^\]]+)\]\n", page)
+        assert f"]: {TREES[0]}{name(other)}\n" in page
+    assert [level for level, _ in HEADING.findall(FENCE.sub("", english))] == [
+        level for level, _ in HEADING.findall(FENCE.sub("", chinese))
+    ]
+    assert [block.kind for block in read_blocks(README)] == [block.kind for block in read_blocks(CHINESE)]
 
 
 @pytest.fixture
@@ -181,7 +243,8 @@ def test_a_command_that_chats_runs(command: str, shell: dict[str, str], server: 
         events = [json.loads(line) for line in done.stdout.splitlines()]
         assert (events[0]["type"], events[-1]["type"]) == ("started", "finished")
     else:
-        assert "You said: “Why is the sky blue?" in done.stdout
+        *_, prompt = re.findall(r'"([^"]+)"', command)
+        assert f"You said: “{prompt}”" in done.stdout
     assert "trace id ti_" in done.stderr.splitlines()[-1]
     assert len(server.requests) == (0 if "--demo" in command else 1)
 

@@ -150,7 +150,7 @@ async def test_a_cancellation_in_the_turn_of_the_closing_is_one() -> None:
 
 
 def program(word: str, path: Path) -> None:
-    """Write the README's program that has a word in it, of those that are told to stop."""
+    """Write the manual's program that has a word in it, of those that are told to stop."""
     (block,) = (block for block in PYTHON if word in block.code and "signal.SIGTERM" in block.code)
     assert isinstance(block, Block)
     path.write_text(block.code, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The endpoints of README.md do what it says, under real servers with real clients."""
+"""The endpoints of the chapter on `relay` do what it says, under real servers with real clients."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from .apps import aiohttp_app, asgi
 
 pytestmark = pytest.mark.anyio
 
-# The one of a program that is told to stop is in tests/promises/test_closing.py.
-BLOCKS = {block.code.split()[1]: block for block in PYTHON if "\napp = " in block.code and block.heading != "Closing"}
+BLOCKS = {block.code.split()[1]: block for block in PYTHON if block.path.parent.name == "relay"}
 RELAYS = pytest.mark.parametrize("framework", ["fastapi", "aiohttp"])
 
 
@@ -38,7 +37,7 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeSiliconFl
 
 
 class Program:
-    """One of the README's programs, running at `address`."""
+    """One of the chapter's programs, running at `address`."""
 
     def __init__(self, first_import: str) -> None:
         self.names: dict[str, Any] = {"__name__": "readme"}
