@@ -9,7 +9,6 @@ import threading
 from typing import Any
 
 import pytest
-from client_kit import ASK, DONE, NO_WAIT, chunk, served
 
 from siliconflow_async import (
     APIConnectionError,
@@ -22,6 +21,8 @@ from siliconflow_async import (
 )
 from siliconflow_async.calls.observers import CallState
 from siliconflow_async.testing import FakeSiliconFlow, Fin, Rst, Stall
+
+from ..asking import ASK, DONE, NO_WAIT, chunk, served
 
 pytestmark = pytest.mark.anyio
 

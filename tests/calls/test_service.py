@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from aiohttp import web
-from client_kit import NO_WAIT
 
 from siliconflow_async import (
     APIConnectionError,
@@ -26,6 +25,8 @@ from siliconflow_async import (
 from siliconflow_async.calls.service import Service
 from siliconflow_async.transport.upload import Multipart, Part
 from siliconflow_async.wire.answered import Answered, Headed
+
+from ..asking import NO_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
