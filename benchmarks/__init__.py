@@ -1,13 +1,17 @@
 """How fast is it, beside a loop written by hand and beside other clients? `python -m benchmarks` answers.
 
-`fixtures` are the inputs, `server` sends them from a process of its own, `contestants` read them, `measure` times the
-contestants in turns, `cases` says what is timed, `report` prints it. `alone` measures in a process of its own, by
-`flow`, `asking`, `resident` or `long_run`; `relaying` holds the processes of the cases that relay, `fanouts` the ways
-of asking many at once, `limited` a service that keeps limits. `plot` draws a figure from the results, `guard` counts
-instructions instead of seconds.
+`fixtures` are the inputs, `server` sends them, `contestants` and `clients` read them, `fanouts` ask for many at once.
+`measure` times them in turns; `together`, `alone`, `fanouts`, `relaying`, `refusals` and `weather` are the cases;
+`report` shows what was found. `children` starts every process beside this one: the servers, `relays` and `harm` too.
+`guard` counts instructions instead of seconds.
 """
 
 from pathlib import Path
 
 # Where `python -m benchmarks` runs.
 ROOT = Path(__file__).parents[1]
+
+# The contestants that others are measured by.
+UNIT = "unit"
+RAW = "raw sockets"
+OURS = "siliconflow-async"

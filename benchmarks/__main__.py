@@ -1,4 +1,7 @@
-"""The command line: `python -m benchmarks [case …]`, and `plot` and `guard`."""
+"""The command line: `python -m benchmarks [case …]`, and `plot` and `guard`.
+
+A case is an async function that is given a Setting and leaves its rows there.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,39 @@ import json
 import resource
 import sys
 import traceback
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from typing import Any
 
-from . import guard, loops, plot, report
-from .cases import CASES, LONG, LOOPLESS, Setting
-from .contestants import NAMES, load_all
-from .fanouts import load_fanouts
-from .measure import Row
+from . import alone, fanouts, guard, refusals, relaying, report, together, weather
+from .children import loops, run
+from .contestants import contestants, usable
+from .measure import Row, Setting
 from .server import Server
 
+CASES: dict[str, Callable[[Setting], Coroutine[Any, Any, None]]] = {
+    "bulk": together.bulk,
+    "inputs": together.inputs,
+    "paced": alone.paced,
+    "whole": alone.whole,
+    "first-token": together.first_token,
+    "import": alone.imports,
+    "construction": together.construction,
+    "memory": alone.memory,
+    "scaling": together.scaling,
+    "streams": together.streams,
+    "left": relaying.left,
+    "relay": relaying.relay,
+    "map": fanouts.fan_out,
+    "items": fanouts.items,
+    "limits": refusals.limits,
+    "outages": refusals.outages,
+    "weather": weather.weather,
+}
+# Those that no event loop makes faster or slower.
+LOOPLESS = frozenset({"import", "construction", "limits"})
+# Those that take minutes: they run only when they are named.
+LONG = frozenset({"relay", "items", "limits", "outages", "weather"})
 _EPILOG = """\
 also: python -m benchmarks plot RESULTS.json -o FILE.svg     draw the case `streams`
       python -m benchmarks guard [--update]                  count instructions instead of seconds
@@ -42,50 +69,47 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str]) -> int:
     if arguments[:1] == ["plot"]:
-        return plot.main(arguments[1:])
+        return report.plot(arguments[1:])
     if arguments[:1] == ["guard"]:
         return guard.main(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     if unknown := [case for case in options.cases if case not in CASES]:
         parser.error(f"no such case: {', '.join(unknown)}; there are {', '.join(CASES)}")
-    wanted = tuple(name for name in NAMES if not options.only or name.startswith(tuple(options.only)))
-    contestants, skipped = load_all(wanted)
-    fanouts, skipped_fanouts = load_fanouts(options.only)
-    skipped |= skipped_fanouts
+    readers, skipped = usable(contestants(), options.only)
+    ways, skipped_ways = usable(fanouts.FANOUTS, options.only)
+    skipped |= skipped_ways
     if options.list:
-        _list(list(dict.fromkeys((*contestants, *fanouts))), skipped)
+        _list(list(dict.fromkeys((*readers, *ways))), skipped)
         return 0
-    names = loops.available() if options.loop == "both" else (options.loop,)
-    if missing := set(names) - set(loops.available()):
+    names = loops() if options.loop == "both" else (options.loop,)
+    if missing := set(names) - set(loops()):
         parser.error(f"{', '.join(missing)} is not installed")
     _raise_file_limit()
-    facts = report.environment((*contestants.values(), *fanouts.values()), names)
+    facts = report.environment((*readers.values(), *ways.values()), names)
     people = sys.stderr if options.json == "-" else sys.stdout
     print(report.head(facts), file=people)
     for name, word in skipped.items():
         print(f"skipped: {name} {word}", file=people)
+
+    async def rows_of(case: str, loop: str) -> list[Row]:
+        async with Server() as server:
+            note = _progress(case, loop)
+            setting = Setting(case, loop, server, readers, ways, note, quick=options.quick, rounds=options.rounds)
+            await CASES[case](setting)
+            return setting.rows
+
     found: list[Row] = []
     failed: dict[str, str] = {}
-    with Server() as server:
-        for case in options.cases or [case for case in CASES if case not in LONG]:
-            for loop in names[:1] if case in LOOPLESS else names:
-                setting = Setting(
-                    server,
-                    contestants,
-                    fanouts,
-                    loop,
-                    _progress(case, loop),
-                    quick=options.quick,
-                    rounds=options.rounds,
-                )
-                try:
-                    rows = loops.run(CASES[case](setting), loop)
-                except Exception as error:
-                    _clear()
-                    traceback.print_exc()
-                    failed[f"{case} ({loop})"] = repr(error)
-                    continue
+    for case in options.cases or [case for case in CASES if case not in LONG]:
+        for loop in names[:1] if case in LOOPLESS else names:
+            try:
+                rows = run(rows_of(case, loop), loop)
+            except Exception as error:
+                _clear()
+                traceback.print_exc()
+                failed[f"{case} ({loop})"] = repr(error)
+            else:
                 _clear()
                 print(report.table(rows), file=people, flush=True)
                 found += rows
@@ -104,7 +128,7 @@ def _list(names: list[str], skipped: dict[str, str]) -> None:
 
 
 def _write(target: str, result: dict[str, Any], found: list[Row]) -> None:
-    text = json.dumps({**result, "results": [row.to_dict() for row in found]}, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps({**result, "results": [asdict(row) for row in found]}, indent=1, ensure_ascii=False) + "\n"
     if target == "-":
         sys.stdout.write(text)
     else:

@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["NAMES", "Fixture", "event", "huge_event", "make", "whole_answer"]
-
-_SEPARATOR = b"\n\n"
-_DONE = b"data: [DONE]\n\n"
-_MODEL = "stand-in/Large-Instruct-2507"
+MODEL = "stand-in/Large-Instruct-2507"
+# What every contestant asks.
+MESSAGES: Any = [{"role": "user", "content": "Say something long."}]
+DONE = b"data: [DONE]\n\n"
 _CREATED = 1767225600
 _PROMPT_TOKENS = 1234
 _CACHED_TOKENS = 1152
@@ -80,10 +79,10 @@ def _make(name: str, chunks: int, per_block: int) -> Fixture:
     usage: dict[str, Any] = {}
     for number, delta in enumerate(deltas):
         finish = script.finish_reason if number == len(deltas) - 1 else None
-        usage = _usage(min(number, chunks - 2), min(number, script.reasoning_tokens))
+        usage = usage_of(min(number, chunks - 2), min(number, script.reasoning_tokens))
         blank = "" if script.calls == () and (number == 0 or finish) else None
         events.append(event(identity, {"content": blank, "reasoning_content": None, **delta}, finish, usage))
-    events.append(_DONE)
+    events.append(DONE)
     return Fixture(
         name=name,
         blocks=tuple(kind.cut(rng, events, per_block)),
@@ -103,18 +102,18 @@ def event(identity: str, delta: dict[str, Any], finish: str | None, usage: dict[
         "id": identity,
         "object": "chat.completion.chunk",
         "created": _CREATED,
-        "model": _MODEL,
+        "model": MODEL,
         "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
         "system_fingerprint": "",
         "usage": usage,
     }
-    return b"data: " + _json(chunk) + _SEPARATOR
+    return b"data: " + _json(chunk) + b"\n\n"
 
 
 def huge_event(size: int) -> tuple[bytes, str]:
     """Return one event of about `size` bytes, and its content."""
     content = "0123456789abcdef" * (size // 16)
-    return event("0" * 32, {"content": content, "reasoning_content": None}, None, _usage(1, 0)), content
+    return event("0" * 32, {"content": content, "reasoning_content": None}, None, usage_of(1)), content
 
 
 def whole_answer() -> tuple[bytes, str]:
@@ -125,9 +124,9 @@ def whole_answer() -> tuple[bytes, str]:
         "id": "0" * 32,
         "object": "chat.completion",
         "created": _CREATED,
-        "model": _MODEL,
+        "model": MODEL,
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": _usage(300, 0),
+        "usage": usage_of(300),
         "system_fingerprint": "",
     }
     return _json(answer), content
@@ -137,7 +136,7 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _usage(completion_tokens: int, reasoning_tokens: int) -> dict[str, Any]:
+def usage_of(completion_tokens: int, reasoning_tokens: int = 0) -> dict[str, Any]:
     return {
         "prompt_tokens": _PROMPT_TOKENS,
         "completion_tokens": completion_tokens,

@@ -10,17 +10,24 @@ import random
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from .contestants import UNIT
+from . import UNIT
 
-__all__ = ["Note", "Row", "Sample", "WrongAnswer", "compare", "cpu_of", "percentile", "rows"]
+if TYPE_CHECKING:
+    from .contestants import Contestant
+    from .fanouts import FanOut
+    from .server import Server
+
+T = TypeVar("T")
 
 # Says how far it is.
 Note: TypeAlias = Callable[[str], None]
 # metric: value, of one contestant in one round.
 Sample: TypeAlias = dict[str, float]
+# contestant: what is done in its turn
+Runs: TypeAlias = Mapping[str, Callable[[], Awaitable[Sample]]]
 
 
 class WrongAnswer(Exception):
@@ -40,9 +47,6 @@ class Row:
     ratio: float | None = None
     samples: list[float] = field(default_factory=list)
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 async def cpu_of(run: Callable[[], Awaitable[object]]) -> float:
     """Return the CPU seconds of this process while `run` runs."""
@@ -51,9 +55,7 @@ async def cpu_of(run: Callable[[], Awaitable[object]]) -> float:
     return time.process_time() - began
 
 
-async def compare(
-    runs: Mapping[str, Callable[[], Awaitable[Sample]]], *, rounds: int, note: Note, warm_up: bool = True
-) -> dict[str, list[Sample]]:
+async def compare(runs: Runs, *, rounds: int, note: Note, warm_up: bool = True) -> dict[str, list[Sample]]:
     """Run each contestant once per round, in another order each time; the warm-up round is left out."""
     found: dict[str, list[Sample]] = {name: [] for name in runs}
     rng = random.Random(0)
@@ -94,3 +96,50 @@ def rows(
 def percentile(values: list[int], share: float) -> float:
     """Return the value that this share of them does not exceed."""
     return float(sorted(values)[min(len(values) - 1, int(share * len(values)))]) if values else 0.0
+
+
+@dataclass
+class Setting:
+    """What a case is given, and where it leaves its rows.
+
+    `quick` asks for tiny counts: whether it runs, not how fast. `rounds` overrides the case's own number.
+    """
+
+    case: str
+    loop: str
+    server: Server
+    contestants: dict[str, type[Contestant]]
+    fanouts: dict[str, type[FanOut]]
+    note: Note
+    quick: bool = False
+    rounds: int | None = None
+    rows: list[Row] = field(default_factory=list)
+
+    def size(self, full: T, quick: T) -> T:
+        return quick if self.quick else full
+
+    def count(self, rounds: int) -> int:
+        return self.rounds or self.size(rounds, 1)
+
+    def add(
+        self, variant: str, found: Mapping[str, list[Sample]], *, loop: str | None = None, ratios: tuple[str, ...] = ()
+    ) -> None:
+        """Leave rows; `loop` is "" where no loop makes them better or worse."""
+        loop = self.loop if loop is None else loop
+        self.rows += rows(found, case=self.case, variant=variant, loop=loop, ratios=ratios)
+
+    async def measure(
+        self,
+        variant: str,
+        runs: Runs,
+        rounds: int = 1,
+        *,
+        warm_up: bool = False,
+        loop: str | None = None,
+        ratios: tuple[str, ...] = (),
+    ) -> None:
+        """Run each contestant in turns, and leave the rows."""
+        found = await compare(
+            runs, rounds=self.count(rounds), note=lambda text: self.note(f"{variant}: {text}"), warm_up=warm_up
+        )
+        self.add(variant, found, loop=loop, ratios=ratios)

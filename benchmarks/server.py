@@ -3,13 +3,14 @@
 The first segment of a request's path says what is wanted; what follows it, clients may choose themselves:
 
     /bulk.FIXTURE.CHUNKS.PER_BLOCK/…    a fixture, one write for each of its blocks, as fast as they are read
-    /paced.CHUNKS.RATE/…                one chunk now; after the word "go" on standard input RATE chunks per second
+    /paced.CHUNKS.RATE/…                a token now; after the word "go" RATE tokens per second
+    /relayed/…                          the same, as the question says, which a relay hands on as it got it (`question`)
     /huge.BYTES/…                       a stream with one event of that size, in pieces of 1 KiB
     /whole/…                            an answer that is not streamed, with a Content-Length
 
-The content of a paced chunk is the time at which it was written: nanoseconds of the monotonic clock, which the
-processes of a machine share. Streams that are paced together are spread evenly over the time between two tokens.
-The process ends when its standard input does.
+A paced token is the time at which it was written: nanoseconds of the monotonic clock, which the processes of a machine
+share. Streams that are paced together are spread evenly over the time between two tokens. Of a relayed stream the
+server says when it was asked for, and when it was closed before its end.
 """
 
 from __future__ import annotations
@@ -17,125 +18,125 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Self
 
-from . import ROOT, loops
-from .fixtures import event, huge_event, make, whole_answer
-
-__all__ = ["Server"]
+from .children import Child, heard, say
+from .fixtures import DONE, event, huge_event, make, usage_of, whole_answer
 
 STAMP_DIGITS = 19
 _SLOTS = 20
 _PIECE = 1024
-_STREAM_HEAD = (
+STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"
     b"x-siliconcloud-trace-id: ti_0123456789abcdef\r\n\r\n"
 )
+_QUESTION = re.compile(rb'"content": ?"(\w+)\.(go|now|never)\.(\d+)\.(\d+)\.(\d+)"')
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
-_LAST = b"0\r\n\r\n"
+STREAM_END = b"0\r\n\r\n"
 
 
-def _framed(block: bytes) -> bytes:
+def question(name: str, start: Literal["go", "now", "never"], tokens: int, rate: int, size: int = STAMP_DIGITS) -> str:
+    """Return what to ask a relay for.
+
+    start: "go" has the first token sent at once and the others after the word, "now" all from now on, "never" none.
+    size: the characters of a token; what follows the time is padding.
+    """
+    return f"{name}.{start}.{tokens}.{rate}.{size}"
+
+
+def framed(block: bytes) -> bytes:
+    """Return one chunk of a chunked body."""
     return b"%x\r\n%b\r\n" % (len(block), block)
 
 
+def whole_response(body: bytes, more: bytes = b"") -> bytes:
+    """Return an answer that is not streamed; `more` are header lines."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n" % (more, len(body))
+    return head + body
+
+
+def delta(content: str, finish: str | None = None) -> bytes:
+    """Return an event with this text."""
+    return event("0" * 32, {"content": content, "reasoning_content": None}, finish, usage_of(100))
+
+
 @functools.lru_cache(maxsize=32)
-def _stream(name: str, chunks: int, per_block: int) -> tuple[bytes, ...]:
-    return (_STREAM_HEAD, *map(_framed, make(name, chunks, per_block).blocks), _LAST)
+def _bulk(name: str, chunks: int, per_block: int) -> tuple[bytes, ...]:
+    return (STREAM_HEAD, *map(framed, make(name, chunks, per_block).blocks), STREAM_END)
 
 
 @functools.lru_cache(maxsize=4)
 def _huge(size: int) -> tuple[bytes, ...]:
-    whole = huge_event(size)[0] + event("0" * 32, {"content": ""}, "stop", {}) + b"data: [DONE]\n\n"
-    return (_STREAM_HEAD, *(_framed(whole[at : at + _PIECE]) for at in range(0, len(whole), _PIECE)), _LAST)
+    whole = huge_event(size)[0] + delta("", "stop") + DONE
+    return (STREAM_HEAD, *(framed(whole[at : at + _PIECE]) for at in range(0, len(whole), _PIECE)), STREAM_END)
 
 
 @functools.lru_cache(maxsize=1)
 def _whole() -> bytes:
-    body, _ = whole_answer()
-    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    return whole_response(whole_answer()[0])
 
 
-@functools.lru_cache(maxsize=1)
-def _stamped() -> tuple[bytes, bytes, bytes]:
-    """What stands around the time in a paced chunk, and what ends such a stream."""
-    usage = {"prompt_tokens": 1234, "completion_tokens": 100, "total_tokens": 1334}
-    usage["completion_tokens_details"] = {"reasoning_tokens": 0}  # type: ignore[assignment]  # JSON, not integers
-    usage["prompt_tokens_details"] = {"cached_tokens": 1152}  # type: ignore[assignment]
-    mark = "#" * STAMP_DIGITS
-    token = event("0" * 32, {"content": mark, "reasoning_content": None}, None, usage)
-    before, after = _framed(token).split(mark.encode())
-    end = event("0" * 32, {"content": "", "reasoning_content": None}, "stop", usage) + b"data: [DONE]\n\n"
-    return before, after, _framed(end) + _LAST
+@functools.lru_cache(maxsize=4)
+def _around(size: int) -> tuple[bytes, bytes]:
+    """What stands before and after the time in a token of that size."""
+    before, after = framed(delta("#" * size)).split(b"#" * size)
+    return before, b"." * (size - STAMP_DIGITS) + after
+
+
+_PACED_END = framed(delta("", "stop") + DONE) + STREAM_END
 
 
 class _Paced:
-    """The streams that wait for "go", then get a token each in every period."""
+    """A stream of so many tokens, that many a second; its end is reported if it has a name."""
+
+    def __init__(self, transport: Any, name: str, tokens: int, rate: int, size: int = STAMP_DIGITS) -> None:
+        self._transport = transport
+        self._left = tokens
+        self._before, self._after = _around(size)
+        self._name = name
+        self.rate = rate
+        self.over = False
+        transport.write(STREAM_HEAD)
+
+    def next(self) -> None:
+        """Send one more token, or the end."""
+        if self._left == 0:
+            self.over = True
+            self._transport.write(_PACED_END)
+            return
+        self._left -= 1
+        self._transport.write(self._before + b"%0*d" % (STAMP_DIGITS, time.monotonic_ns()) + self._after)
+
+    def closed(self) -> None:
+        if self._name and not self.over:
+            say({"closed": self._name, "at": time.monotonic_ns()})
+        self.over = True
+
+
+def _pace(streams: Sequence[_Paced], at: float) -> None:
+    """Send the next token of streams of one rate at that time, and so on until all are over."""
+    asyncio.get_running_loop().call_at(at, _beat, streams, at)
+
+
+def _beat(streams: Sequence[_Paced], at: float) -> None:
+    for stream in streams:
+        if not stream.over:
+            stream.next()
+    if left := [stream for stream in streams if not stream.over]:
+        _pace(left, at + 1 / left[0].rate)
+
+
+class Connection(asyncio.Protocol):
+    """Takes requests apart; a server says how to `answer` them."""
 
     def __init__(self) -> None:
-        self._waiting: list[_Connection] = []
-        self._spec = (0, 1.0)
-
-    def add(self, connection: _Connection, chunks: int, rate: float) -> None:
-        self._spec = (chunks, rate)
-        self._waiting.append(connection)
-        connection.write(_STREAM_HEAD)
-        self._token(connection)
-
-    def go(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        chunks, rate = self._spec
-        start = asyncio.get_running_loop().time()
-        for number in range(_SLOTS):
-            slot = waiting[number::_SLOTS]
-            if slot:
-                self._tick(slot, chunks - 1, start + (number + 1) / _SLOTS / rate, 1 / rate)
-
-    def _tick(self, slot: list[_Connection], left: int, at: float, period: float) -> None:
-        asyncio.get_running_loop().call_at(at, self._send, slot, left, at, period)
-
-    def _send(self, slot: list[_Connection], left: int, at: float, period: float) -> None:
-        if left == 0:
-            end = _stamped()[2]
-            for connection in slot:
-                connection.write(end)
-            return
-        for connection in slot:
-            self._token(connection)
-        self._tick(slot, left - 1, at + period, period)
-
-    def _token(self, connection: _Connection) -> None:
-        before, after, _ = _stamped()
-        connection.write(before + b"%0*d" % (STAMP_DIGITS, time.monotonic_ns()) + after)
-
-
-class _Connection(asyncio.Protocol):
-    def __init__(self, paced: _Paced) -> None:
-        self._paced = paced
-        self._transport: asyncio.Transport | None = None
         self._received = b""
-        self._blocks: Iterator[bytes] = iter(())
-        self._paused = False
+        self.transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self._transport = transport  # type: ignore[assignment]  # uvloop's is no subclass
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        self._blocks = iter(())
-
-    def pause_writing(self) -> None:
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        self._paused = False
-        self._pump()
+        self.transport = transport
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -146,74 +147,126 @@ class _Connection(asyncio.Protocol):
             if not end or len(rest) < size:
                 return
             self._received = rest[size:]
-            self._answer(head.split(b" ", 2)[1].decode())
+            self.answer(head.split(b" ", 2)[1].decode(), rest[:size])
 
-    def write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
+    def answer(self, path: str, body: bytes) -> None:
+        raise NotImplementedError
 
-    def _answer(self, path: str) -> None:
+
+class _Connection(Connection):
+    def __init__(self, waiting: list[_Paced]) -> None:
+        super().__init__()
+        self._waiting = waiting
+        self._blocks: Iterator[bytes] = iter(())
+        self._paused = False
+        self._stream: _Paced | None = None
+
+    def eof_received(self) -> None:
+        if self._stream is not None:
+            self._stream.closed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._blocks = iter(())
+        self.eof_received()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._pump()
+
+    def answer(self, path: str, body: bytes) -> None:
         match path.split("/")[1].split("."):
             case ["bulk", name, chunks, per_block]:
-                self._blocks = iter(_stream(name, int(chunks), int(per_block)))
-                self._pump()
-            case ["paced", chunks, rate]:
-                self._paced.add(self, int(chunks), float(rate))
+                self._send(_bulk(name, int(chunks), int(per_block)))
             case ["huge", size]:
-                self._blocks = iter(_huge(int(size)))
-                self._pump()
+                self._send(_huge(int(size)))
             case ["whole"]:
-                self.write(_whole())
+                self.transport.write(_whole())
+            case ["paced", chunks, rate]:
+                self._start(_Paced(self.transport, "", int(chunks), int(rate)), "go")
+            case ["relayed"] if found := _QUESTION.search(body):
+                asked, start = found[1].decode(), found[2].decode()
+                self._start(_Paced(self.transport, asked, *map(int, found.groups()[2:])), start)
+                say({"asked": asked})
             case _:
-                self.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                self.transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+    def _send(self, blocks: Sequence[bytes]) -> None:
+        self._blocks = iter(blocks)
+        self._pump()
 
     def _pump(self) -> None:
         while not self._paused:
             block = next(self._blocks, None)
             if block is None:
                 return
-            self.write(block)
+            self.transport.write(block)
+
+    def _start(self, stream: _Paced, start: str) -> None:
+        self._stream = stream
+        if start != "never":
+            stream.next()
+        if start == "go":
+            self._waiting.append(stream)
+        elif start == "now":
+            _pace([stream], asyncio.get_running_loop().time() + 1 / stream.rate)
 
 
-async def _serve() -> None:
+async def serve() -> None:
+    """Serve on a port, which is the first word; at each word of the parent, streams that wait go on."""
     loop = asyncio.get_running_loop()
-    paced = _Paced()
-    listener = await loop.create_server(lambda: _Connection(paced), "127.0.0.1", 0, backlog=4096)
-    print(listener.sockets[0].getsockname()[1], flush=True)
-    commands = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    while await commands.readline():
-        paced.go()
+    waiting: list[_Paced] = []
+    listener = await loop.create_server(lambda: _Connection(waiting), "127.0.0.1", 0, backlog=4096)
+    say(listener.sockets[0].getsockname()[1])
+    async for _ in await heard():
+        streams, now = waiting.copy(), loop.time()
+        waiting.clear()
+        for number in range(_SLOTS):
+            if slot := streams[number::_SLOTS]:
+                _pace(slot, now + (number + 1) / _SLOTS / slot[0].rate)
 
 
-class Server:
-    """Runs the server's process for as long as a `with` block."""
+class Server(Child):
+    """The server's process, and what it has said of relayed streams."""
 
-    def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert self._process.stdout is not None
-        self._origin = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+    def __init__(self) -> None:
+        super().__init__("server.serve")
+        # name of a stream: when it was closed before its end
+        self.closed: dict[str, int] = {}
+        self._asked: set[str] = set()
+        self._news = asyncio.Condition()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        self._origin = f"http://127.0.0.1:{await self.hear()}"
+        self._listening = asyncio.create_task(self._listen())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
+    async def __aexit__(self, *error: object) -> None:
+        self._listening.cancel()
+        await asyncio.wait([self._listening])
+        await super().__aexit__(*error)
+
+    async def _listen(self) -> None:
+        while True:
+            said = await self.hear()
+            async with self._news:
+                if "asked" in said:
+                    self._asked.add(said["asked"])
+                else:
+                    self.closed[said["closed"]] = said["at"]
+                self._news.notify_all()
 
     def bulk(self, name: str, chunks: int, per_block: int = 50) -> str:
         return f"{self._origin}/bulk.{name}.{chunks}.{per_block}/v1"
 
     def paced(self, chunks: int, rate: int) -> str:
         return f"{self._origin}/paced.{chunks}.{rate}/v1"
+
+    def relayed(self) -> str:
+        return f"{self._origin}/relayed/v1"
 
     def huge(self, size: int) -> str:
         return f"{self._origin}/huge.{size}/v1"
@@ -223,10 +276,18 @@ class Server:
 
     def go(self) -> None:
         """Start the streams that are waiting to be paced."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(b"go\n")
-        self._process.stdin.flush()
+        self.say("go")
 
+    async def asked(self, name: str) -> None:
+        """Wait until the relayed stream of that name was asked for."""
+        async with self._news:
+            await self._news.wait_for(lambda: name in self._asked)
 
-if __name__ == "__main__":
-    loops.serve(_serve())
+    async def left(self, name: str, seconds: float) -> int | None:
+        """Wait until the stream of that name was closed before its end, and say when; None: not within `seconds`."""
+        try:
+            async with asyncio.timeout(seconds), self._news:
+                await self._news.wait_for(lambda: name in self.closed)
+        except TimeoutError:
+            return None
+        return self.closed[name]

@@ -14,18 +14,16 @@ from xml.etree import ElementTree
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from benchmarks import in_process, plot, report
-from benchmarks.cases import CASES, LONG
-from benchmarks.cases.bulk import check
-from benchmarks.cases.fanning import BEYOND, CPU, asked
-from benchmarks.cases.limited import GIVEN, RATIO, REFUSED
-from benchmarks.cases.outages import IN_VAIN, LOST
-from benchmarks.cases.weather import CALLS, FAILED
-from benchmarks.contestants import OURS, RAW, UNIT, load
-from benchmarks.fanouts import AT_ONCE, MAP, SELF, FanOut, load_fanouts
+from benchmarks import OURS, RAW, UNIT, guard, report
+from benchmarks.__main__ import CASES, LONG
+from benchmarks.contestants import load, usable
+from benchmarks.fanouts import AT_ONCE, BEYOND, CPU, FANOUTS, MAP, SELF, FanOut, asked
 from benchmarks.fixtures import NAMES, Fixture, huge_event, make, whole_answer
 from benchmarks.measure import Row, WrongAnswer, compare, rows
-from benchmarks.relaying.clients import WebSocketClient
+from benchmarks.refusals import GIVEN, IN_VAIN, LOST, RATIO, REFUSED
+from benchmarks.relay_clients import WebSocketClient
+from benchmarks.together import check
+from benchmarks.weather import CALLS, FAILED
 from siliconflow_async import AsyncSiliconFlow, ChatCompletion
 from siliconflow_async.testing import FakeSiliconFlow
 from siliconflow_async.wire.accumulate import Accumulator
@@ -64,7 +62,7 @@ def test_the_client_reads_a_fixture_as_it_was_meant(name: str) -> None:
     async def main() -> None:
         url = "http://127.0.0.1:9/v1"
         async with (
-            in_process.session(fixture.blocks) as session,
+            guard.session(fixture.blocks) as session,
             AsyncSiliconFlow("key", base_url=url, session=session) as client,
             client.chat.completions.stream(model="m", messages=[{"role": "user", "content": "hi"}]) as stream,
         ):
@@ -148,10 +146,10 @@ def test_a_wrong_relay_is_refused(texts: list[str], framed: Callable[[str], str]
         asyncio.run(main())
 
 
-@pytest.mark.parametrize("name", load_fanouts()[0])
+@pytest.mark.parametrize("name", usable(FANOUTS)[0])
 def test_every_way_of_asking_many_answers_each_once(name: str) -> None:
     """Those that are installed."""
-    way = load_fanouts([name])[0][name]
+    way = usable(FANOUTS, [name])[0][name]
 
     async def main() -> int:
         async with FakeSiliconFlow(tokens_per_second=500) as server, way(server.base_url) as asker:
@@ -299,7 +297,7 @@ def test_a_run_says_where_it_ran(quick: tuple[Path, dict[str, Any], str]) -> Non
 
 def test_the_figure_shows_every_contestant(quick: tuple[Path, dict[str, Any], str], tmp_path: Path) -> None:
     figure = tmp_path / "figure.svg"
-    assert plot.main([str(quick[0]), "-o", str(figure)]) == 0
+    assert report.plot([str(quick[0]), "-o", str(figure)]) == 0
     texts = ["".join(element.itertext()) for element in ElementTree.parse(figure).iter()]
     assert {UNIT, RAW, OURS, "concurrent streams"} <= set(texts)
 

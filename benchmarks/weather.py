@@ -18,15 +18,12 @@ from typing import Any, NamedTuple
 
 from siliconflow_async import AsyncSiliconFlow
 
-from ..contestants import OURS, Contestant
-from ..contestants.contestant import MESSAGES, MODEL
-from ..fixtures import whole_answer
-from ..measure import Row, Sample, WrongAnswer, compare, rows
-from ..weathering.packets import THERE
-from ..weathering.process import Port
-from .setting import Setting
-
-__all__ = ["CALLS", "FAILED", "weather"]
+from . import OURS
+from .children import LINUX
+from .contestants import Contestant
+from .fixtures import MESSAGES, MODEL, whole_answer
+from .harm import Port
+from .measure import Sample, Setting, WrongAnswer
 
 FAILED = "failed"
 CALLS = "calls"
@@ -40,7 +37,6 @@ _AWAY = 2.0
 _SILENCES = {"quiet-reuse": "on reuse", "quiet-answer": "on a whole answer", "quiet-middle": "in mid-stream"}
 
 Call = Callable[[], Awaitable[object]]
-Runs = dict[str, Callable[[], Awaitable[Sample]]]
 # What happens to the service once so many calls have ended.
 Plan = tuple[tuple[int, Callable[[Port], Awaitable[None]]], ...]
 
@@ -131,6 +127,79 @@ async def _befall(port: Port, plan: Plan, calls: AsyncIterator[int]) -> None:
         await doing
 
 
+class _Weather(NamedTuple):
+    """Many calls to `segment` of a service to which a share of the packets is lost, while it suffers `plan`."""
+
+    segment: str
+    plan: Plan = ()
+    loss: float = 0.0
+
+    async def over(self, kind: type[Contestant], calls: int, concurrency: int, retries: bool) -> Sample:
+        tally = _Tally()
+        async with Port(self.loss) as port, _opened(kind, port.url(self.segment), retries=retries) as client:
+            await _befall(port, self.plan, _made(partial(_whole, client), calls, concurrency, tally))
+        return tally.sample()
+
+    async def over_map(self, calls: int, concurrency: int) -> Sample:
+        tally = _Tally()
+        async with Port(self.loss) as port:
+            await _befall(port, self.plan, _mapped(port.url(self.segment), calls, concurrency, tally))
+        # What its requests wait for at the gate is not told apart.
+        return {CALLS: tally.calls, FAILED: tally.failures.total()}
+
+
+def _weathers(calls: int, away: float) -> dict[str, _Weather]:
+    restarts = tuple((calls * part // 4, Port.replace) for part in (1, 2, 3))
+    found = {
+        "rolling restart, three times": _Weather("whole.50", restarts),
+        f"hard kill, back after {away:g} s": _Weather("whole.50", ((calls // 3, partial(_kill, away)),)),
+        "keep-alive race, 1 of 10": _Weather("race.10"),
+        "reset for an answer, 1 of 100": _Weather("reset.100"),
+    }
+    if LINUX:
+        found["1 % of packets to the service lost"] = _Weather("whole.10", loss=0.01)
+    return found
+
+
+async def weather(setting: Setting) -> None:
+    """Silent drops, stale connections, restarts, kills, races, losses: how many calls fail, retries on and off."""
+    # Nobody is to read of each retry.
+    logging.getLogger("siliconflow_async").addHandler(logging.NullHandler())
+    kinds = {name: setting.contestants[name] for name in _NAMES if name in setting.contestants}
+    if LINUX:
+        await _silences(setting, kinds)
+    calls, concurrency = setting.size(2_000, 40), setting.size(50, 5)
+    for retries in setting.size((True, False), (True,)):
+        words = f"retries {'on' if retries else 'off'}"
+        async with Port() as port:
+            for number in setting.size((2, 10, 50), (2,)):
+                stale = {name: partial(_stale, name, kind, port, number, retries) for name, kind in kinds.items()}
+                await setting.measure(f"one call after {number} connections went stale, {words}", stale)
+        for name, weather in _weathers(calls, setting.size(_AWAY, 0.1)).items():
+            runs: dict[str, Callable[[], Awaitable[Sample]]] = {
+                contestant: partial(weather.over, kind, calls, concurrency, retries)
+                for contestant, kind in kinds.items()
+            }
+            if retries and OURS in kinds:
+                runs[_MAP] = partial(weather.over_map, calls, concurrency)
+            await setting.measure(f"{name}, {calls:,} calls, {concurrency} at once, {words}", runs)
+
+
+async def _silences(setting: Setting, kinds: dict[str, type[Contestant]]) -> None:
+    bound = setting.size(_BOUND, 0.3)
+    setting.note(f"silent drops: up to {bound:g} s")
+    async with Port() as port:
+        runs: dict[tuple[str, str], Coroutine[Any, Any, Sample]] = {
+            (way, name): _silence(name, kind, port, way, bound) for way in _SILENCES for name, kind in kinds.items()
+        }
+        if OURS in kinds:
+            runs["quiet-middle", _RESUMED] = _resumed(port, bound)
+        samples = dict(zip(runs, await asyncio.gather(*runs.values()), strict=True))
+    for way, words in _SILENCES.items():
+        of_way = {name: [sample] for (which, name), sample in samples.items() if which == way}
+        setting.add(f"silent drop {words}, waited for up to {bound:g} s", of_way)
+
+
 async def _silence(name: str, kind: type[Contestant], port: Port, way: str, bound: float) -> Sample:
     tally = _Tally()
     async with _opened(kind, port.url(f"{way}.{_tag(name)}"), retries=True) as client:
@@ -168,88 +237,3 @@ async def _stale(name: str, kind: type[Contestant], port: Port, number: int, ret
 
 def _tag(name: str) -> str:
     return name.replace(" ", "-")
-
-
-class _Weather(NamedTuple):
-    """Many calls to `segment` of a service to which a share of the packets is lost, while it suffers `plan`."""
-
-    segment: str
-    plan: Plan = ()
-    loss: float = 0.0
-
-    async def over(self, kind: type[Contestant], calls: int, concurrency: int, retries: bool) -> Sample:
-        tally = _Tally()
-        async with Port(self.loss) as port, _opened(kind, port.url(self.segment), retries=retries) as client:
-            await _befall(port, self.plan, _made(partial(_whole, client), calls, concurrency, tally))
-        return tally.sample()
-
-    async def over_map(self, calls: int, concurrency: int) -> Sample:
-        tally = _Tally()
-        async with Port(self.loss) as port:
-            await _befall(port, self.plan, _mapped(port.url(self.segment), calls, concurrency, tally))
-        # What its requests wait for at the gate is not told apart.
-        return {CALLS: tally.calls, FAILED: tally.failures.total()}
-
-
-def _weathers(calls: int, away: float) -> dict[str, _Weather]:
-    restarts = tuple((calls * part // 4, Port.replace) for part in (1, 2, 3))
-    found = {
-        "rolling restart, three times": _Weather("whole.50", restarts),
-        f"hard kill, back after {away:g} s": _Weather("whole.50", ((calls // 3, partial(_kill, away)),)),
-        "keep-alive race, 1 of 10": _Weather("race.10"),
-        "reset for an answer, 1 of 100": _Weather("reset.100"),
-    }
-    if THERE:
-        found["1 % of packets to the service lost"] = _Weather("whole.10", loss=0.01)
-    return found
-
-
-async def weather(setting: Setting) -> list[Row]:
-    """Silent drops, stale connections, restarts, kills, races, losses: how many calls fail, retries on and off."""
-    # Nobody is to read of each retry.
-    logging.getLogger("siliconflow_async").addHandler(logging.NullHandler())
-    kinds = {name: setting.contestants[name] for name in _NAMES if name in setting.contestants}
-    found = await _silences(setting, kinds) if THERE else []
-    for retries in setting.size((True, False), (True,)):
-        found += await _row(setting, kinds, retries)
-    return found
-
-
-async def _silences(setting: Setting, kinds: dict[str, type[Contestant]]) -> list[Row]:
-    bound = setting.size(_BOUND, 0.3)
-    setting.note(f"silent drops: up to {bound:g} s")
-    async with Port() as port:
-        runs: dict[tuple[str, str], Coroutine[Any, Any, Sample]] = {
-            (way, name): _silence(name, kind, port, way, bound) for way in _SILENCES for name, kind in kinds.items()
-        }
-        if OURS in kinds:
-            runs["quiet-middle", _RESUMED] = _resumed(port, bound)
-        samples = dict(zip(runs, await asyncio.gather(*runs.values()), strict=True))
-    found = []
-    for way, words in _SILENCES.items():
-        of_way = {name: [sample] for (which, name), sample in samples.items() if which == way}
-        variant = f"silent drop {words}, waited for up to {bound:g} s"
-        found += rows(of_way, case="weather", variant=variant, loop=setting.loop)
-    return found
-
-
-async def _row(setting: Setting, kinds: dict[str, type[Contestant]], retries: bool) -> list[Row]:
-    calls, concurrency = setting.size(2_000, 40), setting.size(50, 5)
-    variants: dict[str, Runs] = {}
-    async with Port() as port:
-        for number in setting.size((2, 10, 50), (2,)):
-            variants[f"one call after {number} connections went stale"] = {
-                name: partial(_stale, name, kind, port, number, retries) for name, kind in kinds.items()
-            }
-        for words, weather in _weathers(calls, setting.size(_AWAY, 0.1)).items():
-            runs = variants[f"{words}, {calls:,} calls, {concurrency} at once"] = {
-                name: partial(weather.over, kind, calls, concurrency, retries) for name, kind in kinds.items()
-            }
-            if retries and OURS in kinds:
-                runs[_MAP] = partial(weather.over_map, calls, concurrency)
-        found = []
-        for words, runs in variants.items():
-            variant = f"{words}, retries {'on' if retries else 'off'}"
-            samples = await compare(runs, rounds=setting.count(1), note=setting.noting(variant), warm_up=False)
-            found += rows(samples, case="weather", variant=variant, loop=setting.loop)
-    return found

@@ -1,7 +1,7 @@
 """The clients of a relay: light, so that what is measured is the relay. They check every token that comes.
 
 `WebSocketClient` reads, or hardly reads, or leaves; `SSEClient` reads until it leaves. Both take a token for what
-`upstream` makes of it: no relay may lose one, send one twice, or change their order.
+`server` makes of it: no relay may lose one, send one twice, or change their order.
 """
 
 from __future__ import annotations
@@ -20,10 +20,8 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.uri import parse_uri
 
-from ..measure import WrongAnswer
-from .upstream import STAMP_DIGITS
-
-__all__ = ["SSEClient", "Way", "WebSocketClient"]
+from .measure import WrongAnswer
+from .server import STAMP_DIGITS
 
 # How to leave: with websocket's closing frame, or by closing the socket.
 Way: TypeAlias = Literal["frame", "socket"]
