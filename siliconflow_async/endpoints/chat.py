@@ -23,11 +23,10 @@ from ..request.params import (
     check_names,
 )
 from ..request.schema import form_of, is_type
-from ..runs.fanout import MapResults
+from ..runs.fanout import MapResults, Workers
 from ..runs.results import MapItem, OnEvent, OnProgress, Requests
 from ..runs.round import OnToolError, RunLimits, runnable
 from ..runs.toolrun import ToolRun
-from ..runs.workers import Workers
 from ..stream.manager import ChatStreamManager
 from ..stream.stream import ChatStream
 from ..stream.structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager, parsed
@@ -277,7 +276,8 @@ class Completions:
             if isinstance(given.get(name), Iterator):  # read once, for all requests
                 given[name] = list(given[name])
         return MapResults(
-            Workers(
+            functools.partial(
+                Workers,
                 requests,
                 functools.partial(_begin, self._setup, given, math.inf if patience is None else patience),
                 # More would only wait for a connection, until the clock of that wait ended them.

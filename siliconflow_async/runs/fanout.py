@@ -1,16 +1,29 @@
-"""Many requests at once: what `client.chat.completions.map(…)` returns."""
+"""Many requests at once: what `client.chat.completions.map(…)` returns, and the tasks behind it.
+
+Each task takes its next request when it has finished the one before. How many requests have been taken whose results
+were not given out is bounded, so a slow consumer holds up the tasks, the tasks the iterable, and memory stays as it is
+however many requests there are. Tasks know nothing of the `MapResults` that the consumer holds, which may be forgotten.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sized
 from types import TracebackType
-from typing import Generic, Self
+from typing import TYPE_CHECKING, Any, Generic, Self
 
-from ..loops import on_loop
-from .results import C, MapResult
-from .workers import Workers
+from ..errors import BusyError, ClosedError, SiliconFlowError
+from ..loops import on_loop, running_loop
+from .flow import Flow
+from .progress import MapProgress, Tally
+from .results import C, MapItem, MapResult, MapTimes, OnEvent, OnProgress, Requests
 
-__all__ = ["MapResults"]
+if TYPE_CHECKING:
+    from ..calls.chat import ChatCall
+    from ..stream.stream import ChatStream
+
+__all__ = ["MapResults", "Workers"]
 
 
 class MapResults(Generic[C]):
@@ -19,29 +32,236 @@ class MapResults(Generic[C]):
     Leaving it, or letting go of the last reference, cancels what is left and closes its connections.
     """
 
-    def __init__(self, workers: Workers[C]) -> None:
-        self._workers = workers
+    def __init__(self, start: Callable[[], Workers[C]]) -> None:
+        self._start = start
+        self._workers: Workers[C] | None = None
 
     def __repr__(self) -> str:
-        return f"<MapResults {self._workers.describe()}>"
+        return f"<MapResults {'not entered, 0 taken, 0 given out' if self._workers is None else self._workers.state}>"
 
     async def __aenter__(self) -> Self:
-        self._workers.start()
+        if self._workers is not None:
+            raise BusyError("these results were entered before; call map(…) again")
+        self._workers = self._start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._workers.leave()
+        if self._workers is not None:
+            await self._workers.leave()
 
     def __aiter__(self) -> Self:
         return self
 
     def __anext__(self) -> Awaitable[MapResult[C]]:
+        if self._workers is None:
+            raise _outside()
         return self._workers.next()
 
     def __del__(self) -> None:
         # Not there if __init__ failed.
         workers: Workers[C] | None = getattr(self, "_workers", None)
-        if workers is not None and workers.loop is not None and not workers.left:
+        if workers is not None and not workers.left:
             on_loop(workers.loop, workers.abandon)
+
+
+class Workers(Generic[C]):
+    """One run, which begins at once.
+
+    `begin` makes a request ready or raises a SiliconFlowError; the other keywords are those of `map`.
+    """
+
+    def __init__(
+        self,
+        requests: Requests,
+        begin: Callable[[MapItem], Awaitable[ChatCall]],
+        *,
+        max_concurrency: int,
+        ordered: bool,
+        fail_fast: bool,
+        on_event: OnEvent | None,
+        on_progress: OnProgress | None,
+        total: int | None,
+    ) -> None:
+        self.loop = running_loop()
+        self.left = False
+        self._begin = begin
+        self._max_concurrency = max_concurrency
+        self._fail_fast = fail_fast
+        self._on_event = on_event
+        self._on_progress = on_progress
+        self._flow: Flow[C] = Flow(requests, 2 * max_concurrency, ordered=ordered)
+        if total is None and isinstance(requests, Sized):
+            total = len(requests)
+        self._tally = Tally(max_concurrency, total, None if on_progress is None else self._tell_progress)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._add_tasks(1)
+
+    @property
+    def state(self) -> str:
+        """How far the run is, in words."""
+        return f"{'left' if self.left else 'running'}, {self._flow.taken} taken, {self._flow.given} given out"
+
+    async def leave(self) -> None:
+        """Cancel what is left, and wait until it is gone."""
+        self.abandon()
+        cancelled: asyncio.CancelledError | None = None
+        while self._tasks:
+            try:
+                await asyncio.wait(self._tasks)
+            except asyncio.CancelledError as again:
+                # The rest is over in a turn or two: nothing is left behind for being cancelled.
+                cancelled = again
+        self._flow.wake()
+        if cancelled is not None:
+            raise cancelled
+
+    def abandon(self) -> None:
+        """Cancel what is left."""
+        self.left = True
+        self._stop()
+        self._tally.stop()
+
+    async def next(self) -> MapResult[C]:
+        """Return the next result; raise StopAsyncIteration at the end, or what ended the run."""
+        while not self.left:
+            result = self._flow.give()
+            if result is not None:
+                return result
+            if not self._tasks:
+                raise StopAsyncIteration if self._flow.error is None else _raisable(self._flow.error)
+            await self._flow.wait()
+        raise _outside()
+
+    # The tasks
+
+    def _add_tasks(self, count: int) -> None:
+        for _ in range(min(count, self._max_concurrency - len(self._tasks))):
+            task = self.loop.create_task(self._work())
+            self._tasks.add(task)
+            task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            if not self._stopping:
+                # Not by us: its request would be lost without a word.
+                self._fail(ClosedError("a task of this run was cancelled from outside"))
+        elif (error := task.exception()) is not None:
+            self._fail(error)
+        if not self._tasks:
+            self._flow.wake()
+
+    async def _work(self) -> None:
+        take = self._flow.take
+        item = await take()
+        if item is not None:
+            # Two, so that all of them work after a few turns of the loop, and not many have come for nothing.
+            self._add_tasks(2)
+        while item is not None:
+            result = await self._run(item)
+            if result is not None:
+                self._put(result)
+            # All that have just ended begin their next together, in the loop's next turn: the same steps, one task
+            # after the other, find their code and data in the processor's caches.
+            await asyncio.sleep(0)
+            item = await take()
+
+    def _fail(self, error: BaseException) -> None:
+        """End the run: what has finished is given out, then `error` is raised, or what came before it."""
+        self._flow.end(error)
+        self._stop()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._flow.end()
+        here = asyncio.current_task()
+        for task in self._tasks:
+            if task is not here:
+                task.cancel()
+
+    # One request
+
+    async def _run(self, item: MapItem) -> MapResult[C] | None:
+        """Return how it went; None if the run has failed over it."""
+        started_at = time.monotonic()
+        call: ChatCall | None = None
+        completion: Any = None
+        error: SiliconFlowError | None = None
+        try:
+            call = await self._begin(item)
+            self._tally.begun(item.index, call.passage)
+            stream = await call.stream()
+            try:
+                if self._on_event is not None and not await self._tell_events(self._on_event, item, stream):
+                    return None
+                # Parsed, if the request has a type; a ParseError is its error.
+                completion = await stream.completion()
+            finally:
+                stream.abort()
+        except ClosedError as failure:
+            # The client was closed: so it would go for all that are left.
+            self._fail(failure)
+            return None
+        except SiliconFlowError as failure:
+            error = failure
+        finally:
+            self._tally.ended(item.index)
+        return MapResult(
+            index=item.index,
+            custom_id=item.custom_id,
+            request=item.request,
+            completion=completion,
+            error=error,
+            attempts=0 if call is None else call.attempts,
+            times=MapTimes(
+                waited=0.0 if call is None else call.passage.waited,
+                first_token=None if call is None else call.passage.first_token,
+                total=time.monotonic() - started_at,
+            ),
+        )
+
+    async def _tell_events(self, on_event: OnEvent, item: MapItem, stream: ChatStream) -> bool:
+        """Tell of the events; False if the run has failed over it."""
+        async for event in stream.events():
+            try:
+                waiting = on_event(item, event)
+                if waiting is not None:
+                    await waiting
+            except Exception as error:  # the user's own, which must not be taken for the request's
+                self._fail(error)
+                return False
+        return True
+
+    def _put(self, result: MapResult[C]) -> None:
+        self._tally.finished(failed=result.error is not None)
+        if result.error is not None and self._fail_fast:
+            named = f" (custom_id {result.custom_id!r})" if result.custom_id is not None else ""
+            result.error.add_note(f"request {result.index}{named}")
+            self._fail(result.error)
+        else:
+            self._flow.put(result)
+
+    def _tell_progress(self, progress: MapProgress) -> None:
+        assert self._on_progress is not None
+        try:
+            self._on_progress(progress)
+        except Exception as error:  # the user's own
+            if self.left:
+                raise
+            self._fail(error)
+
+
+def _outside() -> ClosedError:
+    return ClosedError("results are given out inside `async with` only")
+
+
+def _raisable(error: BaseException) -> BaseException:
+    """Return what may be raised from `__anext__`, where StopAsyncIteration would look like a good end."""
+    if isinstance(error, StopIteration | StopAsyncIteration):
+        wrapped = RuntimeError(f"{type(error).__name__} from a callback or from the iterable of the requests")
+        wrapped.__cause__ = error
+        return wrapped
+    return error

@@ -13,7 +13,7 @@ from ..limits.limit import WaitingFor
 if TYPE_CHECKING:
     from ..calls.passage import Passage
 
-__all__ = ["MapProgress", "Reporter", "Tally"]
+__all__ = ["MapProgress", "Tally"]
 
 _INTERVAL = 0.25
 
@@ -46,39 +46,67 @@ class MapProgress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tally:
-    """Counts what becomes of the requests of a run with `max_concurrency`, of `total` if that is known."""
+    """Counts what becomes of the requests of a run with `max_concurrency`, of `total` if that is known.
 
-    __slots__ = ("_calls", "_done", "_failed", "_max_concurrency", "_tokens", "_total")
+    If there is a `tell`, it is told how the run comes along, a few times a second, and once when the tally is stopped.
+    """
 
-    def __init__(self, max_concurrency: int, total: int | None) -> None:
+    def __init__(self, max_concurrency: int, total: int | None, tell: Callable[[MapProgress], None] | None) -> None:
         self._max_concurrency = max_concurrency
         self._total = total
+        self._tell = tell
         self._done = self._failed = self._tokens = 0
         self._calls: dict[int, Passage] = {}
+        self._loop = asyncio.get_running_loop()
+        self._started_at = self._seen_at = self._loop.time()
+        self._seen = 0
+        self._rate = 0.0
+        self._timer = None if tell is None else self._loop.call_later(_INTERVAL, self._tick)
 
     def begun(self, index: int, passage: Passage) -> None:
-        """A request is under way, and waits or is asked through its passage."""
+        """Note that a request is under way: it waits, and is asked, through its passage."""
         self._calls[index] = passage
 
     def ended(self, index: int) -> None:
-        """A request is under way no more."""
+        """Note that a request is under way no more."""
         passage = self._calls.pop(index, None)
         if passage is not None:
             self._tokens += passage.tokens
 
     def finished(self, *, failed: bool) -> None:
-        """A request has its result."""
+        """Note that a request has its result."""
         if failed:
             self._failed += 1
         else:
             self._done += 1
 
-    def tokens(self) -> int:
-        """Return the tokens of all answers so far."""
-        return self._tokens + sum(passage.tokens for passage in self._calls.values())
+    def stop(self) -> None:
+        """Tell a last time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            try:
+                self._look()
+            finally:
+                # It may hold who holds this.
+                self._tell = None
 
-    def progress(self, elapsed: float, tokens: int, tokens_per_second: float) -> MapProgress:
-        """Return how the run comes along."""
+    def _tick(self) -> None:
+        self._timer = self._loop.call_later(_INTERVAL, self._tick)
+        self._look()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        # An answer's chunks may turn out to have been more than its tokens.
+        tokens = max(self._seen, self._tokens + sum(passage.tokens for passage in self._calls.values()))
+        if now > self._seen_at:
+            rate = (tokens - self._seen) / (now - self._seen_at)
+            self._rate = self._rate + 0.1 * (rate - self._rate) if self._rate else rate
+            self._seen, self._seen_at = tokens, now
+        if self._tell is not None:
+            self._tell(self._progress(now - self._started_at, tokens))
+
+    def _progress(self, elapsed: float, tokens: int) -> MapProgress:
         most, total = self._max_concurrency, self._total
         finished = self._done + self._failed
         keepers = {passage.keeper for passage in self._calls.values()}
@@ -94,7 +122,7 @@ class Tally:
             in_flight=len(self._calls),
             total=total,
             tokens=tokens,
-            tokens_per_second=tokens_per_second,
+            tokens_per_second=self._rate,
             concurrency=min(most, sum(caps)) if caps else most,
             paused_until=max(pauses, default=None),
             waiting_for=longest.waiting_for if longest is not None else None,
@@ -102,42 +130,3 @@ class Tally:
             elapsed=elapsed,
             time_left=(total - finished) * elapsed / finished if total is not None and finished else None,
         )
-
-
-class Reporter:
-    """Calls `report(elapsed, tokens, tokens_per_second)` a few times a second, and once when stopped.
-
-    `count` tells the tokens so far; where it says fewer than before, it is taken to be late.
-    """
-
-    __slots__ = ("_count", "_handle", "_loop", "_rate", "_report", "_seen", "_seen_at", "_started_at")
-
-    def __init__(self, report: Callable[[float, int, float], None], count: Callable[[], int]) -> None:
-        self._report = report
-        self._count = count
-        self._loop = asyncio.get_running_loop()
-        self._started_at = self._seen_at = self._loop.time()
-        self._seen = 0
-        self._rate = 0.0
-        self._handle: asyncio.TimerHandle | None = self._loop.call_later(_INTERVAL, self._tick)
-
-    def stop(self) -> None:
-        """Report a last time."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-            self._look()
-
-    def _tick(self) -> None:
-        self._handle = self._loop.call_later(_INTERVAL, self._tick)
-        self._look()
-
-    def _look(self) -> None:
-        now = self._loop.time()
-        # An answer's chunks may turn out to have been more than its tokens.
-        tokens = max(self._seen, self._count())
-        if now > self._seen_at:
-            rate = (tokens - self._seen) / (now - self._seen_at)
-            self._rate = self._rate + 0.1 * (rate - self._rate) if self._rate else rate
-            self._seen, self._seen_at = tokens, now
-        self._report(now - self._started_at, tokens, self._rate)
