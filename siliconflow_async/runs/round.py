@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
+import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
+import anyio
+import anyio.to_thread
+import msgspec
+
 from ..checks import is_count, is_finite
-from ..errors import ClosedError, InvalidRequestError, ParseError
+from ..errors import ClosedError, InvalidRequestError, ParseError, ToolRoundsError
 from ..request.tools import Tool, as_tool, listed
 from ..wire import jsontext
 from ..wire.events import ToolResult
 from ..wire.structs import ChatCompletion, Function, ToolCall
 from ..wire.weight import check_weight
-from .toolcall import Outcome, run_tool
 
 __all__ = ["OnToolError", "Round", "RunLimits", "runnable"]
 
@@ -51,21 +57,26 @@ class RunLimits(NamedTuple):
         return self
 
 
+class _Outcome(NamedTuple):
+    """What the model is told of a call, and the error, if it failed."""
+
+    content: str
+    error: Exception | None = None
+
+
 class Round:
     """The calls of an answer: as they are `sent` back, the `tasks` of those that run, and their outcomes.
 
     Calls that have no id get one that begins with `name`.
     """
 
-    __slots__ = ("_calls", "_limits", "_outcomes", "_ready", "sent", "tasks")
-
     def __init__(self, calls: list[ToolCall], limits: RunLimits, name: str) -> None:
         self._calls = calls
         self.sent = [_sendable(call, f"{name}_{at}") for at, call in enumerate(calls)]
         # A task must not hold the run: one that is dropped cancels its tasks.
-        self.tasks: dict[asyncio.Task[Outcome], int] = {}
+        self.tasks: dict[asyncio.Task[_Outcome], int] = {}
         self._limits = limits
-        self._outcomes: dict[int, Outcome] = {}
+        self._outcomes: dict[int, _Outcome] = {}
         # Those that have ended and were not told yet.
         self._ready: deque[int] = deque()
 
@@ -83,10 +94,10 @@ class Round:
                 if limits.on_tool_error == "raise":
                     words = f"the model's call of {call.function.name!r} is invalid: {error}"
                     raise ParseError(words, completion=completion) from error
-                self._end(at, Outcome(f"Error: {error}", error))
+                self._end(at, _Outcome(f"Error: {error}", error))
         gate = asyncio.Semaphore(limits.max_concurrency)
         for at, (tool, keywords) in valid.items():
-            task = asyncio.create_task(run_tool(tool, keywords, gate, limits.tool_timeout), name=f"tool {tool.name}")
+            task = asyncio.create_task(_run(tool, keywords, gate, limits.tool_timeout), name=f"tool {tool.name}")
             self.tasks[task] = at
 
     async def next(self) -> ToolResult | None:
@@ -111,7 +122,7 @@ class Round:
             for at, call in enumerate(self.sent)
         ]
 
-    def cancel(self) -> list[asyncio.Task[Outcome]]:
+    def cancel(self) -> list[asyncio.Task[_Outcome]]:
         """Cancel the tools that run, and return their tasks."""
         tasks = [task for task in self.tasks if not task.done()]
         self.tasks.clear()
@@ -119,10 +130,10 @@ class Round:
             task.cancel()
         return tasks
 
-    def _settle(self, call: int, task: asyncio.Task[Outcome]) -> None:
+    def _settle(self, call: int, task: asyncio.Task[_Outcome]) -> None:
         del self.tasks[task]
         if task.cancelled():
-            outcome = Outcome("Error: the call was cancelled", ClosedError("the tool cancelled itself"))
+            outcome = _Outcome("Error: the call was cancelled", ClosedError("the tool cancelled itself"))
         else:
             outcome = task.result()
         if outcome.error is not None and self._limits.on_tool_error == "raise":
@@ -133,7 +144,7 @@ class Round:
                 del outcome, task
         self._end(call, outcome)
 
-    def _end(self, call: int, outcome: Outcome) -> None:
+    def _end(self, call: int, outcome: _Outcome) -> None:
         self._outcomes[call] = outcome
         self._ready.append(call)
 
@@ -179,3 +190,35 @@ def _sendable(call: ToolCall, identity: str) -> ToolCall:
     # Chat templates parse what is sent back: one call that is no JSON would fail every later request.
     function = call.function if whole else Function(call.function.name, "{}")
     return ToolCall(call.id or identity, call.type, function)
+
+
+async def _run(tool: Tool, keywords: dict[str, Any], gate: asyncio.Semaphore, seconds: float | None) -> _Outcome:
+    """Call a tool and return what the model is told of it."""
+    async with gate:
+        clock = asyncio.timeout(seconds)
+        try:
+            async with clock:
+                value = await _called(tool.function, keywords)
+            content = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=_from_pydantic).decode()
+        except Exception as error:  # whatever a tool raises is the model's to know, or the caller's
+            if clock.expired():
+                words = f"the tool {tool.name!r} gave no answer within {seconds:g} s"
+                return _Outcome(f"Error: {words}", ToolRoundsError(words))
+            return _Outcome(f"Error: {type(error).__name__}: {error}", error)
+    return _Outcome(content)
+
+
+async def _called(function: Callable[..., Any], keywords: dict[str, Any]) -> Any:
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+        return await function(**keywords)
+    # A thread can't be stopped: at the timeout it is left to itself, and must not take the place of another.
+    value = await anyio.to_thread.run_sync(
+        functools.partial(function, **keywords), abandon_on_cancel=True, limiter=anyio.CapacityLimiter(math.inf)
+    )
+    return await value if inspect.isawaitable(value) else value
+
+
+def _from_pydantic(value: Any) -> Any:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    raise TypeError(f"a result of type {type(value).__name__} can't be sent as JSON")

@@ -48,22 +48,6 @@ class ToolRun(Uncopyable, Generic[C]):
     its rounds. The first request is made when iterating begins.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_ask",
-        "_closed",
-        "_events",
-        "_finish",
-        "_limits",
-        "_result",
-        "_round",
-        "_stream",
-        "_tools",
-        "_waiting",
-        "completions",
-        "messages",
-    )
-
     def __init__(
         self,
         ask: Callable[[list[Any], bool], Awaitable[ChatStream]],
@@ -96,9 +80,7 @@ class ToolRun(Uncopyable, Generic[C]):
     async def __anext__(self) -> RunEvent:
         if self._waiting:
             raise BusyError("another task is waiting for this run")
-        if self._result is not None:
-            raise StopAsyncIteration
-        if self._closed:
+        if self._closed and self._result is None:
             raise ClosedError("the run is closed")
         self._waiting = True
         try:
@@ -109,7 +91,7 @@ class ToolRun(Uncopyable, Generic[C]):
             if isinstance(error, ToolRoundsError):
                 error.messages = list(self.messages)
                 error.attempts = sum(completion.timing.attempts or 0 for completion in self.completions)
-            await self._stop()
+            await self.aclose()
             raise
         finally:
             self._waiting = False
@@ -137,10 +119,19 @@ class ToolRun(Uncopyable, Generic[C]):
 
     async def aclose(self) -> None:
         """Close the stream at once and cancel the tools that run; further reading raises ClosedError."""
-        await self._stop()
+        self._closed = True
+        self._events = None
+        if self._stream is not None:
+            self._stream.abort()
+        tasks = [] if self._round is None else self._round.cancel()
+        if tasks:
+            with anyio.move_on_after(_GRACE, shield=True) as scope:
+                await asyncio.wait(tasks)
+            if scope.cancelled_caught:
+                _log.warning("%d tools still run %g s after they were cancelled", len(tasks), _GRACE)
 
     async def _next(self) -> RunEvent:
-        while True:
+        while self._result is None:
             if self._events is not None:
                 async for event in self._events:
                     return event
@@ -151,10 +142,9 @@ class ToolRun(Uncopyable, Generic[C]):
                     return result
                 self.messages += self._round.answers()
                 self._round = None
-            elif self._result is not None:
-                raise StopAsyncIteration
             else:
                 await self._open()
+        raise StopAsyncIteration
 
     async def _open(self) -> None:
         rounds = len(self.completions)
@@ -177,17 +167,3 @@ class ToolRun(Uncopyable, Generic[C]):
         calls = self._round = Round(message.tool_calls, self._limits, f"call_{len(self.messages)}")
         self.messages.append(msgspec.structs.replace(message, tool_calls=calls.sent))
         calls.begin(completion, self._tools)
-
-    async def _stop(self) -> None:
-        self._closed = True
-        self._events = None
-        if self._stream is not None:
-            self._stream.abort()
-        if self._round is None:
-            return
-        tasks = self._round.cancel()
-        if tasks:
-            with anyio.move_on_after(_GRACE, shield=True) as scope:
-                await asyncio.wait(tasks)
-            if scope.cancelled_caught:
-                _log.warning("%d tools still run %g s after they were cancelled", len(tasks), _GRACE)
