@@ -108,12 +108,9 @@ class AsyncSiliconFlow:
         options = self._options
         self._site = site = _site(self._api_key, options)
         self.base_url = site.base_url
-        headers = _headers(site.secret, options)
-        if self._pool.default_headers is None and not self._pool.borrowed:
-            self._pool.default_headers = headers
         self._setup = setup = Setup(
             Transport(site, self._pool),
-            headers=headers,
+            headers=_headers(site.secret, options),
             timeouts=_timeouts(options),
             retry=_retry(options),
             budget=self._budget,

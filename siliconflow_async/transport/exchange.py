@@ -52,8 +52,6 @@ class Transport:
     def __init__(self, site: Site, pool: SessionPool) -> None:
         self.site = site
         self.pool = pool
-        # No more than is needed: each keyword costs aiohttp's long signature a search.
-        self._options: dict[str, Any] = {"allow_redirects": False}
         # The last request's headers, most likely the next one's too, and their mask: together, as threads may ask.
         self._masked: tuple[Mapping[str, str], Mask] | None = None
 
@@ -92,19 +90,15 @@ class Transport:
             del body
 
     async def _open(self, request: Request, attempt: Attempt) -> Answer:
-        options = self._options
-        if request.query:
-            options = {**options, "params": request.query}
-        if self.pool.borrowed:
-            sock_connect = request.timeouts.connect
-            limits = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=sock_connect, sock_read=None)
-            options = {**options, "timeout": limits}
         session = attempt.shared.session
-        if request.headers is not self.pool.default_headers:
-            session = attempt.shared.bare
-            options = {**options, "headers": request.headers}
+        # No more than is needed: each keyword costs aiohttp's long signature a search.
+        options: dict[str, Any] = {"headers": request.headers, "allow_redirects": False}
+        if request.query:
+            options["params"] = request.query
+        if self.pool.borrowed:
+            options["timeout"] = aiohttp.ClientTimeout(total=None, sock_connect=request.timeouts.connect)
         if self.site.proxy is not None:
-            options = {**options, **proxy_options(self.site.proxy, self.site.proxy_headers, session)}
+            options |= proxy_options(self.site.proxy, self.site.proxy_headers, session)
         token = connect_watcher.set(weakref.ref(attempt))
         try:
             try:

@@ -16,7 +16,7 @@ import contextlib
 import ssl as ssl_module
 import warnings
 import weakref
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from typing import Any, NamedTuple, Protocol
 
 import aiohttp
@@ -67,14 +67,12 @@ class Endable(Protocol):
 class LoopSession(NamedTuple):
     """What the requests of one loop share.
 
-    `session` sends the pool's default headers by itself, `bare` none; they have one connector. `closer`, if they are
-    the pool's own, closes them with the loop. `calls` and `streams` have to end before; `pid` is the process that made
-    it all.
+    `closer`, if the session is the pool's own, closes it with the loop. `calls` and `streams` have to end before; `pid`
+    is the process that made it all.
     """
 
     loop: asyncio.AbstractEventLoop
     session: aiohttp.ClientSession
-    bare: aiohttp.ClientSession
     # Not a WeakSet, of which the collector takes in any thread, also while another looks through it.
     streams: set[weakref.ref[Abortable]]
     calls: set[Endable]
@@ -100,8 +98,6 @@ class SessionPool:
     ) -> None:
         self.closed = False
         self.borrowed = session is not None
-        # What most requests send: given to aiohttp once, they cost each of them nothing more.
-        self.default_headers: Mapping[str, str] | None = None
         self._max_connections = max_connections
         self._ssl = ssl
         self._session = session
@@ -191,30 +187,25 @@ class SessionPool:
         if self._session is not None:
             if self._session.closed:
                 raise ClosedError("the session that the client was given is closed")
-            return LoopSession(loop, self._session, self._session, set(), set(), None, process_id())
+            return LoopSession(loop, self._session, set(), set(), None, process_id())
         connector = Connector(limit=self._max_connections, ssl=self._ssl or True, socket_factory=new_socket)
-        sessions = [
-            aiohttp.ClientSession(
-                connector=connector,
-                connector_owner=headers is not None,
-                headers=headers,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                # The clocks are ours.
-                timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
-                # Some gateways send more than aiohttp's own 8 KiB and 128.
-                max_field_size=_MAX_HEADER_FIELD,
-                max_headers=_MAX_HEADER_FIELDS,
-                # Proxies are resolved once, in the client: aiohttp would ask a thread for each request.
-                trust_env=False,
-            )
-            for headers in (self.default_headers or {}, None)
-        ]
+        session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # The clocks are ours.
+            timeout=aiohttp.ClientTimeout(total=None),
+            # Some gateways send more than aiohttp's own 8 KiB and 128.
+            max_field_size=_MAX_HEADER_FIELD,
+            max_headers=_MAX_HEADER_FIELDS,
+            # Proxies are resolved once, in the client: aiohttp would ask a thread for each request.
+            trust_env=False,
+        )
         streams: set[weakref.ref[Abortable]] = set()
-        closer = _close_with_loop(sessions, streams)
+        closer = _close_with_loop(session, streams)
         # Up to its yield it awaits nothing.
         with contextlib.suppress(StopIteration):
             closer.asend(None).send(None)
-        return LoopSession(loop, sessions[0], sessions[1], streams, set(), closer, process_id())
+        return LoopSession(loop, session, streams, set(), closer, process_id())
 
 
 def _abort(streams: set[weakref.ref[Abortable]]) -> None:
@@ -225,12 +216,11 @@ def _abort(streams: set[weakref.ref[Abortable]]) -> None:
 
 
 async def _close_with_loop(
-    sessions: list[aiohttp.ClientSession], streams: set[weakref.ref[Abortable]]
+    session: aiohttp.ClientSession, streams: set[weakref.ref[Abortable]]
 ) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
         _abort(streams)
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
-            for session in sessions:
-                await session.close()
+            await session.close()
