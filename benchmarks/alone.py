@@ -35,7 +35,7 @@ async def paced(setting: Setting) -> None:
     """200, 500 and 1,000 streams of 50 tokens per second, each contestant in a process of its own."""
     seconds = setting.size(2.0, 0.1)
     chunks = int((seconds + 2 * _MARGIN) * _RATE) + 2
-    url = setting.server.paced(chunks, _RATE)
+    url = setting.server.url("paced", chunks, _RATE)
     for streams in setting.size((200, 500, 1000), (5,)):
         parts = {"alone.flow": (5, (streams, chunks, seconds)), "alone.reads": (1, (streams, chunks))}
         for part, (rounds, numbers) in parts.items():
@@ -134,7 +134,7 @@ async def whole(setting: Setting) -> None:
     for name, kind in setting.contestants.items():
         if kind.reads_whole:
             count = requests if kind.quick_to_read else max(requests // 5, 120)
-            runs[name] = partial(alone, "alone.ask", setting.loop, name, setting.server.whole(), count)
+            runs[name] = partial(alone, "alone.ask", setting.loop, name, setting.server.url("whole"), count)
     await setting.measure(f"concurrency {_CONCURRENCY}", runs, 7, ratios=(_CPU_PER_REQUEST,))
 
 
@@ -174,7 +174,7 @@ async def memory(setting: Setting) -> None:
         return
     streams = setting.size(500, 5)
     # Never told to go on.
-    url = setting.server.paced(2, 1)
+    url = setting.server.url("paced", 2, 1)
     runs = {
         name: partial(alone, "alone.hold", setting.loop, name, url, streams)
         for name, kind in setting.contestants.items()

@@ -156,7 +156,7 @@ async def asked(way: FanOut, count: int, expected: str) -> Sample:
 async def fan_out(setting: Setting) -> None:
     """CPU per item of `map`, short answers, 100 at a time, and what of it is not the requests' own."""
     fixture = make("text", CHUNKS)
-    url = setting.server.bulk(fixture.name, CHUNKS)
+    url = setting.server.url("bulk", fixture.name, CHUNKS, CHUNKS)
     async with AsyncExitStack() as stack:
         runs = {}
         for name, kind in setting.fanouts.items():
@@ -177,7 +177,9 @@ async def items(setting: Setting) -> None:
     """100,000 items through one `map`: items per second, and resident memory as they pass."""
     if MAP in setting.fanouts:
         count = setting.size(100_000, 500)
-        run = partial(alone, "fanouts.long_run", setting.loop, setting.server.bulk("text", CHUNKS), count)
+        run = partial(
+            alone, "fanouts.long_run", setting.loop, setting.server.url("bulk", "text", CHUNKS, CHUNKS), count
+        )
         await setting.measure(f"{count:,} items, {AT_ONCE} at a time", {MAP: run})
 
 

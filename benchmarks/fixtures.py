@@ -17,6 +17,8 @@ MODEL = "stand-in/Large-Instruct-2507"
 # What every contestant asks.
 MESSAGES: Any = [{"role": "user", "content": "Say something long."}]
 DONE = b"data: [DONE]\n\n"
+# So many chunks are written at once, if nothing else is said.
+PER_BLOCK = 50
 _CREATED = 1767225600
 _PROMPT_TOKENS = 1234
 _CACHED_TOKENS = 1152
@@ -61,15 +63,11 @@ class _Script:
     reasoning_tokens: int = 0
 
 
-def make(name: str, chunks: int, per_block: int = 50) -> Fixture:
+@functools.lru_cache(maxsize=64)
+def make(name: str, chunks: int, per_block: int = PER_BLOCK) -> Fixture:
     """Return the fixture `name` with that many chunks, the first and the last without text; blocks of that many."""
     if chunks < 4:
         raise ValueError("a fixture has at least 4 chunks")
-    return _make(name, chunks, per_block)
-
-
-@functools.lru_cache(maxsize=64)
-def _make(name: str, chunks: int, per_block: int) -> Fixture:
     rng = random.Random(f"{name} {chunks}")
     kind = _KINDS[name]
     script = kind.script(rng, chunks - 2)

@@ -5,13 +5,14 @@ What is timed is CPU time of this process alone, so that neither the server nor 
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import random
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from . import UNIT
 
@@ -96,6 +97,29 @@ def rows(
 def percentile(values: list[int], share: float) -> float:
     """Return the value that this share of them does not exceed."""
     return float(sorted(values)[min(len(values) - 1, int(share * len(values)))]) if values else 0.0
+
+
+class Tally:
+    """Counts the calls of a run as they end, and has planned things happen, each when so many have ended."""
+
+    def __init__(self, plan: Iterable[tuple[int, Callable[[], Coroutine[Any, Any, None]]]] = ()) -> None:
+        self.calls = self.failed = self.attempts = 0
+        self._plan = list(plan)
+        self._happening: asyncio.Task[None] | None = None
+
+    def note(self, *, failed: bool, attempts: int = 1) -> None:
+        """Count one call."""
+        self.calls += 1
+        self.failed += failed
+        self.attempts += attempts
+        due = self._plan and self.calls >= self._plan[0][0]
+        if due and (self._happening is None or self._happening.done()):
+            self._happening = asyncio.create_task(self._plan.pop(0)[1]())
+
+    async def settle(self) -> None:
+        """Wait until what is happening has happened."""
+        if self._happening is not None:
+            await self._happening
 
 
 @dataclass

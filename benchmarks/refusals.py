@@ -29,7 +29,7 @@ from siliconflow_async.testing import FakeSiliconFlow
 from . import OURS
 from .children import Child, heard, say
 from .fixtures import MODEL
-from .measure import Runs, Sample, Setting, WrongAnswer
+from .measure import Runs, Sample, Setting, Tally, WrongAnswer
 
 GIVEN = f"{OURS}, limits given"
 UNKNOWN = f"{OURS}, limits unknown"
@@ -125,7 +125,7 @@ class _Service:
     def __init__(self) -> None:
         self.server = FakeSiliconFlow()
 
-    async def away(self, kind: str, seconds: float) -> None:
+    async def leave(self, kind: str, seconds: float) -> None:
         """Be away for some seconds, from now on."""
         if kind == "503":
             self.server.fail(503, times=None)
@@ -139,30 +139,13 @@ class _Service:
             await self.server.start()
 
 
-class _Tally:
-    """Counts the results of a run, of which it sees each, and has the service go away after a third of them."""
-
-    def __init__(self, requests: int, away: Callable[[], Awaitable[None]] | None) -> None:
-        self.finished = self.lost = self.sent = 0
-        self.outage: asyncio.Future[None] | None = None
-        self._requests = requests
-        self._away = away
-
-    def note(self, result: MapResult[Any]) -> None:
-        self.finished += 1
-        self.sent += result.attempts
-        self.lost += result.error is not None
-        if self._away is not None and self.outage is None and self.finished * 3 >= self._requests:
-            self.outage = asyncio.ensure_future(self._away())
-
-
 class _Watched:
     """Stands for a client where only its `map` is used, and tells a tally of what that gives out.
 
     Lines of results say nothing of attempts, and a server sees none of those that were refused.
     """
 
-    def __init__(self, client: AsyncSiliconFlow, tally: _Tally) -> None:
+    def __init__(self, client: AsyncSiliconFlow, tally: Tally) -> None:
         self.chat = self.completions = self
         self._client = client
         self._tally = tally
@@ -174,22 +157,22 @@ class _Watched:
 
     async def _told(self, results: AsyncIterator[MapResult[Any]]) -> AsyncIterator[MapResult[Any]]:
         async for result in results:
-            self._tally.note(result)
+            self._tally.note(failed=result.error is not None, attempts=result.attempts)
             yield result
 
 
 # How a run is made of a client: asks so many requests, and tells the tally of each result.
-_Way: TypeAlias = Callable[[AsyncSiliconFlow, int, _Tally], Awaitable[None]]
+_Way: TypeAlias = Callable[[AsyncSiliconFlow, int, Tally], Awaitable[None]]
 
 
-async def _map(client: AsyncSiliconFlow, requests: int, tally: _Tally) -> None:
+async def _map(client: AsyncSiliconFlow, requests: int, tally: Tally) -> None:
     asks: Any = _asks(range(requests), 3)
     async with client.chat.completions.map(asks) as results:
         async for result in results:
-            tally.note(result)
+            tally.note(failed=result.error is not None, attempts=result.attempts)
 
 
-async def _batch(client: AsyncSiliconFlow, requests: int, tally: _Tally) -> None:
+async def _batch(client: AsyncSiliconFlow, requests: int, tally: Tally) -> None:
     """With files on both sides, as the command has it."""
     with tempfile.TemporaryDirectory() as folder:
         asks, results = Path(folder, "requests.jsonl"), Path(folder, "results.jsonl")
@@ -197,8 +180,8 @@ async def _batch(client: AsyncSiliconFlow, requests: int, tally: _Tally) -> None
         watched = cast("AsyncSiliconFlow", _Watched(client, tally))  # of which nothing else is used
         report = await run_batch(watched, asks, results)
         lines = _count_lines(results)
-    if (report.done, lines, report.failed + report.open) != (requests - tally.lost, report.done, tally.lost):
-        raise WrongAnswer(f"{report}, {lines} lines, and {tally.lost} lost of {requests}")
+    if (report.done, lines, report.failed + report.open) != (requests - tally.failed, report.done, tally.failed):
+        raise WrongAnswer(f"{report}, {lines} lines, and {tally.failed} lost of {requests}")
 
 
 def _write(path: Path, asks: Iterable[dict[str, Any]]) -> None:
@@ -230,15 +213,14 @@ async def outages(setting: Setting) -> None:
 
 async def _over_outage(way: _Way, requests: int, outage: tuple[str, float] | None) -> Sample:
     service = _Service()
-    tally = _Tally(requests, outage and partial(service.away, *outage))
+    tally = Tally([(requests // 3, partial(service.leave, *outage))] if outage else ())
     await service.server.start()
     async with AsyncSiliconFlow("key", base_url=service.server.base_url) as client:
         began = time.monotonic()
         await way(client, requests, tally)
         lasted = time.monotonic() - began
-    if tally.outage is not None:
-        await tally.outage
+    await tally.settle()
     await service.server.aclose()
-    if tally.finished != requests or (outage is not None and tally.outage is None):
-        raise WrongAnswer(f"{tally.finished} results of {requests} requests")
-    return {"seconds": lasted, IN_VAIN: tally.sent - (requests - tally.lost), LOST: tally.lost}
+    if tally.calls != requests:
+        raise WrongAnswer(f"{tally.calls} results of {requests} requests")
+    return {"seconds": lasted, IN_VAIN: tally.attempts - (requests - tally.failed), LOST: tally.failed}

@@ -41,7 +41,8 @@ class _Client(asyncio.Protocol):
         self._size = size
         self._padding = "." * (size - STAMP_DIGITS)
         self._loop = asyncio.get_running_loop()
-        self._wanted: list[tuple[float, asyncio.Future[None]]] = []
+        self._wanted = math.inf
+        self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
         self._lost = False
         self.left = 0
@@ -68,7 +69,7 @@ class _Client(asyncio.Protocol):
                 return
             self.sent.append(stamp)
             self.came.append(now)
-        if self._wanted:
+        if len(self.sent) >= self._wanted:
             self._wake()
 
     def _fail(self, why: str) -> None:
@@ -76,9 +77,8 @@ class _Client(asyncio.Protocol):
         self._wake()
 
     def _wake(self) -> None:
-        for count, waiter in self._wanted:
-            if not waiter.done() and (self._lost or self._error or len(self.sent) >= count):
-                waiter.set_result(None)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def got(self, count: int) -> None:
         """Wait for so many tokens. Raises WrongAnswer if they don't come."""
@@ -88,11 +88,9 @@ class _Client(asyncio.Protocol):
 
     async def _until(self, count: float) -> None:
         if not self._lost and self._error is None and len(self.sent) < count:
-            waiter = self._loop.create_future()
-            wanted = (count, waiter)
-            self._wanted.append(wanted)
-            await waiter
-            self._wanted.remove(wanted)
+            self._wanted, self._waiter = count, self._loop.create_future()
+            await self._waiter
+            self._wanted, self._waiter = math.inf, None
         self.check()
 
     def check(self) -> None:

@@ -47,7 +47,7 @@ class _Relay(Child):
     """One of the relays, on one of the event loops."""
 
     def __init__(self, name: str, upstream: Server, loop: str) -> None:
-        super().__init__("relays.serve", name, upstream.relayed(), loop=loop)
+        super().__init__("relays.serve", name, upstream.url("relayed"), loop=loop)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -259,20 +259,9 @@ class Server(Child):
                     self.closed[said["closed"]] = said["at"]
                 self._news.notify_all()
 
-    def bulk(self, name: str, chunks: int, per_block: int = 50) -> str:
-        return f"{self._origin}/bulk.{name}.{chunks}.{per_block}/v1"
-
-    def paced(self, chunks: int, rate: int) -> str:
-        return f"{self._origin}/paced.{chunks}.{rate}/v1"
-
-    def relayed(self) -> str:
-        return f"{self._origin}/relayed/v1"
-
-    def huge(self, size: int) -> str:
-        return f"{self._origin}/huge.{size}/v1"
-
-    def whole(self) -> str:
-        return f"{self._origin}/whole/v1"
+    def url(self, *wanted: str | float) -> str:
+        """Return the base URL of what is wanted, such as `"huge", 65536`."""
+        return f"{self._origin}/{'.'.join(map(str, wanted))}/v1"
 
     def go(self) -> None:
         """Start the streams that are waiting to be paced."""

@@ -13,7 +13,7 @@ from siliconflow_async.wire.protocol import ChatProtocol
 
 from . import OURS, RAW, UNIT
 from .contestants import Contestant
-from .fixtures import NAMES, Fixture, huge_event, make
+from .fixtures import NAMES, PER_BLOCK, Fixture, huge_event, make
 from .measure import Sample, Setting, WrongAnswer, cpu_of, percentile
 from .report import PER_SECOND
 
@@ -56,7 +56,7 @@ async def _in_turns(
     async with AsyncExitStack() as stack:
         runs = {}
         for name, fixture in fixtures.items():
-            url = setting.server.bulk(fixture.name, fixture.chunks)
+            url = setting.server.url("bulk", fixture.name, fixture.chunks, PER_BLOCK)
             reader = await stack.enter_async_context(setting.contestants[name](url))
             runs[name] = partial(_in_a_row, reader, fixture, times)
         await setting.measure(variant, runs, rounds, warm_up=True, ratios=(_CPU,))
@@ -69,7 +69,7 @@ async def bulk(setting: Setting) -> None:
         name: make("text", chunks if kind.quick_to_read else max(chunks // 10, 60))
         for name, kind in setting.contestants.items()
     }
-    await _in_turns(setting, "text, blocks of 50 chunks", fixtures, 9)
+    await _in_turns(setting, f"text, blocks of {PER_BLOCK} chunks", fixtures, 9)
 
 
 async def inputs(setting: Setting) -> None:
@@ -89,7 +89,7 @@ async def scaling(setting: Setting) -> None:
     sizes = setting.size((_MIB * 5 // 8, _MIB * 5 // 4, _MIB * 5 // 2, 5 * _MIB, 10 * _MIB), (64 * 1024,))
     if OURS in setting.contestants:
         for size in sizes:
-            run = partial(_huge, setting.contestants[OURS], setting.server.huge(size), size)
+            run = partial(_huge, setting.contestants[OURS], setting.server.url("huge", size), size)
             await setting.measure(f"one event of {size / _MIB:g} MiB in 1 KiB pieces", {OURS: run}, 3, warm_up=True)
     # Without a socket, so that the pieces are what they are said to be.
     for size in sizes[-4:]:
@@ -133,7 +133,9 @@ async def streams(setting: Setting) -> None:
             if name in (UNIT, RAW, OURS) or (kind.streams and count <= 1_000 and ".stream()" not in name):
                 budget = setting.size(20_000, 60) // (1 if kind.quick_to_read else 10)
                 fixture = make("text", max(budget // count, 20), 1)
-                runs[name] = partial(_at_once, kind, setting.server.bulk("text", fixture.chunks, 1), fixture, count)
+                runs[name] = partial(
+                    _at_once, kind, setting.server.url("bulk", "text", fixture.chunks, 1), fixture, count
+                )
         await setting.measure(f"{count}", runs, 3, ratios=(_CPU,))
 
 
@@ -160,7 +162,9 @@ async def construction(setting: Setting) -> None:
     if UNIT in setting.contestants:
         kinds[UNIT] = setting.contestants[UNIT]
     times = setting.size(50, 2)
-    runs = {name: partial(_construct, kind, setting.server.whole(), times) for name, kind in reversed(kinds.items())}
+    runs = {
+        name: partial(_construct, kind, setting.server.url("whole"), times) for name, kind in reversed(kinds.items())
+    }
     await setting.measure("one client", runs, 5, warm_up=True, loop="")
 
 
@@ -178,7 +182,7 @@ async def first_token(setting: Setting) -> None:
     """From the call to the first piece of text, on a kept connection; in turns, what raw sockets need taken off."""
     times, unmeasured = setting.size(300, 3), 5
     fixture = make("text", 4)
-    url = setting.server.bulk(fixture.name, fixture.chunks)
+    url = setting.server.url("bulk", fixture.name, fixture.chunks, PER_BLOCK)
     seen: dict[str, list[int]] = {}
     async with AsyncExitStack() as stack:
         readers = {

@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,10 +18,11 @@ from siliconflow_async import AsyncSiliconFlow
 
 from . import OURS
 from .children import LINUX
-from .contestants import Contestant
+from .clients import Chunks
+from .contestants import Contestant, Take
 from .fixtures import MESSAGES, MODEL, whole_answer
 from .harm import Port
-from .measure import Sample, Setting, WrongAnswer
+from .measure import Sample, Setting, Tally, WrongAnswer
 
 FAILED = "failed"
 CALLS = "calls"
@@ -36,33 +35,37 @@ _BOUND = 80.0
 _AWAY = 2.0
 _SILENCES = {"quiet-reuse": "on reuse", "quiet-answer": "on a whole answer", "quiet-middle": "in mid-stream"}
 
-Call = Callable[[], Awaitable[object]]
 # What happens to the service once so many calls have ended.
-Plan = tuple[tuple[int, Callable[[Port], Awaitable[None]]], ...]
+Plan = tuple[tuple[int, Callable[[Port], Coroutine[Any, Any, None]]], ...]
 
 
-class _Tally:
-    """Calls, those that failed, and how long the longest took."""
+class _Tally(Tally):
+    """Knows how long the longest call took, too."""
 
-    def __init__(self) -> None:
-        self.failures: Counter[str] = Counter()
-        self.calls = 0
-        self._slowest = 0.0
+    _slowest = 0.0
 
-    async def of(self, call: Call, bound: float = _BOUND) -> None:
+    async def of(self, call: Callable[[], Awaitable[object]], bound: float = _BOUND) -> None:
+        """Make a call, which must be back within so many seconds."""
         began = time.monotonic()
-        self.calls += 1
+        failed = False
         try:
             async with asyncio.timeout(bound):
                 await call()
         except WrongAnswer:
             raise
-        except Exception as error:  # each client has exceptions of its own
-            self.failures[type(error).__name__] += 1
+        except Exception:  # each client has exceptions of its own
+            failed = True
         self._slowest = max(self._slowest, time.monotonic() - began)
+        self.note(failed=failed)
 
     def sample(self) -> Sample:
-        return {CALLS: self.calls, FAILED: self.failures.total(), _SLOWEST: self._slowest}
+        return {CALLS: self.calls, FAILED: self.failed, _SLOWEST: self._slowest}
+
+
+class _Resumed(Chunks):
+    async def stream(self, take: Take) -> None:
+        async with self._client.chat.completions.stream(model=MODEL, messages=MESSAGES, resume=1) as stream:
+            await stream.completion()
 
 
 async def _whole(client: Contestant) -> None:
@@ -70,61 +73,10 @@ async def _whole(client: Contestant) -> None:
         raise WrongAnswer("not what was sent")
 
 
-async def _made(call: Call, calls: int, concurrency: int, tally: _Tally) -> AsyncIterator[int]:
-    """Make so many calls, that many at a time; yields how many have begun."""
-    numbers = iter(range(calls))
-
-    async def work() -> None:
-        for _ in numbers:
-            await tally.of(call)
-
-    workers = [asyncio.ensure_future(work()) for _ in range(concurrency)]
-    try:
-        while not all(worker.done() for worker in workers):
-            await asyncio.wait(workers, timeout=0.05)
-            yield tally.calls
-        await asyncio.gather(*workers)
-    finally:
-        for worker in workers:
-            worker.cancel()
-
-
-async def _mapped(url: str, calls: int, concurrency: int, tally: _Tally) -> AsyncIterator[int]:
-    asks: Any = ({"messages": MESSAGES} for _ in range(calls))
-    async with (
-        AsyncSiliconFlow("key", base_url=url) as client,
-        client.chat.completions.map(asks, model=MODEL, max_concurrency=concurrency) as results,
-    ):
-        async for result in results:
-            tally.calls += 1
-            if result.error is not None:
-                tally.failures[type(result.error).__name__] += 1
-            yield tally.calls
-
-
-@asynccontextmanager
-async def _opened(kind: type[Contestant], url: str, *, retries: bool) -> AsyncIterator[Contestant]:
-    async with kind(url) as client:
-        if not retries:
-            client.without_retries()
-        yield client
-
-
 async def _kill(away: float, port: Port) -> None:
     await port.kill()
     await asyncio.sleep(away)
     await port.start()
-
-
-async def _befall(port: Port, plan: Plan, calls: AsyncIterator[int]) -> None:
-    """Let calls be made, and do what is planned in its time."""
-    left = list(plan)
-    doing: asyncio.Future[None] | None = None
-    async for count in calls:
-        if left and count >= left[0][0] and (doing is None or doing.done()):
-            doing = asyncio.ensure_future(left.pop(0)[1](port))
-    if doing is not None:
-        await doing
 
 
 class _Weather(NamedTuple):
@@ -134,18 +86,33 @@ class _Weather(NamedTuple):
     plan: Plan = ()
     loss: float = 0.0
 
+    def _tally(self, port: Port) -> _Tally:
+        return _Tally((calls, partial(happen, port)) for calls, happen in self.plan)
+
     async def over(self, kind: type[Contestant], calls: int, concurrency: int, retries: bool) -> Sample:
-        tally = _Tally()
-        async with Port(self.loss) as port, _opened(kind, port.url(self.segment), retries=retries) as client:
-            await _befall(port, self.plan, _made(partial(_whole, client), calls, concurrency, tally))
+        async with Port(self.loss) as port, kind(port.url(self.segment)) as client:
+            if not retries:
+                client.without_retries()
+            tally, numbers = self._tally(port), iter(range(calls))
+
+            async def work() -> None:
+                for _ in numbers:
+                    await tally.of(partial(_whole, client))
+
+            await asyncio.gather(*(work() for _ in range(concurrency)))
+            await tally.settle()
         return tally.sample()
 
     async def over_map(self, calls: int, concurrency: int) -> Sample:
-        tally = _Tally()
-        async with Port(self.loss) as port:
-            await _befall(port, self.plan, _mapped(port.url(self.segment), calls, concurrency, tally))
+        asks: Any = ({"messages": MESSAGES} for _ in range(calls))
+        async with Port(self.loss) as port, AsyncSiliconFlow("key", base_url=port.url(self.segment)) as client:
+            tally = self._tally(port)
+            async with client.chat.completions.map(asks, model=MODEL, max_concurrency=concurrency) as results:
+                async for result in results:
+                    tally.note(failed=result.error is not None)
+            await tally.settle()
         # What its requests wait for at the gate is not told apart.
-        return {CALLS: tally.calls, FAILED: tally.failures.total()}
+        return {CALLS: tally.calls, FAILED: tally.failed}
 
 
 def _weathers(calls: int, away: float) -> dict[str, _Weather]:
@@ -193,7 +160,7 @@ async def _silences(setting: Setting, kinds: dict[str, type[Contestant]]) -> Non
             (way, name): _silence(name, kind, port, way, bound) for way in _SILENCES for name, kind in kinds.items()
         }
         if OURS in kinds:
-            runs["quiet-middle", _RESUMED] = _resumed(port, bound)
+            runs["quiet-middle", _RESUMED] = _silence(_RESUMED, _Resumed, port, "quiet-middle", bound)
         samples = dict(zip(runs, await asyncio.gather(*runs.values()), strict=True))
     for way, words in _SILENCES.items():
         of_way = {name: [sample] for (which, name), sample in samples.items() if which == way}
@@ -202,7 +169,7 @@ async def _silences(setting: Setting, kinds: dict[str, type[Contestant]]) -> Non
 
 async def _silence(name: str, kind: type[Contestant], port: Port, way: str, bound: float) -> Sample:
     tally = _Tally()
-    async with _opened(kind, port.url(f"{way}.{_tag(name)}"), retries=True) as client:
+    async with kind(port.url(f"{way}.{_tag(name)}")) as client:
         if way == "quiet-reuse":
             await _whole(client)
             # Twice as long as it takes the service to fall silent.
@@ -214,22 +181,12 @@ async def _silence(name: str, kind: type[Contestant], port: Port, way: str, boun
     return tally.sample()
 
 
-async def _resumed(port: Port, bound: float) -> Sample:
-    tally = _Tally()
-    async with AsyncSiliconFlow("key", base_url=port.url("quiet-middle.resumed")) as client:
-
-        async def read() -> None:
-            async with client.chat.completions.stream(model=MODEL, messages=MESSAGES, resume=1) as stream:
-                await stream.completion()
-
-        await tally.of(read, bound)
-    return tally.sample()
-
-
 async def _stale(name: str, kind: type[Contestant], port: Port, number: int, retries: bool) -> Sample:
     segment = f"stale.{number}.{_tag(name)}"
     tally = _Tally()
-    async with _opened(kind, port.url(segment), retries=retries) as client:
+    async with kind(port.url(segment)) as client:
+        if not retries:
+            client.without_retries()
         await asyncio.gather(*(_whole(client) for _ in range(number)))
         await tally.of(partial(_whole, client))
         return tally.sample() | {_ASKED: await port.asked(segment) - number}
