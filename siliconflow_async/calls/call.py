@@ -58,9 +58,11 @@ class Call:
     async def fetch(self, decode: Decode[T]) -> T:
         """Return what `decode` makes of the whole answer, over all attempts."""
 
+        setup, sent = self._setup, self._sent
+
         async def attempt(observer: Observer | None) -> T:
-            answer, value = await self._setup.transport.fetch(self._sent, self._setup.max_body_size, decode)
-            value.timing = Timing(total=answer.loop.time() - self._sent.started_at, attempts=self.attempts)
+            answer, value = await setup.transport.fetch(sent, setup.max_body_size, decode)
+            value.timing = Timing(total=answer.loop.time() - sent.started_at, attempts=self.attempts)
             if observer is not None:
                 observer.answered(answer)
                 observer.first_token(None)

@@ -51,7 +51,7 @@ class CallState(msgspec.Struct, kw_only=True, eq=False, weakref=True):
     first_token: float | None = None  # seconds from the start; None for whole answers
     chunks: int = 0  # given out
     usage: Usage | None = None
-    finish_reasons: tuple[str, ...] = ()  # of the choices, in their order, once the call has ended
+    finish_reasons: list[str] = []  # of the choices, in their order, once the call has ended
     response_id: str | None = None
     response_model: str | None = None
     delay: float | None = None  # since the failure of the attempt before, in `retried`
@@ -183,7 +183,7 @@ class Watch:
         if isinstance(value, ChatCompletion):
             state.usage = value.usage
             state.response_id, state.response_model = value.id or None, value.model or None
-            state.finish_reasons = tuple(choice.finish_reason or "" for choice in value.choices)
+            state.finish_reasons = [choice.finish_reason or "" for choice in value.choices]
         state.ended = ended
         state.seconds = time.monotonic() - self._began
         state.delay = None

@@ -64,7 +64,7 @@ class Passage:
         self._before = 0
         self._first_token: float | None = None
         self.waited = 0.0
-        self.keeper: GateKeeper | None = self._find()
+        self.keeper: GateKeeper | None = None
 
     @property
     def tokens(self) -> int:
@@ -94,8 +94,11 @@ class Passage:
         an outage once its patience is over.
         """
         # The one of now, for one that nobody uses may be forgotten.
-        keeper = self.keeper = self._find()
-        if keeper is None or self.weighs is None:
+        if self.weighs is None:
+            return None
+        find = self._limits.given if self._patience is None else self._limits.always
+        keeper = self.keeper = find(self.weighs["model"])
+        if keeper is None:
             return None
         if self._ticket is not None:
             self._before, self._first_token, self._ticket = self.tokens, self.first_token, None
@@ -109,11 +112,6 @@ class Passage:
             if not ticket.granted:
                 raise self._given_up(ticket.last_seen)
         return Admission(keeper, ticket)
-
-    def _find(self) -> GateKeeper | None:
-        if self.weighs is None:
-            return None
-        return (self._limits.given if self._patience is None else self._limits.always)(self.weighs["model"])
 
     def _given_up(self, last_seen: SiliconFlowError | None) -> SiliconFlowError:
         """Return the error of a call that has waited for the service as long as it may."""

@@ -195,7 +195,7 @@ class ModelLimits(Mapping[str, LimitState]):
 
     def given(self, model: Any) -> GateKeeper | None:
         """Return the gate of a model for which limits were given, None for any other."""
-        return self._keeper(model) if self._limit(model) is not None else None
+        return None if self._limits is None or self._limit(model) is None else self._keeper(model)
 
     def always(self, model: Any) -> GateKeeper:
         """Return the gate of a model; one without limits finds its own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias, TypeVar
 
 import aiohttp
@@ -22,10 +22,29 @@ Decode: TypeAlias = Callable[[bytes, Mask], T]
 """Returns what a whole body holds, or raises an error of this library, which quotes it through the mask."""
 
 
+class Heading:
+    """What an answer's headers tell, masked when it is asked for: next to nobody asks a whole answer."""
+
+    __slots__ = ("_headers", "_mask")
+
+    def __init__(self, headers: Mapping[str, str], mask: Mask) -> None:
+        self._headers = headers
+        self._mask = mask
+
+    def headers(self) -> dict[str, str]:
+        """Return them under lower-case names."""
+        headers = self._headers
+        return self._mask.in_headers(dict(zip(map(str.lower, headers), headers.values(), strict=True)))
+
+    def trace_id(self) -> str | None:
+        trace_id = self._headers.get(TRACE_ID)
+        return None if trace_id is None else self._mask.in_header(trace_id)
+
+
 class Answer:
     """An answer whose headers have come; `sent_at` is a time of `loop`, `mask` hides what was sent."""
 
-    __slots__ = ("_headers", "body", "loop", "mask", "response", "sent_at")
+    __slots__ = ("_headers", "body", "heading", "loop", "mask", "response", "sent_at")
 
     def __init__(
         self,
@@ -39,6 +58,7 @@ class Answer:
         self._headers: dict[str, str] | None = None
         self.sent_at = sent_at
         self.mask = mask
+        self.heading = Heading(response.headers, mask)
         self.body = Body(response, loop)
 
     @property
@@ -48,14 +68,12 @@ class Answer:
         They are made when asked for, since an open stream may wait beside thousands.
         """
         if self._headers is None:
-            headers = self.response.headers
-            self._headers = self.mask.in_headers(dict(zip(map(str.lower, headers), headers.values(), strict=True)))
+            self._headers = self.heading.headers()
         return self._headers
 
     @property
     def trace_id(self) -> str | None:
-        trace_id = self.response.headers.get(TRACE_ID)
-        return None if trace_id is None else self.mask.in_header(trace_id)
+        return self.heading.trace_id()
 
     def decoded(self, decode: Decode[T], body: bytes) -> T:
         """Return what `decode` makes of the whole body, with what the headers tell, as has an error that it raises."""
@@ -64,8 +82,8 @@ class Answer:
         except (APIStatusError, StreamError) as error:
             failure = error
         else:
-            answer.headers = self.headers
-            answer.trace_id = self.trace_id
+            answer.headers = self.heading.headers
+            answer.trace_id = self.heading.trace_id
             return answer
         if isinstance(failure, APIStatusError):
             failure.headers = self.headers

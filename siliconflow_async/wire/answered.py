@@ -6,7 +6,7 @@ any encoder can write, and what the library adds to an answer is no field, but a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 import msgspec
@@ -88,7 +88,10 @@ class Timing(Answered):
 
 
 class Headed(Beside):
-    """What a whole answer carries beside its fields."""
+    """What a whole answer carries beside its fields.
+
+    `trace_id` and `headers` may be set to a function, which is called when they are first asked for.
+    """
 
     __slots__ = ("_headers", "_timing", "_trace_id")
     _names: ClassVar[tuple[str, ...]] = ("raw", "trace_id", "headers", "timing")
@@ -96,21 +99,25 @@ class Headed(Beside):
     @property
     def trace_id(self) -> str | None:
         """What SiliconFlow's support asks for."""
-        return getattr(self, "_trace_id", None)
+        value = getattr(self, "_trace_id", None)
+        if callable(value):
+            self._trace_id = value = value()
+        return value
 
     @trace_id.setter
-    def trace_id(self, value: str | None) -> None:
+    def trace_id(self, value: str | Callable[[], str | None] | None) -> None:
         self._trace_id = value
 
     @property
     def headers(self) -> Mapping[str, str]:
         """The answer's headers with lower-case names."""
-        if not hasattr(self, "_headers"):
-            self._headers: Mapping[str, str] = {}
-        return self._headers
+        value = getattr(self, "_headers", dict)
+        if callable(value):
+            self._headers = value = value()
+        return value
 
     @headers.setter
-    def headers(self, value: Mapping[str, str]) -> None:
+    def headers(self, value: Mapping[str, str] | Callable[[], Mapping[str, str]]) -> None:
         self._headers = value
 
     @property

@@ -82,7 +82,7 @@ async def test_a_whole_answer() -> None:
     assert (state.method, state.endpoint, state.base_url) == ("POST", "/chat/completions", server.base_url)
     assert (state.model, state.streaming, state.params) == (ASK["model"], False, {"temperature": 0.5})
     assert (state.attempt, state.status, state.ended, state.error) == (1, 200, "done", None)
-    assert (state.trace_id, state.usage, state.finish_reasons) == (done.trace_id, done.usage, ("stop",))
+    assert (state.trace_id, state.usage, state.finish_reasons) == (done.trace_id, done.usage, ["stop"])
     assert (state.response_id, state.response_model) == (done.id, done.model)
     assert state.first_token is None
     assert state.seconds is not None
