@@ -44,7 +44,7 @@ from .stream.manager import ChatStreamManager
 from .stream.reading import Ended
 from .stream.stream import ChatStream, EventIterator, TextIterator
 from .stream.structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager
-from .timeouts import DEFAULT, Timeouts
+from .timeouts import Timeouts
 from .version import __version__
 from .wire.events import (
     ContentDelta,
@@ -77,7 +77,6 @@ from .wire.structs import (
 )
 
 __all__ = [
-    "DEFAULT",
     "APIConnectionError",
     "APIStatusError",
     "APITimeoutError",

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Literal
 
 import msgspec
 
 from .checks import is_finite
 from .errors import Clock, ConfigurationError
 
-__all__ = ["DEFAULT", "Timeouts", "as_timeouts"]
-
-Default: TypeAlias = Literal["default"]
-DEFAULT: Final[Default] = "default"
+__all__ = ["Timeouts", "as_timeouts"]
 
 _TOTAL_OF_WHOLE_ANSWER = 600.0
 
@@ -27,19 +24,19 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     streams only.
     `idle`: between such events. It measures the server: it runs only while the caller waits with nothing buffered, and
     keep-alive comments and empty deltas do not stop it. While a large request is being sent, it watches that bytes go.
-    `total`: all attempts, waits and the stream. DEFAULT means none for streams and 600 s for whole answers.
+    `total`: all attempts, waits and the stream. "default" means none for streams and 600 s for whole answers.
     """
 
     pool: float | None = 60.0
     connect: float | None = 10.0
     first_token: float | None = 300.0
     idle: float | None = 300.0
-    total: float | Default | None = DEFAULT
+    total: float | Literal["default"] | None = "default"
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if value is None or (name == "total" and value == DEFAULT):
+            if value is None or (name == "total" and value == "default"):
                 continue
             if not is_finite(value) or value <= 0:
                 raise ConfigurationError(
@@ -48,7 +45,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
     def total_for(self, *, streaming: bool) -> float | None:
         """Return the limit of `total` for a stream or a whole answer."""
-        if self.total == DEFAULT:
+        if self.total == "default":
             return None if streaming else _TOTAL_OF_WHOLE_ANSWER
         return self.total
 
