@@ -23,11 +23,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
 
 
 def test_the_wheel_holds_the_package_and_no_chapter_of_the_manual(wheel: zipfile.ZipFile) -> None:
-    """Every module, the mark of its types and the playground's page; neither chapters nor pictures."""
+    """Every module, the mark of its types, the page; neither chapters nor pictures. The pytest plugin lies beside it."""
+    beside = {name for name in wheel.namelist() if "/" not in name}
+    assert beside == {"siliconflow_async_pytest.py"}
     packed = {name for name in wheel.namelist() if name.startswith("siliconflow_async/")}
-    modules = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
+    modules = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py") if path.name != "pytest_plugin.py"}
     assert packed == modules | PAGE | {"siliconflow_async/py.typed"}
-    assert all(".dist-info/" in name for name in {*wheel.namelist()} - packed)
+    assert all(".dist-info/" in name for name in {*wheel.namelist()} - packed - beside)
 
 
 def test_its_description_is_the_readme(wheel: zipfile.ZipFile) -> None:
