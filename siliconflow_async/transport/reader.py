@@ -2,8 +2,8 @@
 
 Nearly every token of a stream is a read of its own, and for each aiohttp notes where the HTTP chunk ended, enters a
 timer that never runs, takes bytes out piece by piece and tells the protocol to go on: a seventh of what a paced token
-costs, on uvloop a fifth. The private names of `StreamReader` stand here alone. Where it has others one day, aiohttp's reader is used as it
-is, which `tests/transport/test_reader.py` tells.
+costs, on uvloop a fifth. The private names of `StreamReader` stand here alone. Should aiohttp rename them, its reader
+is used as it is, and `tests/transport/test_reader.py` fails.
 """
 
 from __future__ import annotations
