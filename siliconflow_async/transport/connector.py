@@ -39,7 +39,7 @@ MAX_HEAD = 1024 * 1024
 
 
 class ConnectWatcher(Protocol):
-    """Who wants to know how a request gets its connection.
+    """Who waits for an answer, and wants to know how the request gets its connection.
 
     `distrusts` is set where a connection failed the request: to when that one was taken, by `time.monotonic()`, or to 0
     if none could be made. The request gets a new one, and those that have been idle since then are closed.
@@ -58,12 +58,13 @@ class ConnectWatcher(Protocol):
 
 
 # Weak, since aiohttp's keep-alive timer holds the context of the request that set it.
-connect_watcher: ContextVar[weakref.ref[ConnectWatcher] | None] = ContextVar("connect_watcher", default=None)
+connect_watcher: ContextVar[weakref.ref[ConnectWatcher]] = ContextVar("connect_watcher")
 
 
-def _watcher() -> ConnectWatcher | None:
-    reference = connect_watcher.get()
-    return None if reference is None else reference()
+def _watcher() -> ConnectWatcher:
+    watcher = connect_watcher.get()()
+    assert watcher is not None
+    return watcher
 
 
 # For each read of each stream: `super()` would cost as much again.
@@ -172,28 +173,24 @@ class Connector(aiohttp.TCPConnector):
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
         protocol = connection.protocol
-        if isinstance(protocol, AnswerProtocol):
-            protocol.head_left = MAX_HEAD
-            watcher = _watcher()
-            if watcher is not None:
-                watcher.connected(protocol)
+        assert isinstance(protocol, AnswerProtocol)
+        protocol.head_left = MAX_HEAD
+        _watcher().connected(protocol)
         return connection
 
     async def _wait_for_available_connection(self, key: ConnectionKey, traces: list[Trace]) -> None:
-        watcher = _watcher()
-        if watcher is not None:
-            watcher.queued()
+        _watcher().queued()
         with self.queue.wait():
             await super()._wait_for_available_connection(key, traces)
 
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
-        watcher = _watcher()
-        if watcher is None or watcher.distrusts is None:
+        distrusts = _watcher().distrusts
+        if distrusts is None:
             return await super()._get(key, traces)
         # One that broke without a word is seldom alone: each of the others would cost a request its connection.
         idle = self._conns.pop(key, ())
         for protocol, since in idle:
-            if since < watcher.distrusts:
+            if since < distrusts:
                 protocol.abort()
             else:
                 self._conns[key].append((protocol, since))
@@ -202,9 +199,7 @@ class Connector(aiohttp.TCPConnector):
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
-        watcher = _watcher()
-        if watcher is not None:
-            watcher.connecting()
+        _watcher().connecting()
         try:
             return await super()._create_connection(req, traces, timeout)
         except BaseException:  # our clocks cancel
