@@ -1,12 +1,12 @@
-"""One aiohttp session for each event loop, and the streams that are open on them.
+"""One aiohttp session for each event loop, and the calls and streams that are under way on it.
 
 A client is made outside any loop and may serve several, one after another or each in its thread. Each loop gets a
 session of its own when it first needs one; an async generator, parked in the loop, closes that session when the loop
 shuts down.
 
 What a loop has is used in its own thread alone. The threads share `closed` and the table of loops, of which each
-changes its own entry; the table and the sets of streams are copied to be looked through, in one step of C that no
-other thread comes between.
+changes its own entry; the table and the sets of what is under way are copied to be looked through, in one step of C
+that no other thread comes between.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import ssl as ssl_module
 import warnings
 import weakref
 from collections.abc import AsyncGenerator
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import aiohttp
 import anyio
@@ -28,7 +29,7 @@ from ..loops import any_running_loop, on_loop
 from .connector import Connector, process_id
 from .sockets import new_socket
 
-__all__ = ["Abortable", "Connections", "Endable", "LoopSession", "SessionPool"]
+__all__ = ["Abortable", "Connections", "LoopSession", "SessionPool"]
 
 # Closing waits for the peer's side of each connection; a peer that never answers must not hold up a shutdown.
 _CLOSE_SECONDS = 1.0
@@ -38,12 +39,16 @@ _MAX_HEADER_FIELDS = 300
 
 
 class Abortable(Protocol):
-    """What the pool ends before it closes the session underneath."""
+    """A call or a stream, which the pool ends before it closes the session underneath."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
 
     def abort(self) -> None: ...
+
+
+# Not a WeakSet, of which the collector takes in any thread, also while another looks through it.
+Abortables: TypeAlias = set[weakref.ref[Abortable]]
 
 
 class Connections(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,32 +63,21 @@ class Connections(msgspec.Struct, frozen=True, kw_only=True):
     max: int
 
 
-class Endable(Protocol):
-    """A call that has no stream yet."""
-
-    def abort(self) -> None: ...
-
-
 class LoopSession(NamedTuple):
     """What the requests of one loop share.
 
-    `closer`, if the session is the pool's own, closes it with the loop. `calls` and `streams` have to end before; `pid`
+    `closer`, if the session is the pool's own, closes it with the loop, and before that ends what is `under_way`; `pid`
     is the process that made it all.
     """
 
-    loop: asyncio.AbstractEventLoop
     session: aiohttp.ClientSession
-    # Not a WeakSet, of which the collector takes in any thread, also while another looks through it.
-    streams: set[weakref.ref[Abortable]]
-    calls: set[Endable]
+    under_way: Abortables
     closer: AsyncGenerator[None, None] | None
     pid: int
 
-    def abort(self) -> None:
-        """End what is under way."""
-        for call in self.calls.copy():
-            call.abort()
-        _abort(self.streams)
+    def add(self, one: Abortable) -> None:
+        """Have a call or stream end before the session does."""
+        self.under_way.add(weakref.ref(one, self.under_way.discard))
 
 
 class SessionPool:
@@ -134,7 +128,7 @@ class SessionPool:
         """Remember a stream that has to end before its session does."""
         entry = self._by_loop.get(stream.loop)
         if entry is not None:
-            entry.streams.add(weakref.ref(stream, entry.streams.discard))
+            entry.add(stream)
         # Looked at last: `aclose()` in another thread aborts what it finds after it has said so.
         if self.closed:
             stream.abort()
@@ -145,10 +139,10 @@ class SessionPool:
         From any thread, and from the handler of a signal, which may come in the midst of anything.
         """
         self.closed = True
-        for entry in self._by_loop.copy().values():
+        for loop, entry in self._by_loop.copy().items():
             # What a forked child inherited is never closed there: that would reach the parent's peers.
             if entry.pid == process_id():
-                on_loop(entry.loop, entry.abort)
+                on_loop(loop, partial(_abort, entry.under_way))
 
     async def aclose(self) -> None:
         """`abort()`, at once in the running loop, and close its session; other loops close theirs as they end."""
@@ -157,7 +151,7 @@ class SessionPool:
         self._forget_ended()
         self.abort()
         if mine is not None:
-            mine.abort()
+            _abort(mine.under_way)
             if mine.closer is not None:
                 await mine.closer.aclose()
 
@@ -187,7 +181,7 @@ class SessionPool:
         if self._session is not None:
             if self._session.closed:
                 raise ClosedError("the session that the client was given is closed")
-            return LoopSession(loop, self._session, set(), set(), None, process_id())
+            return LoopSession(self._session, set(), None, process_id())
         connector = Connector(limit=self._max_connections, ssl=self._ssl or True, socket_factory=new_socket)
         session = aiohttp.ClientSession(
             connector=connector,
@@ -200,27 +194,25 @@ class SessionPool:
             # Proxies are resolved once, in the client: aiohttp would ask a thread for each request.
             trust_env=False,
         )
-        streams: set[weakref.ref[Abortable]] = set()
-        closer = _close_with_loop(session, streams)
+        under_way: Abortables = set()
+        closer = _close_with_loop(session, under_way)
         # Up to its yield it awaits nothing.
         with contextlib.suppress(StopIteration):
             closer.asend(None).send(None)
-        return LoopSession(loop, session, streams, set(), closer, process_id())
+        return LoopSession(session, under_way, closer, process_id())
 
 
-def _abort(streams: set[weakref.ref[Abortable]]) -> None:
-    for reference in streams.copy():
-        stream = reference()
-        if stream is not None:
-            stream.abort()
+def _abort(under_way: Abortables) -> None:
+    for reference in under_way.copy():
+        one = reference()
+        if one is not None:
+            one.abort()
 
 
-async def _close_with_loop(
-    session: aiohttp.ClientSession, streams: set[weakref.ref[Abortable]]
-) -> AsyncGenerator[None, None]:
+async def _close_with_loop(session: aiohttp.ClientSession, under_way: Abortables) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
-        _abort(streams)
+        _abort(under_way)
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
             await session.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from ..errors import ClosedError
 from ..loops import running_loop
@@ -19,36 +19,33 @@ class Underway:
     Raises ConfigurationError where no loop runs, and ClosedError where the client was closed before.
     """
 
-    __slots__ = ("_aborted", "_cancelling", "_pool", "_task", "_underway")
-
     def __init__(self, pool: SessionPool) -> None:
+        self.loop = running_loop()
         self._pool = pool
+        self._task: asyncio.Task[Any] | None = None
         self._aborted = False
 
     def __enter__(self) -> Self:
-        loop = running_loop()
-        self._underway = self._pool.get(loop).calls
-        task = asyncio.current_task(loop)
-        assert task is not None
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._underway.add(self)
+        self._pool.get(self.loop).add(self)
         # Looked at last, as the pool does: another thread ends what it finds after it has said so.
         if self._pool.closed:
-            self._underway.discard(self)
             raise ClosedError("the client is closed")
+        task = self._task = asyncio.current_task(self.loop)
+        assert task is not None
+        self._cancelling = task.cancelling()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._underway.discard(self)
+        task, self._task = self._task, None
+        assert task is not None
         # As in asyncio.Timeout: a cancellation of the caller's own, in the same turn, is not swallowed.
-        if self._aborted and self._task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
+        if self._aborted and task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
             raise ClosedError("the client was closed during the call") from error
 
     def abort(self) -> None:
         """End the call."""
-        if not self._aborted:
+        if self._task is not None and not self._aborted:
             self._aborted = True
             self._task.cancel()
