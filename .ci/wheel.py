@@ -3,8 +3,8 @@
 
 What must hold:
 
-- It has every file of the package but the README.md beside the code, and nothing else but its metadata: no test and
-  no benchmark.
+- It has every file of the package but the chapters of the manual beside the code, and nothing else but its metadata:
+  no test and no benchmark.
 - Installed without extras it brings aiohttp, msgspec, anyio and what those need, and nothing else.
 - So installed it can be imported, knows its version, is typed, and streams an answer of the stand-in, in Python's
   development mode without a word; the command says which extra it needs.
@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "siliconflow_async"
 NAME = "siliconflow-async"
 NEEDED = ("aiohttp", "msgspec", "anyio")
+# The chapters of the manual stand beside the code that they are about, with their pictures.
+MANUAL = (".md", ".png")
 # As one who has just installed it: neither a key nor a path to this tree.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("SILICONFLOW_", "PYTHON"))}
 
@@ -85,7 +87,7 @@ def look_inside(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if not re.match(rf"{PACKAGE}-[^/]+\.dist-info/", name)}
     files = [path for path in (ROOT / PACKAGE).rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    wanted = {str(path.relative_to(ROOT)) for path in files if path.name != "README.md"}
+    wanted = {str(path.relative_to(ROOT)) for path in files if path.suffix not in MANUAL}
     assert names == wanted, f"too much: {sorted(names - wanted)}, missing: {sorted(wanted - names)}"
 
 
