@@ -23,7 +23,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
 
 
 def test_the_wheel_holds_the_package_and_no_chapter_of_the_manual(wheel: zipfile.ZipFile) -> None:
-    """Every module, the mark of its types, the page; neither chapters nor pictures. The pytest plugin lies beside it."""
+    """Every module, the mark of its types, the page; no chapter, no picture. The pytest plugin lies beside it."""
     beside = {name for name in wheel.namelist() if "/" not in name}
     assert beside == {"siliconflow_async_pytest.py"}
     packed = {name for name in wheel.namelist() if name.startswith("siliconflow_async/")}

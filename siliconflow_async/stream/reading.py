@@ -22,8 +22,9 @@ from ..transport.answer import Answer
 from ..transport.body import BodyBroken
 from ..transport.clock import ClockExpired
 from ..wire.accumulate import has_progress
+from ..wire.lazy import Chunk
 from ..wire.protocol import ChatProtocol
-from ..wire.structs import ChatCompletionChunk, Usage
+from ..wire.structs import Usage
 from ..wire.think import ThinkProtocol
 
 __all__ = ["End", "Ended", "Observer", "Reading"]
@@ -115,8 +116,8 @@ class Reading:
         # What ended the body: b"" for its end, or the exception, without the frames that hold this.
         self._trouble: bytes | BodyBroken | ClockExpired | None = None
 
-    async def more(self) -> list[ChatCompletionChunk]:
-        """Wait for chunks and return them; none once it has ended, and `judged` says how."""
+    async def more(self, lazily: bool) -> list[Chunk]:
+        """Wait for chunks and return them, lazy ones if they may be; none once it has ended, and `judged` says how."""
         protocol = self._protocol
         while self._trouble is None and protocol.failure is None and not protocol.done:
             try:
@@ -126,7 +127,7 @@ class Reading:
                 chunks = protocol.cut_short()
             else:
                 if data:
-                    chunks = protocol.feed(data)
+                    chunks = protocol.feed(data, lazily)
                 else:
                     self._trouble = data
                     chunks = protocol.eof()
@@ -145,7 +146,7 @@ class Reading:
         """Whether `[DONE]` came, and no failure before it."""
         return self._protocol.done and self._protocol.failure is None
 
-    def arrived(self) -> list[ChatCompletionChunk]:
+    def arrived(self) -> list[Chunk]:
         """Return the chunks that have arrived and were not read."""
         if self._trouble is not None:
             return []

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from operator import length_hint
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -23,7 +22,8 @@ from ..errors import (
     TruncatedStreamError,
 )
 from ..wire.events import Event, EventBuilder, Seam
-from ..wire.structs import ChatCompletion, ChatCompletionChunk, Usage
+from ..wire.lazy import Chunk, whole
+from ..wire.structs import ChatCompletion, Usage
 from .reading import Ended, Reading
 from .stream import ChatStream, EventIterator
 
@@ -103,8 +103,10 @@ class ResumingStream(ChatStream):
             return await super()._at_end(ended, failure)
         self._seams.append(Seam(0, attempt, type(failure).__name__, str(failure), len(text), self.trace_id))
         self._spent.append(self._accumulator.take_usage())
-        self._reading, self._batch, self._ready, self._end = stream.release()
-        return bool(length_hint(self._ready)) or await self._fill()
+        self._reading, self._batch, self._end = stream.release()
+        self._rest = iter(self._batch)
+        self._ready = map(whole, self._rest)
+        return bool(self._batch) or await self._fill()
 
     async def _opened(self, broken: Break) -> ChatStream | None:
         """Return the continuation, None if there is none; raise if this stream has ended meanwhile."""
@@ -150,7 +152,7 @@ class _SeamBuilder(EventBuilder):
         self._seams = seams
         self._told = len(seams)
 
-    def feed(self, chunk: ChatCompletionChunk) -> list[Event]:
+    def feed(self, chunk: Chunk) -> list[Event]:
         return [*self._news(), *super().feed(chunk)]
 
     def finish(self, usage: Usage | None) -> list[Event]:

@@ -19,7 +19,7 @@ import asyncio
 from collections.abc import Iterator
 from operator import length_hint
 from types import TracebackType
-from typing import NoReturn, Self, SupportsIndex
+from typing import Any, NoReturn, Self, SupportsIndex
 
 from ..errors import (
     APIStatusError,
@@ -33,10 +33,13 @@ from ..errors import (
 from ..loops import on_any_loop, on_loop
 from ..wire.accumulate import Accumulator
 from ..wire.events import Event, EventBuilder
+from ..wire.lazy import Chunk, whole
 from ..wire.structs import ChatCompletion, ChatCompletionChunk, Timing
 from .reading import End, Ended, Reading
 
 __all__ = ["ChatStream", "EventIterator", "TextIterator", "Uncopyable", "first_chunk"]
+
+_NOTHING: Iterator[Any] = iter(())
 
 
 class Uncopyable:
@@ -65,6 +68,7 @@ class ChatStream(Uncopyable):
         "_first_token_at",
         "_reading",
         "_ready",
+        "_rest",
         "_started_at",
         "loop",
     )
@@ -75,9 +79,11 @@ class ChatStream(Uncopyable):
         self._started_at = started_at
         self._first_token_at: float | None = None
         self._accumulator = Accumulator()
-        # The chunks of the last read that are not folded yet, and those of them that are still to be given out.
-        self._batch: list[ChatCompletionChunk] = []
-        self._ready: Iterator[ChatCompletionChunk] = iter(())
+        # The chunks of the last read that are not folded yet. Those of them that are still to be given out: as they
+        # came, for texts and events, and whole, for who iterates the stream itself.
+        self._batch: list[Chunk] = []
+        self._rest: Iterator[Chunk] = _NOTHING
+        self._ready: Iterator[ChatCompletionChunk] = _NOTHING
         self._busy = False
         self._end: End | None = None
 
@@ -156,9 +162,9 @@ class ChatStream(Uncopyable):
 
     async def completion(self) -> ChatCompletion:
         """Read what is left and return the whole answer; raise as iterating would."""
-        self._ready = iter(())
-        while await self._fill():
-            self._ready = iter(())
+        self._ready = self._rest = _NOTHING
+        while await self._fill(True):
+            self._ready = self._rest = _NOTHING
         return self.partial
 
     async def aclose(self) -> None:
@@ -177,16 +183,19 @@ class ChatStream(Uncopyable):
         complete = self._accumulator.finished
         if not self._busy:
             self._batch += self._reading.arrived()
-        self._ready = iter(())
+        self._ready = self._rest = _NOTHING
         self._conclude("finish" if complete else "closed")
 
-    def release(self) -> tuple[Reading, list[ChatCompletionChunk], Iterator[ChatCompletionChunk], End | None]:
+    def release(self) -> tuple[Reading, list[Chunk], End | None]:
         """Give up the reading, what it has brought and how it ended, for another stream to go on with."""
         end, self._end = self._end, End("closed", self.loop.time())
-        return self._reading, self._batch, self._ready, end
+        return self._reading, self._batch, end
 
-    async def _fill(self) -> bool:
-        """Wait for more chunks, once all that were ready are given out; False at a good end, raise at any other."""
+    async def _fill(self, lazily: bool = False) -> bool:
+        """Wait for more chunks, once all that were ready are given out; False at a good end, raise at any other.
+
+        They may be lazy ones if `lazily`, for who takes them from `_rest`.
+        """
         if self._end is not None:
             return self._ended_well()
         if self._busy:
@@ -195,7 +204,7 @@ class ChatStream(Uncopyable):
         self._fold()
         reading = self._reading
         try:
-            chunks = await reading.more()
+            chunks = await reading.more(lazily and self._accumulator.headed)
         except asyncio.CancelledError:
             self._busy = False
             if reading.is_done() and self._end is None:
@@ -210,7 +219,10 @@ class ChatStream(Uncopyable):
             if self._first_token_at is None:
                 self._first_token_at = reading.first_token_at
             self._batch = chunks
-            self._ready = iter(chunks)
+            rest: Iterator[Any] = iter(chunks)
+            self._rest = rest
+            # Another way to the same chunks: whichever is taken, the other has moved on too.
+            self._ready = map(whole, rest) if lazily else rest
             return True
         accumulator = self._accumulator
         return await self._at_end(*reading.judged(finished=accumulator.finished, begun=accumulator.begun))
@@ -250,7 +262,7 @@ class ChatStream(Uncopyable):
     def _fold(self) -> None:
         """Fold the chunks that were given out since the last time."""
         given = self._batch
-        if left := length_hint(self._ready):
+        if left := length_hint(self._rest):
             given, self._batch = given[:-left], given[-left:]
         else:
             # Not kept while waiting, perhaps for long and beside thousands of others.
@@ -286,11 +298,11 @@ class TextIterator(Uncopyable):
     async def __anext__(self) -> str:
         stream = self._stream
         while True:
-            for chunk in stream._ready:
+            for chunk in stream._rest:
                 for choice in chunk.choices:
                     if choice.index == 0 and choice.delta.content:
                         return choice.delta.content
-            if not await stream._fill():
+            if not await stream._fill(True):
                 raise StopAsyncIteration
 
 
@@ -313,13 +325,13 @@ class EventIterator(Uncopyable):
             return event
         stream = self._stream
         while not self._finished:
-            for chunk in stream._ready:
+            for chunk in stream._rest:
                 events = self._builder.feed(chunk)
                 if events:
                     if len(events) > 1:
                         self._pending = iter(events[1:])
                     return events[0]
-            if not await stream._fill():
+            if not await stream._fill(True):
                 self._finished = True
                 self._pending = iter(self._builder.finish(stream.partial.usage))
                 return await self.__anext__()

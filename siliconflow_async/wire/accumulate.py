@@ -5,18 +5,18 @@ Text is kept in lists and joined when asked for, so folding is linear; a look at
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from ..errors import MalformedStreamError
+from .lazy import Chunk
 from .structs import (
     MOST_CALLS,
     MOST_CHOICES,
     AssistantMessage,
     ChatCompletion,
-    ChatCompletionChunk,
     Choice,
     ChunkChoice,
     Usage,
@@ -40,7 +40,7 @@ class _ChoiceParts:
         self.logprobs: list[bytes | dict[str, Any]] = []
 
 
-def has_progress(chunks: Iterable[ChatCompletionChunk]) -> bool:
+def has_progress(chunks: Iterable[Chunk]) -> bool:
     """Whether a chunk brings text, reasoning, a tool call or a finish reason."""
     return any(
         choice.delta.content or choice.delta.reasoning_content or choice.delta.tool_calls or choice.finish_reason
@@ -70,6 +70,11 @@ class Accumulator:
         return bool(self._choices) and all(parts.finish_reason for parts in self._choices.values())
 
     @property
+    def headed(self) -> bool:
+        """Whether the model is known, and no more is asked of a chunk but its choices and its usage."""
+        return bool(self._model)
+
+    @property
     def begun(self) -> bool:
         """Whether any choice has appeared."""
         return bool(self._choices)
@@ -79,7 +84,7 @@ class Accumulator:
         """The last usage; None if there was none."""
         return self._usage
 
-    def fold(self, chunks: list[ChatCompletionChunk]) -> bool:
+    def fold(self, chunks: Sequence[Chunk]) -> bool:
         """Add chunks, in the order of the stream; return whether one brings what `has_progress` looks for.
 
         Raises MalformedStreamError where they come to more than any answer holds; what came before is kept.
@@ -91,15 +96,14 @@ class Accumulator:
             if chunk.usage is not None:
                 self._usage = chunk.usage
                 break
-        choices = self._choices
         progressed = False
+        index = None
         for chunk in chunks:
             for choice in chunk.choices:
-                parts = choices.get(choice.index)
-                if parts is None:
-                    if len(choices) == MOST_CHOICES:
-                        raise _too_many("choices", MOST_CHOICES)
-                    parts = choices[choice.index] = _ChoiceParts()
+                # Most often that of the chunk before.
+                if choice.index != index:
+                    index = choice.index
+                    parts = self._parts_of(index)
                 delta = choice.delta
                 # An empty text is kept only to tell it from none: a server may send them without end.
                 text = delta.content
@@ -137,7 +141,7 @@ class Accumulator:
         usage, self._usage = self._usage, None
         return usage
 
-    def _take_head(self, chunks: list[ChatCompletionChunk]) -> None:
+    def _take_head(self, chunks: Sequence[Chunk]) -> None:
         for chunk in chunks:
             self._id = self._id or chunk.id
             self._model = chunk.model
@@ -146,6 +150,15 @@ class Accumulator:
                 self._fingerprint = chunk.system_fingerprint
             if self._model:
                 break
+
+    def _parts_of(self, index: int) -> _ChoiceParts:
+        choices = self._choices
+        parts = choices.get(index)
+        if parts is None:
+            if len(choices) == MOST_CHOICES:
+                raise _too_many("choices", MOST_CHOICES)
+            parts = choices[index] = _ChoiceParts()
+        return parts
 
     def _take_rare(self, parts: _ChoiceParts, choice: ChunkChoice) -> None:
         if choice.finish_reason:

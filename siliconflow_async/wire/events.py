@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ..errors import SiliconFlowError
-from .structs import ChatCompletionChunk, ChoiceDeltaToolCall, ChunkChoice, Usage
+from .lazy import Chunk
+from .structs import ChoiceDeltaToolCall, ChunkChoice, Usage
 from .toolcalls import ToolCallAssembler
 
 __all__ = [
@@ -160,7 +161,7 @@ class EventBuilder:
     def __init__(self) -> None:
         self._choices: dict[int, _ChoiceState] = {}
 
-    def feed(self, chunk: ChatCompletionChunk) -> list[Event]:
+    def feed(self, chunk: Chunk) -> list[Event]:
         """Return the events of one chunk."""
         events: list[Event] = []
         for choice in chunk.choices:

@@ -31,7 +31,7 @@ from .structs import (
     Usage,
 )
 
-__all__ = ["to_chunk", "to_completion"]
+__all__ = ["to_chunk", "to_completion", "to_usage"]
 
 _CALLS = "tool calls in one choice"
 _DETAILS: dict[str, type[Struct]] = {
@@ -52,7 +52,7 @@ def to_chunk(value: dict[str, Any]) -> ChatCompletionChunk:
             for at, item in enumerate(_objects(value.get("choices"), MOST_CHOICES, "choices in one answer"))
         ],
         system_fingerprint=_text(value.get("system_fingerprint")),
-        usage=_usage(value.get("usage")),
+        usage=to_usage(value.get("usage")),
     )
 
 
@@ -66,7 +66,7 @@ def to_completion(value: dict[str, Any]) -> ChatCompletion:
             _choice(item, at)
             for at, item in enumerate(_objects(value.get("choices"), MOST_CHOICES, "choices in one answer"))
         ],
-        usage=_usage(value.get("usage")),
+        usage=to_usage(value.get("usage")),
         system_fingerprint=_text(value.get("system_fingerprint")),
     )
 
@@ -179,7 +179,7 @@ def _logprobs(value: Any) -> dict[str, Any] | None:
     return jsontext.without_none(value) if isinstance(value, dict) else None
 
 
-def _usage(value: Any) -> Usage | None:
+def to_usage(value: Any) -> Usage | None:
     """Read a usage object: a count of a wrong type is 0, a detail None."""
     if not isinstance(value, dict):
         return None

@@ -41,6 +41,7 @@ from .failures import (
     unmasked,
     value_of,
 )
+from .lazy import LAZY_DECODER, Chunk
 from .lenient import to_chunk, to_completion
 from .sse import SSEDecoder, SSEEvent
 from .structs import CHUNK_DECODER, COMPLETION_DECODER, ChatCompletion, ChatCompletionChunk
@@ -84,8 +85,8 @@ class ChatProtocol:
         self._body: bytearray | None = None
         self._size = 0
 
-    def feed(self, data: bytes) -> list[ChatCompletionChunk]:
-        """Return the chunks that `data` completes."""
+    def feed(self, data: bytes, lazily: bool = False) -> list[Chunk]:
+        """Return the chunks that `data` completes; as LazyChunks, but for odd ones, if `lazily`."""
         if self._head is not None:
             data = self._sniff(data)
         if self.done or self.failure is not None:
@@ -98,7 +99,7 @@ class ChatProtocol:
             chunks = self._feed_events(data)
         else:
             chunks = []
-            decode = CHUNK_DECODER.decode
+            decode = LAZY_DECODER.decode if lazily else CHUNK_DECODER.decode
             try:
                 for payload in payloads:
                     chunk = decode(payload)
@@ -110,9 +111,9 @@ class ChatProtocol:
             self._began = True
         return chunks
 
-    def eof(self) -> list[ChatCompletionChunk]:
+    def eof(self) -> list[Chunk]:
         """Return what the end of the body completes; an unfinished event is dropped, as the standard has it."""
-        chunks: list[ChatCompletionChunk] = []
+        chunks: list[Chunk] = []
         if self.done or self.failure is not None:
             return chunks
         if self._body is None:
@@ -153,7 +154,7 @@ class ChatProtocol:
             return []
         return chunks
 
-    def cut_short(self) -> list[ChatCompletionChunk]:
+    def cut_short(self) -> list[Chunk]:
         """Return what was decoded but held back, where the body broke off."""
         return []
 
@@ -198,7 +199,7 @@ class ChatProtocol:
             self._body = bytearray()
             self.failure = EventTooLargeError(f"the body is larger than {self._sse.max_event_size} bytes")
 
-    def _feed_events(self, data: bytes) -> list[ChatCompletionChunk]:
+    def _feed_events(self, data: bytes) -> list[Chunk]:
         try:
             events = self._sse.feed(data)
         except EventTooLargeError as error:
@@ -210,8 +211,8 @@ class ChatProtocol:
             self.failure = self._sse.failure
         return chunks
 
-    def _chunks_of(self, events: Iterable[SSEEvent]) -> list[ChatCompletionChunk]:
-        chunks = []
+    def _chunks_of(self, events: Iterable[SSEEvent]) -> list[Chunk]:
+        chunks: list[Chunk] = []
         for event in events:
             chunk = self._chunk_of(event)
             if chunk is not None:

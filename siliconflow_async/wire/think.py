@@ -11,6 +11,7 @@ same to a whole answer.
 from __future__ import annotations
 
 from .failures import Mask, unmasked
+from .lazy import Chunk
 from .protocol import ChatProtocol
 from .structs import ChatCompletion, ChatCompletionChunk, ChoiceDelta, ChunkChoice
 
@@ -87,18 +88,18 @@ class ThinkProtocol(ChatProtocol):
     def __init__(self, max_event_size: int, mask: Mask = unmasked) -> None:
         super().__init__(max_event_size, mask)
         self._splitters: dict[int, _Splitter] = {}
-        self._last = ChatCompletionChunk()
+        self._last: Chunk = ChatCompletionChunk()
 
-    def feed(self, data: bytes) -> list[ChatCompletionChunk]:
-        chunks = self._split(super().feed(data))
+    def feed(self, data: bytes, lazily: bool = False) -> list[Chunk]:
+        chunks = self._split(super().feed(data, lazily))
         if self.done or self.failure is not None:
             chunks += self.cut_short()
         return chunks
 
-    def eof(self) -> list[ChatCompletionChunk]:
+    def eof(self) -> list[Chunk]:
         return self._split(super().eof()) + self.cut_short()
 
-    def cut_short(self) -> list[ChatCompletionChunk]:
+    def cut_short(self) -> list[Chunk]:
         choices = []
         for index, splitter in self._splitters.items():
             reasoning, content = splitter.flush()
@@ -110,7 +111,7 @@ class ThinkProtocol(ChatProtocol):
         last = self._last
         return [ChatCompletionChunk(id=last.id, created=last.created, model=last.model, choices=choices)]
 
-    def _split(self, chunks: list[ChatCompletionChunk]) -> list[ChatCompletionChunk]:
+    def _split(self, chunks: list[Chunk]) -> list[Chunk]:
         for chunk in chunks:
             for choice in chunk.choices:
                 self._split_choice(choice)

@@ -13,6 +13,7 @@ import pytest
 from siliconflow_async import (
     APITimeoutError,
     BusyError,
+    ChatCompletionChunk,
     ChatStream,
     ClosedError,
     ContentDelta,
@@ -112,6 +113,35 @@ async def test_partial_follows_the_reader() -> None:
             async for c in stream:
                 seen += c.content or ""
                 assert (stream.partial.content or "") == seen
+
+
+async def test_texts_events_and_chunks_take_turns() -> None:
+    """Each goes on where the other left off, also amid a read, and a chunk is whole whoever read on before."""
+    pieces = [chunk(str(n)) for n in range(9)]
+    counted = [piece.replace(b"{", b'{"usage": {"total_tokens": %d}, ' % n, 1) for n, piece in enumerate(pieces)]
+    gate = asyncio.Event()
+    async with served() as (server, client):
+        server.raw([counted[0], Until(gate), b"".join(counted[1:]), DONE])
+        async with client.chat.completions.stream(**ASK) as stream:
+            gate.set()
+            texts = stream.text()
+            assert [await anext(texts) for _ in range(3)] == ["0", "1", "2"]
+            c = await anext(stream)
+            assert isinstance(c, ChatCompletionChunk)
+            assert (c.content, c.model, c.id) == ("3", "m", "1")
+            assert c.usage is not None
+            assert c.usage.total_tokens == 3
+            assert b"data: %s\n\n" % c.raw == counted[3]
+            assert stream.partial.content == "0123"
+            assert stream.partial.usage == c.usage
+            events = stream.events()
+            assert [await anext(events) for _ in range(2)] == [Started(0, "1", "m"), ContentDelta(0, "4")]
+            assert await anext(texts) == "5"
+            assert [c.content async for c in stream] == ["6", "7", "8"]
+            done = await stream.completion()
+        assert done.content == "012345678"
+        assert done.usage is not None
+        assert done.usage.total_tokens == 8
 
 
 ENDINGS = [

@@ -116,6 +116,7 @@ def examples(share: float) -> settings:
 def check(body: bytes, pieces: list[bytes], max_event_size: int = 1 << 24) -> None:
     """Hold a body to the invariant, cut and whole, as chunks, as an answer and as events, which tell the same."""
     assert run(pieces, max_event_size) == run([body], max_event_size)
+    run(pieces, max_event_size, lazily=True)
     protocol, builder, accumulator = ChatProtocol(max_event_size), EventBuilder(), Accumulator()
     events = []
     for chunk in protocol.feed(body) + protocol.eof():
