@@ -11,7 +11,9 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
-from .rules import refuse
+from .refusals import refuse
+
+__all__ = ["Meter", "make_meters"]
 
 _WORDS = "Request was rejected due to rate limiting. Details: {} limit reached."
 
@@ -37,14 +39,14 @@ class Meter:
         return f"<Meter {self.requests} of {self.rpm} requests, {self.tokens} of {self.tpm} tokens>"
 
     def arrive(self) -> None:
-        """Count a request. Raises `Rejected` with 429/50601 where the window is full."""
+        """Count a request. Raises Refused with 429/50601 where the window is full."""
         self._add(1, 0)
         if self.rpm is not None and self.requests > self.rpm:
             self.refused += 1
             refuse(_WORDS.format("RPM"), code=50601, status=429)
 
     def admit(self, prompt_tokens: int) -> None:
-        """Charge a prompt. Raises `Rejected` with 429/50602 where it does not fit; an empty window takes any."""
+        """Charge a prompt. Raises Refused with 429/50602 where it does not fit; an empty window takes any."""
         self._add(0, 0)
         if self.tpm is not None and self.tokens and self.tokens + prompt_tokens > self.tpm:
             self.refused += 1
@@ -71,7 +73,7 @@ class Meter:
 
 
 def make_meters(limits: Mapping[str, tuple[int | None, int | None]] | None, window: float) -> dict[str, Meter]:
-    """Return a meter for each model. Raises `ValueError` for a limit that is none."""
+    """Return a meter for each model. Raises ValueError for a limit that is none."""
     if not window > 0:
         raise ValueError(f"window must be above 0, not {window}")
     meters: dict[str, Meter] = {}

@@ -1,16 +1,19 @@
 """What a model can do, by its name.
 
-A small table of name patterns instead of a catalogue, which changes monthly: every `org/name` is
-a model, and the patterns say which ones think, see, hear, call tools and answer in JSON.
+A small table of name patterns instead of a catalogue, which changes monthly: every `org/name` is a model, and the
+patterns say which ones think, see, hear, call tools and answer in JSON.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeAlias
+
+import msgspec
+
+__all__ = ["EXAMPLES", "Capabilities", "capabilities", "is_model"]
 
 Thinking: TypeAlias = Literal["none", "hybrid", "always"]
 
@@ -40,13 +43,11 @@ _TABLE: dict[str, re.Pattern[str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(msgspec.Struct, frozen=True):
     """What one model can do.
 
-    thinking: "hybrid" models think unless `enable_thinking` is false; "always" models don't know
-        that parameter.
-    context: the longest prompt, in tokens of the stand-in.
+    "hybrid" models think unless `enable_thinking` is false; "always" models don't know that parameter. `context` is the
+    longest prompt, in tokens of the stand-in.
     """
 
     thinking: Thinking

@@ -4,40 +4,37 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from .steps import Scripted
 
-    from .steps import Scripted
+__all__ = ["Connections", "Record", "RecordedRequest", "note_end"]
 
 _decode = msgspec.json.Decoder().decode
 
 
 class Connections(NamedTuple):
-    """How many connections there were.
+    """How many connections were `accepted` since the start or the last `reset()`, and how many are `open`.
 
-    accepted: since the start, or since `reset()`. With TLS, those whose handshake succeeded.
-    open: now.
+    With TLS, those whose handshake succeeded.
     """
 
     accepted: int
     open: int
 
 
-@dataclass(eq=False)
-class RecordedRequest:
+class RecordedRequest(msgspec.Struct, eq=False):
     """One request as it arrived, and how its answer ended.
 
-    `headers` finds names in any case. `connection` numbers the server's connections from 1, so
-    requests with the same number came over the same one. Times are `time.monotonic()`.
+    `headers` finds names in any case. `connection` numbers the server's connections from 1, so requests with the same
+    number came over the same one. Times are `time.monotonic()`.
 
-    How it ended: `completed` once the last byte of the answer was handed to the kernel or its
-    send buffer; `left_early` when the client closed the connection before that; `cut` when the
-    script did (`Fin`, `Rst`). None of them while the answer goes on.
+    How it ended: `completed` once the last byte of the answer was handed to the kernel or its send buffer; `left_early`
+    when the client closed the connection before that; `cut` when the script did (`Fin`, `Rst`). None of them while the
+    answer goes on.
     """
 
     method: str
@@ -54,7 +51,7 @@ class RecordedRequest:
     completed: bool = False
     left_early: bool = False
     cut: bool = False
-    received_at: float = field(default_factory=time.monotonic)
+    received_at: float = msgspec.field(default_factory=time.monotonic)
     ended_at: float | None = None
 
     @property
@@ -73,11 +70,17 @@ class RecordedRequest:
         return f"<RecordedRequest {self.method} {self.path} connection={self.connection} status={self.status} {how}>"
 
 
-class Journal:
-    """All that was seen since the start or the last reset. Use it under the server's lock.
+def note_end(request: RecordedRequest, how: Literal["completed", "left_early", "cut"]) -> bool:
+    """Note how a request's answer ended; return whether it went on until now."""
+    if request.ended:
+        return False
+    setattr(request, how, True)
+    request.ended_at = time.monotonic()
+    return True
 
-    keep: how many requests are kept.
-    """
+
+class Record:
+    """All that was seen since the start or the last reset, the last `keep` requests of it. Use it under a lock."""
 
     def __init__(self, keep: int) -> None:
         self.requests: deque[RecordedRequest] = deque(maxlen=keep)
@@ -92,13 +95,11 @@ class Journal:
 
     def note_left(self, request: RecordedRequest) -> None:
         """Note that a request's client has gone, unless its answer was over."""
-        if not request.ended:
-            request.left_early = True
-            request.ended_at = time.monotonic()
+        if note_end(request, "left_early"):
             self.left.append(request)
 
     def nth_received(self, count: int) -> RecordedRequest:
-        """Return the request that was the `count`-th to arrive. Raises `LookupError` if not kept."""
+        """Return the request that was the `count`-th to arrive. Raises `LookupError` if it is no longer kept."""
         index = count - 1 - (self.received - len(self.requests))
         if index < 0:
             raise LookupError(f"request {count} is no longer kept")

@@ -7,32 +7,17 @@ The ranges are those of SiliconFlow's chat page; the wording follows recorded er
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
-import msgspec
+from .models import Capabilities
+from .refusals import refuse
 
-if TYPE_CHECKING:
-    from .models import Capabilities
-
-MAX_TOOLS = 128
-_FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+__all__ = ["check_messages", "check_parameters"]
 
 
-class Rejected(Exception):
-    """A request that the service answers with an error: an HTTP status and a body."""
-
-    def __init__(self, status: int, body: bytes) -> None:
-        super().__init__(status, body)
-        self.status = status
-        self.body = body
-
-
-class Range(NamedTuple):
-    """The documented range of a number.
-
-    also: one more value that is allowed outside of it.
-    """
+class _Range(NamedTuple):
+    """The documented range of a number; `also` is one more value that is allowed outside of it."""
 
     kind: type[int] | type[float]
     low: float | None = None
@@ -40,72 +25,80 @@ class Range(NamedTuple):
     also: float | None = None
 
 
-RANGES = {
-    "max_tokens": Range(int, 1),
-    "thinking_budget": Range(int, 128, 32768),
-    "temperature": Range(float, 0, 2),
-    "top_p": Range(float, 0, 1),
-    "top_k": Range(int, 1, 100, also=-1),
-    "min_p": Range(float, 0, 1),
-    "frequency_penalty": Range(float, -2, 2),
+_RANGES = {
+    "max_tokens": _Range(int, 1),
+    "thinking_budget": _Range(int, 128, 32768),
+    "temperature": _Range(float, 0, 2),
+    "top_p": _Range(float, 0, 1),
+    "top_k": _Range(int, 1, 100, also=-1),
+    "min_p": _Range(float, 0, 1),
+    "frequency_penalty": _Range(float, -2, 2),
     # No upper bound is documented; this one only keeps a slip from filling the memory.
-    "n": Range(int, 1, 128),
-    "seed": Range(int, 0),
-    "presence_penalty": Range(float),
-    "repetition_penalty": Range(float),
-    "top_logprobs": Range(int, 0),
+    "n": _Range(int, 1, 128),
+    "seed": _Range(int, 0),
+    "presence_penalty": _Range(float),
+    "repetition_penalty": _Range(float),
+    "top_logprobs": _Range(int, 0),
 }
 # Of a video; no bounds are documented, but none below these makes sense.
-VIDEO_RANGES = {"max_frames": Range(int, 1), "fps": Range(float, 0)}
-FLAGS = ("stream", "enable_thinking", "logprobs", "parallel_tool_calls")
-TEXTS = ("prefix", "suffix")
-OBJECTS = ("stream_options", "logit_bias", "response_format")
-EFFORTS = ("low", "medium", "high", "xhigh", "max")
-ROLES = ("system", "user", "assistant", "tool")
-FORMATS = ("text", "json_object", "json_schema")
-
-
-def refuse(message: str, code: int = 20015, status: int = 400) -> NoReturn:
-    """Raise `Rejected` with the service's own error envelope."""
-    envelope = {"code": code, "message": message, "data": None}
-    raise Rejected(status, msgspec.json.encode(envelope))
+_VIDEO_RANGES = {"max_frames": _Range(int, 1), "fps": _Range(float, 0)}
+_KINDS = (
+    (bool, "boolean", ("stream", "enable_thinking", "logprobs", "parallel_tool_calls")),
+    (str, "string", ("prefix", "suffix")),
+    (dict, "object", ("stream_options", "logit_bias", "response_format")),
+)
+_EFFORTS = ("low", "medium", "high", "xhigh", "max")
+_ROLES = ("system", "user", "assistant", "tool")
+_FORMATS = ("text", "json_object", "json_schema")
+_DETAILS = ("auto", "low", "high")
+# The media of a message's parts, and what a model needs for them.
+_MEDIA = {"image_url": "vision", "video_url": "video", "audio_url": "audio"}
+_MAX_TOOLS = 128
+_FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 def check_parameters(request: Mapping[str, Any], model: Capabilities) -> None:
-    """Raise `Rejected` for the first parameter that the service would not take."""
-    for name, limits in RANGES.items():
-        if (value := request.get(name)) is not None:
-            _check_number(name, value, limits)
-    _check_types(request, FLAGS, bool, "boolean")
-    _check_types(request, TEXTS, str, "string")
-    _check_types(request, OBJECTS, dict, "object")
-    effort = request.get("reasoning_effort")
-    if effort is not None and effort not in EFFORTS:
-        refuse(f"reasoning_effort: Must be one of {', '.join(EFFORTS)}")
-    _check_stop(request.get("stop"))
-    if request.get("enable_thinking") is not None and model.thinking != "hybrid":
+    """Raise Refused for the first parameter that the service would not take."""
+    given = {name: value for name, value in request.items() if value is not None}
+    for name, limits in _RANGES.items():
+        if name in given:
+            _check_number(name, given[name], limits)
+    for kind, word, names in _KINDS:
+        for name in names:
+            _require(isinstance(given.get(name, kind()), kind), f"{name}: Must be of type {word}")
+    _check_one_of("reasoning_effort", given.get("reasoning_effort", "low"), _EFFORTS)
+    _check_stop(given.get("stop", []))
+    if "enable_thinking" in given and model.thinking != "hybrid":
         refuse("Value error, current model does not support parameter `enable_thinking`.")
-    _check_format(request.get("response_format"), model)
-    _check_tools(request, model)
+    _check_format(given.get("response_format", {"type": "text"}), model)
+    _check_tools(given.get("tools", []), given.get("tool_choice", "auto"), model)
 
 
-def check_messages(messages: object, model: Capabilities) -> list[dict[str, Any]]:
-    """Return the messages, or raise `Rejected`."""
+def check_messages(messages: Any, model: Capabilities) -> list[dict[str, Any]]:
+    """Return the messages, or raise Refused."""
     if not isinstance(messages, list) or not messages:
         refuse("messages: Must be a list with at least one message")
     for index, message in enumerate(messages):
         _check_message(f"messages[{index}]", message, model)
-    if not any(message["role"] == "user" for message in messages):
-        refuse("No user query found in messages.")
+    _require(any(message["role"] == "user" for message in messages), "No user query found in messages.")
     return messages
 
 
-def _check_number(name: str, value: object, limits: Range) -> None:
+def _require(holds: bool, message: str, code: int = 20015) -> None:
+    if not holds:
+        refuse(message, code)
+
+
+def _check_one_of(name: str, value: Any, allowed: Collection[str]) -> None:
+    _require(value in allowed, f"{name}: Must be one of {', '.join(allowed)}")
+
+
+def _check_number(name: str, value: Any, limits: _Range) -> None:
     # JSON has one kind of number, so 2.0 is an integer; Python's bool is none.
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        refuse(f"{name}: Must be {'an integer' if limits.kind is int else 'a number'}")
-    if limits.kind is int and value != int(value):
-        refuse(f"{name}: Must be an integer")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if limits.kind is int:
+        _require(is_number and value == int(value), f"{name}: Must be an integer")
+    _require(is_number, f"{name}: Must be a number")
     if value == limits.also:
         return
     hint = "" if limits.also is None else f", or {limits.also:g}"
@@ -115,119 +108,80 @@ def _check_number(name: str, value: object, limits: Range) -> None:
         refuse(f"{name}: Must be less than or equal to {limits.high:g}{hint}")
 
 
-def _check_types(request: Mapping[str, Any], names: tuple[str, ...], kind: type[object], word: str) -> None:
-    for name in names:
-        value = request.get(name)
-        if value is not None and not isinstance(value, kind):
-            refuse(f"{name}: Must be of type {word}")
-
-
-def _check_stop(stop: object) -> None:
-    if stop is None or isinstance(stop, str):
+def _check_stop(stop: Any) -> None:
+    if isinstance(stop, str):
         return
-    if not isinstance(stop, list) or not all(isinstance(text, str) for text in stop):
-        refuse("stop: Must be a string or a list of strings")
-    if len(stop) > 4:
-        refuse("stop: Must have at most 4 strings")
+    is_list = isinstance(stop, list) and all(isinstance(text, str) for text in stop)
+    _require(is_list, "stop: Must be a string or a list of strings")
+    _require(len(stop) <= 4, "stop: Must have at most 4 strings")
 
 
-def _check_format(wanted: Mapping[str, Any] | None, model: Capabilities) -> None:
-    if wanted is None:
-        return
+def _check_format(wanted: Mapping[str, Any], model: Capabilities) -> None:
     kind = wanted.get("type")
-    if kind not in FORMATS:
-        refuse(f"response_format: type must be one of {', '.join(FORMATS)}")
-    if kind != "text" and not model.json:
-        refuse("Json mode is not supported for this model.", code=20024)
+    _require(kind in _FORMATS, f"response_format: type must be one of {', '.join(_FORMATS)}")
+    _require(kind == "text" or model.json, "Json mode is not supported for this model.", code=20024)
     if kind == "json_schema":
         holder = wanted.get("json_schema")
-        if not isinstance(holder, dict) or not isinstance(holder.get("schema"), dict):
-            refuse("response_format: json_schema must be an object with a schema")
+        has_schema = isinstance(holder, dict) and isinstance(holder.get("schema"), dict)
+        _require(has_schema, "response_format: json_schema must be an object with a schema")
 
 
-def _check_tools(request: Mapping[str, Any], model: Capabilities) -> None:
-    tools = request.get("tools")
-    if tools is not None:
-        if not isinstance(tools, list):
-            refuse("tools: Must be a list")
-        if len(tools) > MAX_TOOLS:
-            refuse(f"tools: Must have at most {MAX_TOOLS} functions")
-        if tools and not model.tools:
-            refuse("Value error, current model does not support parameter `tools`.")
-        for index, tool in enumerate(tools):
-            _check_tool(f"tools[{index}]", tool)
-    choice = request.get("tool_choice")
-    if choice is None or choice in ("auto", "none", "required"):
+def _check_tools(tools: Any, choice: Any, model: Capabilities) -> None:
+    _require(isinstance(tools, list), "tools: Must be a list")
+    _require(len(tools) <= _MAX_TOOLS, f"tools: Must have at most {_MAX_TOOLS} functions")
+    _require(model.tools or not tools, "Value error, current model does not support parameter `tools`.")
+    for index, tool in enumerate(tools):
+        _check_tool(f"tools[{index}]", tool)
+    if choice in ("auto", "none", "required"):
         return
     named = choice.get("function") if isinstance(choice, dict) else None
     if not isinstance(named, dict):
         refuse("tool_choice: Must be auto, none, required or an object that names a function")
-    if named.get("name") not in [tool["function"]["name"] for tool in tools or []]:
-        refuse("tool_choice: The function that it names is not in tools")
+    known = [tool["function"]["name"] for tool in tools]
+    _require(named.get("name") in known, "tool_choice: The function that it names is not in tools")
 
 
-def _check_tool(where: str, tool: object) -> None:
+def _check_tool(where: str, tool: Any) -> None:
     function = tool.get("function") if isinstance(tool, dict) else None
-    if not isinstance(function, dict) or not isinstance(tool, dict):
+    if not isinstance(function, dict):
         refuse(f"{where}: Must be an object with a function")
-    if tool.get("type", "function") != "function":
-        refuse(f"{where}: type must be function")
+    _require(tool.get("type", "function") == "function", f"{where}: type must be function")
     name = function.get("name")
-    if not isinstance(name, str) or not _FUNCTION_NAME.fullmatch(name):
-        refuse(f"{where}: The function must have a name of 1 to 64 letters, digits, _ and -")
-    if not isinstance(function.get("parameters", {}), dict | None):
-        refuse(f"{where}: parameters must be an object")
+    is_name = isinstance(name, str) and _FUNCTION_NAME.fullmatch(name) is not None
+    _require(is_name, f"{where}: The function must have a name of 1 to 64 letters, digits, _ and -")
+    _require(isinstance(function.get("parameters", {}), dict | None), f"{where}: parameters must be an object")
 
 
-def _check_message(where: str, message: object, model: Capabilities) -> None:
+def _check_message(where: str, message: Any, model: Capabilities) -> None:
     if not isinstance(message, dict):
         refuse(f"{where}: Must be an object")
     role = message.get("role")
-    if role not in ROLES:
-        refuse(f"{where}.role: Must be one of {', '.join(ROLES)}")
-    if role == "tool" and not isinstance(message.get("tool_call_id"), str):
-        refuse(f"{where}.tool_call_id: Must be a string")
+    _check_one_of(f"{where}.role", role, _ROLES)
+    has_id = role != "tool" or isinstance(message.get("tool_call_id"), str)
+    _require(has_id, f"{where}.tool_call_id: Must be a string")
     content = message.get("content")
     if isinstance(content, list):
-        if not content:
-            refuse(f"{where}.content: Must have at least one part")
+        _require(bool(content), f"{where}.content: Must have at least one part")
         for index, part in enumerate(content):
             _check_part(f"{where}.content[{index}]", part, model)
     elif content is None:
-        if role != "assistant":
-            refuse(f"{where}.content: Must be given")
-    elif not isinstance(content, str):
-        refuse(f"{where}.content: Must be a string or a list of parts")
+        _require(role == "assistant", f"{where}.content: Must be given")
+    else:
+        _require(isinstance(content, str), f"{where}.content: Must be a string or a list of parts")
 
 
-def _check_part(where: str, part: object, model: Capabilities) -> None:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if not isinstance(part, dict) or not isinstance(kind, str) or kind not in _PARTS:
-        refuse(f"{where}.type: Must be one of {', '.join(_PARTS)}")
+def _check_part(where: str, part: Any, model: Capabilities) -> None:
+    kind: Any = part.get("type") if isinstance(part, dict) else None
+    _check_one_of(f"{where}.type", kind, ("text", *_MEDIA))
     if kind == "text":
-        if not isinstance(part.get("text"), str):
-            refuse(f"{where}.text: Must be a string")
+        _require(isinstance(part.get("text"), str), f"{where}.text: Must be a string")
         return
-    able, refusal = _PARTS[kind]
-    if not able(model):
-        refuse(refusal, code=20041)
+    wording = "The model is not a VLM (Vision Language Model). Please use text-only prompts."
+    _require(getattr(model, _MEDIA[kind]), wording, code=20041)
     media = part.get(kind)
-    url = media.get("url") if isinstance(media, dict) else None
-    if not isinstance(url, str) or not url.startswith(("http://", "https://", "data:")):
+    if not isinstance(media, dict) or not str(media.get("url")).startswith(("http://", "https://", "data:")):
         refuse(f"{where}.{kind}.url: Must be a http, https or data URL")
-    if not isinstance(media, dict):
-        return
-    if media.get("detail", "auto") not in ("auto", "low", "high"):
-        refuse(f"{where}.{kind}.detail: Must be one of auto, low, high")
-    for name, limits in VIDEO_RANGES.items():
+    _check_one_of(f"{where}.{kind}.detail", media.get("detail", "auto"), _DETAILS)
+    for name, limits in _VIDEO_RANGES.items():
         if kind == "video_url" and (value := media.get(name)) is not None:
             _check_number(f"{where}.{kind}.{name}", value, limits)
-
-
-_NOT_A_VLM = "The model is not a VLM (Vision Language Model). Please use text-only prompts."
-_PARTS: dict[str, tuple[Callable[[Capabilities], bool], str]] = {
-    "text": (lambda model: True, ""),
-    "image_url": (lambda model: model.vision, _NOT_A_VLM),
-    "video_url": (lambda model: model.video, _NOT_A_VLM),
-    "audio_url": (lambda model: model.audio, _NOT_A_VLM),
-}

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
-from .answers import make_choice
-from .scripted import Raw, Reply, make_failure
+import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from .answers import ChoicePieces, UsageOn
+from .refusals import error_body
+from .scripted import Failure, Raw, Reply, Sendable
+from .steps import Framing, Headers, Scripted, Step, Wait
 
-    from .answers import UsageOn
-    from .framing import Framing, Headers
-    from .scripted import Failure, Sendable
-    from .steps import Scripted, Step, Wait
+__all__ = ["Script"]
+
+S = TypeVar("S", Reply, Failure, Raw)
 
 
 class Script:
@@ -63,19 +64,19 @@ class Script:
         before: steps before the first byte, such as `Pause`, `Until`, `Stall`, `Rst`.
         times: for how many requests; None: for all that follow.
         """
-        scripted = Reply(
-            choice=make_choice(text, reasoning, tool_calls, finish_reason, finish),
-            usage=usage,
-            usage_on=usage_on,
-            model=model,
-            done=done,
-            pause=pause,
-            headers=dict(headers or {}),
-            before=tuple(before),
-            times=times,
+        return self._add(
+            Reply(
+                choice=ChoicePieces.of(text, reasoning, tool_calls, finish_reason, finish),
+                usage=usage,
+                usage_on=usage_on,
+                model=model,
+                done=done,
+                pause=pause,
+                headers=headers or {},
+                before=before,
+                times=times,
+            )
         )
-        self._add(scripted)
-        return scripted
 
     def fail(
         self,
@@ -89,13 +90,16 @@ class Script:
         """Script an error, or any answer that is a status and a body (a redirect, an empty 200).
 
         status: the HTTP status.
-        body: dict and str are sent as JSON, bytes as they are; None: the body that the service
-            documents or sent for this status.
+        body: dict and str are sent as JSON, bytes as they are; None: the body that the service documents or sent for
+            this status.
         headers, times, before: as for `reply`.
         """
-        scripted = make_failure(status, body, headers, times, before)
-        self._add(scripted)
-        return scripted
+        if body is None:
+            body = error_body(status)
+        elif not isinstance(body, bytes):
+            # Here and not as it is sent, so that a wrong one fails in the test itself.
+            body = msgspec.json.encode(body)
+        return self._add(Failure(status=status, body=body, headers=headers or {}, before=before, times=times))
 
     def raw(
         self,
@@ -109,29 +113,22 @@ class Script:
     ) -> Raw:
         """Script what happens on the wire, step by step.
 
-        steps: bytes (one write each, and one HTTP chunk where the body is chunked), `Trickle`,
-            `Pause`, `Until`, `Stall`, `Fin`, `Rst`. The body ends after the last step, so a wait
-            there makes a late last chunk, and `Fin` there leaves it out.
+        steps: bytes (one write each, and one HTTP chunk where the body is chunked), `Trickle`, `Pause`, `Until`,
+            `Stall`, `Fin`, `Rst`. The body ends after the last step, so a wait there makes a late last chunk, and `Fin`
+            there leaves it out.
         headers: default: an event stream; a None value leaves one out.
-        framing: "chunked"; "length" (content-length, counted from the steps where `headers` has
-            none); "close" (the body ends with the connection); "verbatim" (the steps are the
-            whole answer, status line included; `status` and `headers` are not used).
+        framing: "chunked"; "length" (content-length, counted from the steps where `headers` has none); "close" (the
+            body ends with the connection); "verbatim" (the steps are the whole answer, status line included; `status`
+            and `headers` are not used).
         before, times: as for `reply`.
         """
-        scripted = Raw(
-            steps=tuple(steps),
-            status=status,
-            headers=dict(headers or {}),
-            framing=framing,
-            before=tuple(before),
-            times=times,
-        )
-        self._add(scripted)
-        return scripted
+        raw = Raw(steps=tuple(steps), status=status, headers=headers or {}, framing=framing, before=before, times=times)
+        return self._add(raw)
 
-    def _add(self, scripted: Sendable) -> None:
+    def _add(self, scripted: S) -> S:
         with self._queue_lock:
             self._queue.append(scripted)
+        return scripted
 
     def _clear_script(self) -> None:
         with self._queue_lock:

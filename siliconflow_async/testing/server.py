@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+import ssl as ssl_module
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 
+import msgspec
 from aiohttp import web
+from anyio.from_thread import start_blocking_portal
 
-from .exchange import BadBody, Cut, Exchange
 from .limits import Meter, make_meters
-from .record import Connections, Journal, RecordedRequest
-from .rules import Rejected
+from .record import Connections, Record, RecordedRequest, note_end
+from .refusals import Refused
 from .script import Script
-from .scripted import error_body
-from .service import Service
-from .threaded import in_thread
+from .unscripted import Unscripted
 from .waiting import Watch
+from .writer import AnswerWriter
 
-if TYPE_CHECKING:
-    import ssl as ssl_module
-    from collections.abc import Iterable, Mapping
-    from concurrent.futures import Future
-    from contextlib import AbstractContextManager
-    from types import TracebackType
-
+__all__ = ["FakeSiliconFlow"]
 
 _CLOSED = "the stand-in has closed, so this can't happen any more"
 _SHUTDOWN = 5.0
@@ -35,8 +31,8 @@ class _Server(web.Server):
     """aiohttp's server, telling its owner of each connection."""
 
     def __init__(self, owner: FakeSiliconFlow) -> None:
-        # A client that leaves cancels the handler, so that a stalled one ends too. What is left
-        # of a refused body is not waited for.
+        # A client that leaves cancels the handler, so that a stalled one ends too. The rest of a refused body is not
+        # waited for.
         super().__init__(owner._handle, handler_cancellation=True, access_log=None, lingering_time=0)
         self._owner = owner
 
@@ -49,36 +45,31 @@ class _Server(web.Server):
         self._owner._lost(handler)
 
 
-class _Connection:
-    """An open connection: its number, its transport and its latest request."""
+class _Connection(msgspec.Struct, eq=False):
+    """An open connection, and its latest request, with the record that this began in."""
 
-    __slots__ = ("exchange", "journal", "number", "transport")
-
-    def __init__(self, number: int, transport: asyncio.Transport, journal: Journal) -> None:
-        self.number = number
-        self.transport = transport
-        self.journal = journal
-        self.exchange: Exchange | None = None
+    number: int
+    transport: asyncio.Transport
+    record: Record
+    request: RecordedRequest | None = None
 
 
 class FakeSiliconFlow(Script):
     """A stand-in for SiliconFlow's chat service on real sockets.
 
-    It plays what was scripted with `reply`, `fail` and `raw`, one answer for each request in the
-    order in which the requests arrive, and answers every further request as the service would.
+    It plays what was scripted with `reply`, `fail` and `raw`, one answer for each request in the order in which the
+    requests arrive, and answers every further request as the service would.
 
-    `async with FakeSiliconFlow() as server:` runs it in the caller's event loop,
-    `with FakeSiliconFlow().threaded() as server:` in a thread with a loop of its own. The script,
-    the record and all waits may be used from any thread and from any loop; `start` and `aclose`
-    belong to the server's own loop.
+    `async with FakeSiliconFlow() as server:` runs it in the caller's event loop, `with FakeSiliconFlow().threaded() as
+    server:` in a thread with a loop of its own. The script, the record and all waits may be used from any thread and
+    from any loop; `start` and `aclose` belong to the server's own loop.
 
     host, port: where it listens; port 0 takes a free one.
-    models: the models that exist (any other is 400/20012); None: every `org/name`, of which
-        `GET /models` lists a few.
+    models: the models that exist (any other is 400/20012); None: every `org/name`, of which `GET /models` lists a few.
     api_key: the key that is valid (any other is 401); None: every key.
     tokens_per_second: the pace of chat answers, for demos; None: as fast as the client reads.
-    limits: for each model that has some, its requests and tokens in a `window` of seconds, (rpm, tpm);
-        beyond them it answers 429. Scripted answers stand outside.
+    limits: for each model that has some, its requests and tokens in a `window` of seconds, (rpm, tpm); beyond them it
+        answers 429. Scripted answers stand outside.
     ssl: a server-side context: the stand-in then speaks https.
     keep: how many requests the record keeps, the latest ones.
     max_body_size: bytes of a request beyond which the answer is 413/20043, as documented.
@@ -107,13 +98,12 @@ class FakeSiliconFlow(Script):
         self._pace = tokens_per_second
         self._max_body_size = max_body_size
         self._meters = make_meters(limits, window)
-        self._service = Service(models, api_key, self._meters)
+        self._unscripted = Unscripted(models, api_key, self._meters)
         self._watch = Watch()
         self._keep = keep
-        self._journal = Journal(keep)
+        self._record = Record(keep)
         self._numbers = 0
         self._open: dict[web.RequestHandler, _Connection] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._web: _Server | None = None
         self._listener: asyncio.Server | None = None
         self._closing = False
@@ -128,12 +118,7 @@ class FakeSiliconFlow(Script):
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *ended: object) -> None:
         await self.aclose()
 
     async def start(self) -> None:
@@ -158,18 +143,17 @@ class FakeSiliconFlow(Script):
                 asyncio.get_running_loop().remove_reader(listening.fileno())
         await asyncio.sleep(0)
         self._listener.close()
-        for task in self._tasks:
-            task.cancel()
-        self._web.pre_shutdown()
-        await self._web.shutdown(_SHUTDOWN)
         for connection in list(self._open.values()):
             connection.transport.abort()
+        await self._web.shutdown(_SHUTDOWN)
         await asyncio.wrap_future(self._until_disconnected())
         self._watch.close(_CLOSED)
 
-    def threaded(self) -> AbstractContextManager[FakeSiliconFlow]:
+    @contextmanager
+    def threaded(self) -> Iterator[FakeSiliconFlow]:
         """Run in a thread with a loop of its own: `with FakeSiliconFlow().threaded() as server:`."""
-        return in_thread(self)
+        with start_blocking_portal(name="siliconflow-stand-in") as portal, portal.wrap_async_context_manager(self):
+            yield self
 
     @property
     def base_url(self) -> str:
@@ -186,13 +170,13 @@ class FakeSiliconFlow(Script):
     def requests(self) -> list[RecordedRequest]:
         """The requests so far, in the order in which they arrived whole."""
         with self._watch.lock:
-            return list(self._journal.requests)
+            return list(self._record.requests)
 
     @property
     def connections(self) -> Connections:
         """How many connections were accepted, and how many are open."""
         with self._watch.lock:
-            return Connections(self._journal.accepted, len(self._open))
+            return Connections(self._record.accepted, len(self._open))
 
     @property
     def meters(self) -> Mapping[str, Meter]:
@@ -203,17 +187,17 @@ class FakeSiliconFlow(Script):
         """Forget the script and the record. Open connections and answers under way go on."""
         self._clear_script()
         with self._watch.lock:
-            self._journal = Journal(self._keep)
+            self._record = Record(self._keep)
 
     async def received(self, count: int = 1) -> RecordedRequest:
         """Wait until `count` requests have arrived whole; return the one that made it so many."""
         await asyncio.wrap_future(self._until_received(count))
-        return self._journal.nth_received(count)
+        return self._record.nth_received(count)
 
     def wait_received(self, count: int = 1, timeout: float = 10.0) -> RecordedRequest:
         """Do as `received`, blocking the thread. Raises `TimeoutError` after `timeout` seconds."""
         self._until_received(count).result(timeout)
-        return self._journal.nth_received(count)
+        return self._record.nth_received(count)
 
     async def left_early(self, count: int = 1) -> RecordedRequest:
         """Wait until `count` clients have left before their answer was complete.
@@ -222,12 +206,12 @@ class FakeSiliconFlow(Script):
         before the last byte of the answer was sent, be it before the headers or in mid-stream.
         """
         await asyncio.wrap_future(self._until_left(count))
-        return self._journal.left[count - 1]
+        return self._record.left[count - 1]
 
     def wait_left_early(self, count: int = 1, timeout: float = 10.0) -> RecordedRequest:
         """Do as `left_early`, blocking the thread. Raises `TimeoutError` after `timeout` seconds."""
         self._until_left(count).result(timeout)
-        return self._journal.left[count - 1]
+        return self._record.left[count - 1]
 
     async def disconnected(self) -> None:
         """Wait until no connection is open."""
@@ -238,10 +222,10 @@ class FakeSiliconFlow(Script):
         self._until_disconnected().result(timeout)
 
     def _until_received(self, count: int) -> Future[None]:
-        return self._watch.until(lambda: self._journal.received >= count)
+        return self._watch.until(lambda: self._record.received >= count)
 
     def _until_left(self, count: int) -> Future[None]:
-        return self._watch.until(lambda: len(self._journal.left) >= count)
+        return self._watch.until(lambda: len(self._record.left) >= count)
 
     def _until_disconnected(self) -> Future[None]:
         return self._watch.until(lambda: not self._open)
@@ -251,16 +235,16 @@ class FakeSiliconFlow(Script):
     def _connected(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         with self._watch.lock:
             self._numbers += 1
-            self._journal.accepted += 1
-            self._open[handler] = _Connection(self._numbers, transport, self._journal)
+            self._record.accepted += 1
+            self._open[handler] = _Connection(self._numbers, transport, self._record)
         if self._closing:
             transport.abort()
 
     def _lost(self, handler: web.RequestHandler) -> None:
         with self._watch.lock:
             connection = self._open.pop(handler)
-            if connection.exchange is not None and not self._closing:
-                connection.journal.note_left(connection.exchange.record)
+            if connection.request is not None and not self._closing:
+                connection.record.note_left(connection.request)
         self._watch.changed()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -268,7 +252,7 @@ class FakeSiliconFlow(Script):
         if self._closing:
             connection.transport.abort()
             raise ConnectionResetError("the stand-in is closing")
-        record = RecordedRequest(
+        recorded = RecordedRequest(
             method=request.method,
             path=request.path,
             query=dict(request.query),
@@ -277,44 +261,28 @@ class FakeSiliconFlow(Script):
             peer_port=connection.transport.get_extra_info("peername")[1],
             trace_id=f"ti_{secrets.token_hex(8)}",
         )
-        exchange = Exchange(request, connection.transport, record, self._pace)
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        # A request stays in the journal in which it began, so that a reset forgets it.
-        journal = connection.journal = self._journal
-        connection.exchange = exchange
-        try:
-            # A client that leaves is nothing to complain of; the record tells.
-            with suppress(Cut, ConnectionError):
-                await self._answer(exchange, journal)
-                exchange.complete()
-        finally:
-            self._tasks.discard(task)
-        return exchange.response()
+        writer = AnswerWriter(request, connection.transport, recorded, self._pace)
+        connection.request = recorded
+        # A request stays in the record in which it began, so that a reset forgets it.
+        record = connection.record = self._record
+        # A client that leaves is nothing to complain of; the record tells.
+        with suppress(ConnectionError):
+            try:
+                await writer.read_body(self._max_body_size)
+                await self._answer(writer, record)
+            except Refused as refused:
+                await writer.whole(refused.status, refused.body)
+            note_end(recorded, "completed")
+        return writer.response()
 
-    async def _answer(self, exchange: Exchange, journal: Journal) -> None:
-        record = exchange.record
-        try:
-            await exchange.read_body(self._max_body_size)
-        except BadBody as bad:
-            await exchange.whole(bad.status, error_body(bad.status), {})
-            return
-        scripted = record.scripted = self._take()
+    async def _answer(self, writer: AnswerWriter, record: Record) -> None:
+        recorded = writer.recorded
+        scripted = recorded.scripted = self._take()
         with self._watch.lock:
-            journal.note_received(record)
+            record.note_received(recorded)
         self._watch.changed()
-        if scripted is not None:
-            await exchange.play(scripted.before)
-            await scripted.send(exchange)
-            return
-        try:
-            answer = self._service.answer(record)
-        except Rejected as rejected:
-            await exchange.whole(rejected.status, rejected.body, {})
+        if scripted is None:
+            await self._unscripted.send(writer)
         else:
-            if isinstance(answer, bytes):
-                await exchange.whole(200, answer, {})
-            else:
-                exchange.meter = answer.meter
-                await exchange.answer(answer.answer, stream=answer.stream, pause=None, headers={})
+            await writer.play(scripted.before)
+            await scripted.send(writer)

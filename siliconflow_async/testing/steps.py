@@ -1,63 +1,60 @@
-"""What a scripted answer is made of: bytes, and what happens between them.
+"""What a scripted answer is made of: its headers, bytes, and what happens between them.
 
-Plain `bytes` in a script are sent as they are. The other steps are the small classes below.
+Plain `bytes` in a script are sent as they are. The other steps are the small structs below.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeAlias
 
-if TYPE_CHECKING:
-    from .waiting import Waitable
+import msgspec
+
+from .waiting import Waitable
+
+__all__ = ["Fin", "Framing", "Headers", "Pause", "Rst", "Scripted", "Stall", "Step", "Trickle", "Until", "Wait"]
+
+Headers: TypeAlias = Mapping[str, str | None]
+"""Header names and values; None leaves out one that the stand-in would send."""
+
+Framing: TypeAlias = Literal["chunked", "length", "close", "verbatim"]
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Send nothing for a while, then go on.
-
-    seconds: how long.
-    """
+class Pause(msgspec.Struct, frozen=True):
+    """Send nothing for a number of seconds, then go on."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Until:
+class Until(msgspec.Struct, frozen=True):
     """Send nothing until the test says so.
 
-    event: anything with an async `wait()`: an `asyncio.Event` where the server runs in the test's
-        loop, a `Gate` where it runs in a thread.
+    `event` is anything with an async `wait()`: an `asyncio.Event` where the server runs in the test's loop, a `Gate`
+    where it runs in a thread.
     """
 
     event: Waitable
 
 
-@dataclass(frozen=True, slots=True)
-class Stall:
+class Stall(msgspec.Struct, frozen=True):
     """Never send again; the request ends when the client leaves or the server closes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fin:
+class Fin(msgspec.Struct, frozen=True):
     """Close the connection in good order (FIN), whatever is still missing from the answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rst:
+class Rst(msgspec.Struct, frozen=True):
     """Reset the connection (RST), after all bytes of the steps before it have reached the kernel.
 
     Over TLS, up to 64 KiB that the client was too slow to take may be dropped.
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Trickle:
-    """Send bytes in small pieces.
+class Trickle(msgspec.Struct, frozen=True):
+    """Send bytes in pieces of `size`, and wait so many seconds after each.
 
-    data: the bytes.
-    size: bytes per piece.
-    seconds: the wait after each piece; 0 only lets the loop turn, which keeps the pieces apart.
+    0 seconds only let the loop turn, which keeps the pieces apart.
     """
 
     data: bytes
@@ -76,19 +73,21 @@ Step: TypeAlias = bytes | Trickle | Wait
 """A step of `FakeSiliconFlow.raw`."""
 
 
-@dataclass(eq=False, kw_only=True)
-class Scripted:
+class Scripted(msgspec.Struct, eq=False, kw_only=True):
     """An answer in the queue.
 
-    times: for how many more requests it stands; None: for all that come.
-    before: steps before the first byte of the answer.
-    used: how many it has answered; their `RecordedRequest.scripted` is this object.
+    `times` is for how many more requests it stands; None: for all that come. `headers` are sent in place of or beside
+    the usual ones, under lower-case names. `before` are steps before the first byte of the answer. `used` is how many
+    requests it has answered; their `RecordedRequest.scripted` is this object.
     """
 
     times: int | None = 1
-    before: tuple[Wait, ...] = ()
+    headers: Headers = {}
+    before: Iterable[Wait] = ()
     used: int = 0
 
     def __post_init__(self) -> None:
         if self.times is not None and self.times < 1:
             raise ValueError(f"times must be at least 1 or None, not {self.times}")
+        self.headers = {name.lower(): value for name, value in self.headers.items()}
+        self.before = tuple(self.before)

@@ -1,18 +1,18 @@
 """Waiting for something to happen, from any event loop and from any thread.
 
-The stand-in may live in the test's own loop or in a thread of its own. A test waits for it in the
-same words in both cases, so every wait goes through a `concurrent.futures.Future`.
+The stand-in may live in the test's own loop or in a thread of its own. A test waits for it in the same words in both
+cases, so every wait goes through a `concurrent.futures.Future`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+__all__ = ["Gate", "Waitable", "Watch"]
 
 
 class Waitable(Protocol):
@@ -68,8 +68,8 @@ class Watch:
 class Gate:
     """An event that may be set in one thread and awaited in another.
 
-    Pass it to `Until` where the server runs in a thread of its own (the `siliconflow_server`
-    fixture); an `asyncio.Event` serves where server and test share a loop.
+    Pass it to `Until` where the server runs in a thread of its own (the `siliconflow_server` fixture); an
+    `asyncio.Event` serves where server and test share a loop.
     """
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from siliconflow_async.testing import sse, stream_events
-from siliconflow_async.testing.answers import Answer, Call, Choice, deltas, new_id
+from siliconflow_async.testing.answers import CallPieces, ChatAnswer, ChoicePieces, deltas, new_id
 
 
 def chunks(events: list[bytes]) -> list[Any]:
@@ -103,7 +103,7 @@ def test_usage_can_come_once_in_a_last_chunk_without_choices() -> None:
 
 def test_usage_can_be_left_out() -> None:
     assert all("usage" not in chunk for chunk in chunks(stream_events(["a"], usage_on="never")))
-    assert "usage" not in json.loads(Answer([Choice(["a"])], "m", usage_on="never").body())
+    assert "usage" not in json.loads(ChatAnswer([ChoicePieces(["a"])], "m", usage_on="never").body())
 
 
 def test_a_given_usage_is_the_final_one() -> None:
@@ -111,11 +111,11 @@ def test_a_given_usage_is_the_final_one() -> None:
     seen = chunks(stream_events(["a"], usage=usage))
     assert seen[-1]["usage"] == usage
     assert seen[-2]["usage"] != usage
-    assert json.loads(Answer([Choice(["a"])], "m", usage=usage).body())["usage"] == usage
+    assert json.loads(ChatAnswer([ChoicePieces(["a"])], "m", usage=usage).body())["usage"] == usage
 
 
 def test_choices_are_interleaved() -> None:
-    events = Answer([Choice(["a", "b", "c"]), Choice(["x"])], "m").events()
+    events = ChatAnswer([ChoicePieces(["a", "b", "c"]), ChoicePieces(["x"])], "m").events()
     order = [chunk["choices"][0]["index"] for chunk in chunks(events)]
     assert order == [0, 1, 0, 1, 0, 1, 0, 0]
 
@@ -125,7 +125,7 @@ def test_a_model_name_is_sent_whatever_is_in_it() -> None:
 
 
 def test_a_whole_answer_leaves_out_what_it_does_not_use() -> None:
-    body = json.loads(Answer([Choice(["He", "llo"])], "org/m", prompt_tokens=3, id="0", created=1).body())
+    body = json.loads(ChatAnswer([ChoicePieces(["He", "llo"])], "org/m", prompt_tokens=3, id="0", created=1).body())
     assert body == {
         "id": "0",
         "object": "chat.completion",
@@ -144,8 +144,8 @@ def test_a_whole_answer_leaves_out_what_it_does_not_use() -> None:
 
 
 def test_a_whole_answer_has_reasoning_and_calls() -> None:
-    choice = Choice((), ["Hm"], [Call("look", ["{", "}"], "id")], "tool_calls")
-    message = json.loads(Answer([choice], "m").body())["choices"][0]["message"]
+    choice = ChoicePieces((), ["Hm"], [CallPieces("look", ["{", "}"], "id")], "tool_calls")
+    message = json.loads(ChatAnswer([choice], "m").body())["choices"][0]["message"]
     assert message == {
         "role": "assistant",
         "content": "",

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from siliconflow_async.testing.models import capabilities
-from siliconflow_async.testing.rules import Rejected, check_messages, check_parameters
+from siliconflow_async.testing.refusals import Refused
+from siliconflow_async.testing.rules import check_messages, check_parameters
 
 PLAIN = capabilities("org/plain")
 HYBRID = capabilities("Qwen/Qwen3-8B")
@@ -14,20 +15,20 @@ SEES = capabilities("Qwen/Qwen2.5-VL-72B-Instruct")
 HEARS = capabilities("Qwen/Qwen3-Omni-30B-A3B-Instruct")
 
 
-def refusal(rejected: Rejected) -> tuple[int, int, str]:
-    body = json.loads(rejected.body)
+def refusal(refused: Refused) -> tuple[int, int, str]:
+    body = json.loads(refused.body)
     assert [*body] == ["code", "message", "data"]
-    return rejected.status, body["code"], body["message"]
+    return refused.status, body["code"], body["message"]
 
 
 def refused(request: dict[str, Any], model: Any = PLAIN) -> tuple[int, int, str]:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(Refused) as caught:
         check_parameters(request, model)
     return refusal(caught.value)
 
 
 def refused_message(message: Any, model: Any = PLAIN) -> tuple[int, int, str]:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(Refused) as caught:
         check_messages([message], model)
     return refusal(caught.value)
 
@@ -120,7 +121,7 @@ def test_tool_choice_names_one_of_the_tools() -> None:
 
 @pytest.mark.parametrize("messages", [None, [], "Hi", {}])
 def test_there_must_be_messages(messages: Any) -> None:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(Refused) as caught:
         check_messages(messages, PLAIN)
     assert refusal(caught.value)[2].startswith("messages: ")
 

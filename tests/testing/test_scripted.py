@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from siliconflow_async.testing.scripted import error_body
+from siliconflow_async.testing.refusals import error_body
 
 if TYPE_CHECKING:
     from siliconflow_async.testing import FakeSiliconFlow

@@ -4,41 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from .answers import Answer, Call, Choice, deltas, wanted_logprobs
-from .models import EXAMPLES, capabilities, is_model
-from .rules import Rejected, check_messages, check_parameters, refuse
+from .answers import CallPieces, ChatAnswer, ChoicePieces, deltas, wanted_logprobs
+from .limits import Meter
+from .models import EXAMPLES, Capabilities, capabilities, is_model
+from .refusals import Refused, refuse
+from .rules import check_messages, check_parameters
 from .samples import sample
+from .writer import AnswerWriter
 
-if TYPE_CHECKING:
-    from .limits import Meter
-    from .models import Capabilities
-    from .record import RecordedRequest
+__all__ = ["Unscripted"]
 
-CHAT = "/v1/chat/completions"
-MODELS = "/v1/models"
+_CHAT = "/v1/chat/completions"
+_MODELS = "/v1/models"
 _MEDIA_TOKENS = 256
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Chat(NamedTuple):
-    """A valid request's answer, whether it was asked for as a stream, and the meter that counts its tokens."""
-
-    answer: Answer
-    stream: bool
-    meter: Meter | None
-
-
-class Service:
+class Unscripted:
     """Answers requests from their bytes alone.
 
-    models: the names that exist; None: every `org/name`, of which the list of models has a few.
-    api_key: the key that is valid; None: any.
-    meters: the limits of those models that have some.
+    `models` are the names that exist, None for every `org/name`, of which the list of models has a few. `api_key` is
+    the key that is valid, None for any. `meters` are the limits of those models that have some.
     """
 
     def __init__(self, models: Iterable[str] | None, api_key: str | None, meters: Mapping[str, Meter]) -> None:
@@ -47,19 +38,21 @@ class Service:
         self._api_key = api_key
         self._meters = meters
 
-    def answer(self, record: RecordedRequest) -> Chat | bytes:
-        """Return the answer to a request: a chat, or a whole body. Raises `Rejected` with the error it gets instead."""
-        if (record.method, record.path) not in (("POST", CHAT), ("GET", MODELS)):
-            raise Rejected(404, b'"404 page not found"')
-        self._check_key(record.headers.get("authorization", ""))
-        if record.path == MODELS:
-            return self._list(record.query)
+    async def send(self, writer: AnswerWriter) -> None:
+        """Answer the request, or raise Refused with the error that it gets instead."""
+        asked = writer.recorded
+        if (asked.method, asked.path) not in (("POST", _CHAT), ("GET", _MODELS)):
+            raise Refused(404)
+        self._check_key(asked.headers.get("authorization", ""))
+        if asked.path == _MODELS:
+            await writer.whole(200, self._list(asked.query))
+            return
         try:
-            request = _decode(record.body)
+            request = _decode(asked.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            refuse("The parameter is invalid. Please check again.")
+            raise Refused(400) from None
         if not isinstance(request, dict):
-            refuse("The parameter is invalid. Please check again.")
+            raise Refused(400)
         name = request.get("model")
         if not isinstance(name, str):
             refuse("model: Must be a string")
@@ -78,9 +71,8 @@ class Service:
             meter.admit(prompt_tokens)
         count = int(request.get("n") or 1)
         choices = [_choice(request, messages, model, index) for index in range(count)]
-        stream = request.get("stream") is True
-        answer = Answer(choices, name, prompt_tokens=prompt_tokens, logprobs=wanted_logprobs(request))
-        return Chat(answer, stream, meter)
+        answer = ChatAnswer(choices, name, prompt_tokens=prompt_tokens, logprobs=wanted_logprobs(request))
+        await writer.answer(answer, stream=request.get("stream") is True, meter=meter)
 
     def _list(self, query: Mapping[str, str]) -> bytes:
         # All that the stand-in has is models of text, to chat with.
@@ -93,14 +85,14 @@ class Service:
         scheme, _, key = authorization.partition(" ")
         key = key.strip()
         if scheme.lower() != "bearer" or not key:
-            raise Rejected(401, b'"Invalid token"')
+            raise Refused(401)
         if self._api_key is not None and key != self._api_key:
-            raise Rejected(401, b'"Api key is invalid"')
+            raise Refused(401, b'"Api key is invalid"')
 
 
 def _choice(
     request: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], model: Capabilities, index: int
-) -> Choice:
+) -> ChoicePieces:
     prompt = _text(next(turn for turn in reversed(messages) if turn["role"] == "user"))
     reasoning: list[str] = []
     prefix = request.get("prefix") or ""
@@ -109,11 +101,12 @@ def _choice(
         budget = request.get("thinking_budget")
         reasoning = deltas(_thought(prompt))[: None if budget is None else int(budget)]
     calls = [] if prefix else _calls(request, messages, prompt, index)
-    content = [] if calls else deltas(_content(request, messages, prompt, index))
-    content = _stopped(content, request.get("stop"))
+    stop = request.get("stop") or []
+    stops = [stop] if isinstance(stop, str) else stop
+    content = "" if calls else _before(_content(request, messages, prompt, index), stops)
     if prefix:
-        content = deltas(_rest("".join(content), prefix, request.get("suffix") or ""))
-    choice = Choice(content, reasoning, calls, "tool_calls" if calls else "stop")
+        content = _before(_rest(content, prefix), [request.get("suffix") or ""])
+    choice = ChoicePieces(deltas(content), reasoning, calls, "tool_calls" if calls else "stop")
     limit = request.get("max_tokens")
     return choice if limit is None else _limited(choice, int(limit))
 
@@ -137,12 +130,15 @@ def _content(request: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], 
     )
 
 
-def _rest(text: str, prefix: str, suffix: str) -> str:
-    """Continue a prefix: give what follows as much of the text as it ends with, up to where the suffix begins."""
+def _rest(text: str, prefix: str) -> str:
+    """Continue a prefix: return what follows as much of the text as the prefix ends with."""
     at = next(size for size in range(min(len(text), len(prefix)), -1, -1) if prefix.endswith(text[:size]))
-    rest = text[at:]
-    end = rest.find(suffix) if suffix else -1
-    return rest if end < 0 else rest[:end]
+    return text[at:]
+
+
+def _before(text: str, ends: Sequence[str]) -> str:
+    """Return the text up to where the first of some strings begins."""
+    return text[: min((at for end in ends if end and (at := text.find(end)) >= 0), default=len(text))]
 
 
 def _thought(prompt: str) -> str:
@@ -153,7 +149,9 @@ def _thought(prompt: str) -> str:
     )
 
 
-def _calls(request: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], prompt: str, index: int) -> list[Call]:
+def _calls(
+    request: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], prompt: str, index: int
+) -> list[CallPieces]:
     tools = request.get("tools")
     choice = request.get("tool_choice")
     if not tools or choice == "none" or messages[-1]["role"] != "user":
@@ -163,41 +161,17 @@ def _calls(request: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], pr
     schema = {"type": "object", **(functions[name].get("parameters") or {})}
     arguments = _encode(sample(schema, prompt)).decode()
     identity = hashlib.md5(f"{name}:{index}:{arguments}".encode(), usedforsecurity=False)
-    return [Call(name, deltas(arguments), identity.hexdigest())]
+    return [CallPieces(name, deltas(arguments), identity.hexdigest())]
 
 
-def _stopped(content: list[str], stop: str | list[str] | None) -> list[str]:
-    """Cut the text where the first of the stop strings begins."""
-    stops = [stop] if isinstance(stop, str) else stop or []
-    text = "".join(content)
-    ends = [end for word in stops if word and (end := text.find(word)) >= 0]
-    if not ends:
-        return content
-    kept: list[str] = []
-    left = min(ends)
-    for piece in content:
-        if left <= 0:
-            break
-        kept.append(piece[:left])
-        left -= len(piece)
-    return kept
-
-
-def _limited(choice: Choice, limit: int) -> Choice:
-    """Return the first `limit` tokens of a choice."""
+def _limited(choice: ChoicePieces, limit: int) -> ChoicePieces:
+    """Return the first `limit` tokens of a choice, which has content or one call."""
     if choice.tokens <= limit:
         return choice
     reasoning = choice.reasoning[:limit]
     limit -= len(reasoning)
-    content = choice.content[:limit]
-    limit -= len(content)
-    calls: list[Call] = []
-    for call in choice.calls:
-        if limit <= 0:
-            break
-        calls.append(Call(call.name, call.arguments[: limit - 1], call.id))
-        limit -= 1 + len(calls[-1].arguments)
-    return Choice(content, reasoning, calls, "length")
+    calls = [CallPieces(call.name, call.arguments[: limit - 1], call.id) for call in choice.calls if limit]
+    return ChoicePieces(choice.content[:limit], reasoning, calls, "length")
 
 
 def _text(message: Mapping[str, Any]) -> str:
@@ -209,9 +183,7 @@ def _text(message: Mapping[str, Any]) -> str:
 
 def _tokens(message: Mapping[str, Any]) -> int:
     content = message.get("content")
-    media = 0
-    if isinstance(content, list):
-        media = sum(part["type"] != "text" for part in content)
+    media = sum(part["type"] != "text" for part in content) if isinstance(content, list) else 0
     return 3 + len(deltas(_text(message))) + media * _MEDIA_TOKENS
 
 
