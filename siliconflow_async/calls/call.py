@@ -74,7 +74,7 @@ class Call:
 
         return await self._retried(attempt, continues=False)
 
-    async def _open(self, read: Callable[[Answer, Observer | None], Awaitable[A]], *, continues: bool = False) -> A:
+    async def open(self, read: Callable[[Answer, Observer | None], Awaitable[A]], *, continues: bool = False) -> A:
         """Open the answer and return what `read` makes of its beginning, over all attempts.
 
         One that `continues` another may fail without an end of the call.

@@ -20,9 +20,10 @@ from ..stream.stream import ChatStream, first_chunk
 from ..stream.structured import ParsedChatStream, parsed
 from ..transport.answer import Answer
 from ..transport.attempt import Request
-from ..wire.protocol import decode_completion
+from ..wire.lazy import Chunk
+from ..wire.protocol import ChatProtocol, decode_completion
 from ..wire.structs import ChatCompletion
-from ..wire.think import split_completion
+from ..wire.think import ThinkProtocol, split_completion
 from .call import Call
 from .retry import wait_to_resume
 from .setup import Setup
@@ -99,7 +100,7 @@ class ChatCall(Call):
     async def stream(self) -> ChatStream:
         """Open the stream, over all its attempts, and see to its continuation if that was asked for."""
         asked = self._request
-        make: Callable[[Reading, float], ChatStream] = ChatStream
+        make: Callable[[Reading[Chunk], float], ChatStream] = ChatStream
         if asked.form is not None:
             make = functools.partial(ParsedChatStream, asked.form)
         elif asked.resume:
@@ -109,7 +110,7 @@ class ChatCall(Call):
                 allowed=asked.resume,
                 attempts=lambda: self.attempts,
             )
-        return await self._open(functools.partial(self._begin, make))
+        return await self.open(functools.partial(self._begin, make))
 
     async def _go_on(self, asked: ChatRequest, broken: Break) -> ChatStream | None:
         """Open the continuation of a stream that broke off; None where none may be asked for."""
@@ -123,19 +124,19 @@ class ChatCall(Call):
         self._request, self._sent, self.passage.weighs = request, request.sent, request.params
         if self._watch is not None:
             self._watch.retried(broken.error, time.monotonic() - broke_at)
-        return await self._open(functools.partial(self._begin, ChatStream), continues=True)
+        return await self.open(functools.partial(self._begin, ChatStream), continues=True)
 
     async def _begin(
-        self, make: Callable[[Reading, float], ChatStream], answer: Answer, observer: Observer | None
+        self, make: Callable[[Reading[Chunk], float], ChatStream], answer: Answer, observer: Observer | None
     ) -> ChatStream:
         """Return the stream that `make` makes of a reading, at its first chunk."""
         sent = self._sent
-        reading = Reading(
+        asked = self._request
+        reading: Reading[Chunk] = Reading(
             answer,
+            (ThinkProtocol if asked.split_think else ChatProtocol)(self._setup.max_event_size, answer.mask),
             timeouts=sent.timeouts,
             deadline=sent.deadline,
-            max_event_size=self._setup.max_event_size,
-            split_think=self._request.split_think,
             observer=observer,
             attempts=self.attempts,
         )

@@ -1,11 +1,13 @@
-"""How any endpoint of the service is asked for a whole answer."""
+"""How any endpoint of the service is asked, for a whole answer or for bytes as they come."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from ..transport.answer import Decode, Headed
+from ..stream.bytestream import ByteProtocol, ByteStream, first_bytes
+from ..stream.reading import Observer, Reading
+from ..transport.answer import Answer, Decode, Headed
 from ..transport.upload import Multipart
 from .call import Call
 from .setup import Setup
@@ -45,3 +47,37 @@ class Service:
         """
         request = self.setup.request(method, path, params, body=body, query=query)
         return await Call(self.setup, request, repeatable=repeatable).fetch(decode)
+
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any],
+        *,
+        body: bytes | Multipart | None = None,
+        query: Mapping[str, str] | None = None,
+        repeatable: bool = True,
+    ) -> ByteStream:
+        """Return the body as a stream of bytes, once the first are there; parameters and errors are those of `fetch`.
+
+        The clocks are those of a stream: `first_token` is the time of the first byte, `idle` runs between bytes.
+        """
+        setup = self.setup
+        request = setup.request(method, path, params, body=body, query=query, streaming=True)
+        call = Call(setup, request, repeatable=repeatable)
+
+        async def begin(answer: Answer, observer: Observer | None) -> ByteStream:
+            protocol = ByteProtocol()
+            reading = Reading(
+                answer,
+                protocol,
+                timeouts=request.timeouts,
+                deadline=request.deadline,
+                observer=observer,
+                attempts=call.attempts,
+            )
+            stream = ByteStream(reading, protocol)
+            setup.transport.pool.track(stream)
+            return await first_bytes(stream)
+
+        return await call.open(begin)

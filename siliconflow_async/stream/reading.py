@@ -8,26 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from ..errors import (
+    APIStatusError,
     APITimeoutError,
     EventTooLargeError,
     MalformedStreamError,
     SiliconFlowError,
+    StreamError,
     TruncatedStreamError,
 )
 from ..timeouts import Timeouts
 from ..transport.answer import Answer
 from ..transport.body import BodyBroken
 from ..transport.clock import ClockExpired
-from ..wire.accumulate import has_progress
-from ..wire.lazy import Chunk
-from ..wire.protocol import ChatProtocol
 from ..wire.structs import Usage
-from ..wire.think import ThinkProtocol
 
-__all__ = ["End", "Ended", "Observer", "Reading"]
+__all__ = ["ENDED_BY", "Decoding", "End", "Ended", "Observer", "Reading"]
+
+C = TypeVar("C")
 
 Ended: TypeAlias = Literal["done", "finish", "truncated", "error", "malformed", "too_large", "timeout", "closed"]
 
@@ -41,6 +41,26 @@ ENDED_BY: dict[type[SiliconFlowError], Ended] = {
 # After `[DONE]` the last bytes of the HTTP body may lag: reading them lets the connection serve again.
 _DRAIN_BYTES = 64 * 1024
 _DRAIN_SECONDS = 0.05
+
+
+class Decoding(Protocol[C]):
+    """What makes chunks of bytes; `wire.protocol` says how."""
+
+    done: bool
+    whole: bool
+    failure: StreamError | APIStatusError | None
+
+    def feed(self, data: bytes, lazily: bool = False) -> list[C]: ...
+
+    def eof(self) -> list[C]: ...
+
+    def cut_short(self) -> list[C]: ...
+
+    def cut_off(self, why: str | None, *, begun: bool) -> TruncatedStreamError: ...
+
+    def has_progress(self, chunks: list[C]) -> bool:
+        """Whether there is in them what the first token's clock waits for."""
+        ...
 
 
 class Observer(Protocol):
@@ -78,7 +98,7 @@ class End(NamedTuple):
         return error
 
 
-class Reading:
+class Reading(Generic[C]):
     """Read an open answer under its clocks; `attempts` is how many requests were made for it."""
 
     __slots__ = (
@@ -96,11 +116,10 @@ class Reading:
     def __init__(
         self,
         answer: Answer,
+        protocol: Decoding[C],
         *,
         timeouts: Timeouts,
         deadline: float | None,
-        max_event_size: int,
-        split_think: bool = False,
         observer: Observer | None = None,
         attempts: int = 1,
     ) -> None:
@@ -112,11 +131,11 @@ class Reading:
         self._timeouts = timeouts
         self._body = answer.body
         self.clock = answer.body.start_clock(timeouts, answer.sent_at, deadline)
-        self._protocol = (ThinkProtocol if split_think else ChatProtocol)(max_event_size, answer.mask)
+        self._protocol = protocol
         # What ended the body: b"" for its end, or the exception, without the frames that hold this.
         self._trouble: bytes | BodyBroken | ClockExpired | None = None
 
-    async def more(self, lazily: bool) -> list[Chunk]:
+    async def more(self, lazily: bool) -> list[C]:
         """Wait for chunks and return them, lazy ones if they may be; none once it has ended, and `judged` says how."""
         protocol = self._protocol
         while self._trouble is None and protocol.failure is None and not protocol.done:
@@ -133,7 +152,7 @@ class Reading:
                     chunks = protocol.eof()
             if chunks:
                 self.clock.wait_ends()
-                if self.first_token_at is None and has_progress(chunks):
+                if self.first_token_at is None and protocol.has_progress(chunks):
                     self.first_token_at = self.clock.first_token()
                     if self.observer is not None:
                         self.observer.first_token(self.first_token_at)
@@ -146,7 +165,7 @@ class Reading:
         """Whether `[DONE]` came, and no failure before it."""
         return self._protocol.done and self._protocol.failure is None
 
-    def arrived(self) -> list[Chunk]:
+    def arrived(self) -> list[C]:
         """Return the chunks that have arrived and were not read."""
         if self._trouble is not None:
             return []

@@ -52,7 +52,7 @@ class ResumingStream(ChatStream):
     __slots__ = ("_allowed", "_attempts", "_left", "_opening", "_reopen", "_seams", "_spent", "_tokens")
 
     def __init__(
-        self, reading: Reading, started_at: float, *, reopen: Reopen, allowed: int, attempts: Callable[[], int]
+        self, reading: Reading[Chunk], started_at: float, *, reopen: Reopen, allowed: int, attempts: Callable[[], int]
     ) -> None:
         super().__init__(reading, started_at)
         self._allowed = allowed
@@ -83,7 +83,7 @@ class ResumingStream(ChatStream):
 
     async def _at_end(self, ended: Ended, failure: SiliconFlowError | None) -> bool:
         """Go on with the next reading where this one broke off; where none may be had, end as it has ended."""
-        self._fold()
+        self._settle()
         answer = super().partial
         if failure is None or not self._left or not _can_go_on(failure, answer):
             return await super()._at_end(ended, failure)

@@ -15,43 +15,26 @@ keeps `partial` in step.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from operator import length_hint
-from types import TracebackType
-from typing import Any, NoReturn, Self, SupportsIndex
+from typing import Any, Self
 
 from ..errors import (
-    APIStatusError,
-    APITimeoutError,
-    BusyError,
-    ClosedError,
     MalformedStreamError,
-    SiliconFlowError,
-    StreamError,
 )
-from ..loops import on_any_loop, on_loop
 from ..wire.accumulate import Accumulator
 from ..wire.events import Event, EventBuilder
 from ..wire.lazy import Chunk, whole
 from ..wire.structs import ChatCompletion, ChatCompletionChunk, Timing
-from .reading import End, Ended, Reading
+from .opened import OpenAnswer, Uncopyable
+from .reading import End, Reading
 
 __all__ = ["ChatStream", "EventIterator", "TextIterator", "Uncopyable", "first_chunk"]
 
 _NOTHING: Iterator[Any] = iter(())
 
 
-class Uncopyable:
-    """One open connection: a copy of it would close it when it goes."""
-
-    __slots__ = ()
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        raise TypeError(f"a {type(self).__name__} can't be copied or pickled; the stream's `partial` can")
-
-
-class ChatStream(Uncopyable):
+class ChatStream(OpenAnswer[Chunk]):
     """An open answer: iterate it for chunks, or use `text()`, `events()` or `completion()`.
 
     `ended` is None while it is open, then "done" (`[DONE]` came), "finish" (it ended without, every choice finished),
@@ -59,23 +42,10 @@ class ChatStream(Uncopyable):
     for.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_accumulator",
-        "_batch",
-        "_busy",
-        "_end",
-        "_first_token_at",
-        "_reading",
-        "_ready",
-        "_rest",
-        "_started_at",
-        "loop",
-    )
+    __slots__ = ("_accumulator", "_batch", "_first_token_at", "_ready", "_rest", "_started_at")
 
-    def __init__(self, reading: Reading, started_at: float) -> None:
-        self.loop = reading.answer.loop
-        self._reading = reading
+    def __init__(self, reading: Reading[Chunk], started_at: float) -> None:
+        super().__init__(reading)
         self._started_at = started_at
         self._first_token_at: float | None = None
         self._accumulator = Accumulator()
@@ -84,11 +54,6 @@ class ChatStream(Uncopyable):
         self._batch: list[Chunk] = []
         self._rest: Iterator[Chunk] = _NOTHING
         self._ready: Iterator[ChatCompletionChunk] = _NOTHING
-        self._busy = False
-        self._end: End | None = None
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.ended or 'open'} trace_id={self.trace_id!r}>"
 
     def __aiter__(self) -> Self:
         return self
@@ -100,42 +65,10 @@ class ChatStream(Uncopyable):
             return next(self._ready)
         raise StopAsyncIteration
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.abort()
-
-    def __del__(self) -> None:
-        # Not there if __init__ failed.
-        reading = getattr(self, "_reading", None)
-        if reading is None or self._end is not None:
-            return
-        if not on_loop(self.loop, reading.forget) and reading.observer is not None:
-            # Its connection has gone with its loop; its place at the gate belongs to no loop.
-            on_any_loop(reading.tell_closed)
-
-    @property
-    def ended(self) -> Ended | None:
-        """How it ended; None while it is open."""
-        return None if self._end is None else self._end.ended
-
-    @property
-    def trace_id(self) -> str | None:
-        """What SiliconFlow's support asks for; None if the answer has none."""
-        return self._reading.answer.trace_id
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The answer's headers under lower-case names."""
-        return self._reading.answer.headers
-
     @property
     def partial(self) -> ChatCompletion:
         """The answer so far: the chunks given out; all that had arrived, once the stream has ended."""
-        self._fold()
+        self._settle()
         answer = self._accumulator.completion()
         answer.headers = self.headers
         answer.trace_id = self.trace_id
@@ -167,99 +100,47 @@ class ChatStream(Uncopyable):
             self._ready = self._rest = _NOTHING
         return self.partial
 
-    async def aclose(self) -> None:
-        """Close the connection at once. What had arrived stays in `partial`; further reading raises ClosedError."""
-        self.abort()
-
-    async def close(self) -> None:
-        """`aclose()`, as the openai package names it."""
-        self.abort()
-
     def abort(self) -> None:
         """`aclose()` for callers that can't await."""
         if self._end is not None:
             return
-        self._fold()
+        self._settle()
         complete = self._accumulator.finished
         if not self._busy:
             self._batch += self._reading.arrived()
         self._ready = self._rest = _NOTHING
         self._conclude("finish" if complete else "closed")
 
-    def release(self) -> tuple[Reading, list[Chunk], End | None]:
+    def release(self) -> tuple[Reading[Chunk], list[Chunk], End | None]:
         """Give up the reading, what it has brought and how it ended, for another stream to go on with."""
         end, self._end = self._end, End("closed", self.loop.time())
         return self._reading, self._batch, end
 
-    async def _fill(self, lazily: bool = False) -> bool:
-        """Wait for more chunks, once all that were ready are given out; False at a good end, raise at any other.
+    @property
+    def _may_be_lazy(self) -> bool:  # type: ignore[override]  # the base's never changes
+        return self._accumulator.headed
 
-        They may be lazy ones if `lazily`, for who takes them from `_rest`.
-        """
-        if self._end is not None:
-            return self._ended_well()
-        if self._busy:
-            raise BusyError("another task is waiting for this stream")
-        self._busy = True
-        self._fold()
-        reading = self._reading
-        try:
-            chunks = await reading.more(lazily and self._accumulator.headed)
-        except asyncio.CancelledError:
-            self._busy = False
-            if reading.is_done() and self._end is None:
-                self._conclude("done")
-            self.abort()
-            raise
-        finally:
-            self._busy = False
-        if self._end is not None:
-            raise self._counted(ClosedError("the stream was closed while it was being read"))
-        if chunks:
-            if self._first_token_at is None:
-                self._first_token_at = reading.first_token_at
-            self._batch = chunks
-            rest: Iterator[Any] = iter(chunks)
-            self._rest = rest
-            # Another way to the same chunks: whichever is taken, the other has moved on too.
-            self._ready = map(whole, rest) if lazily else rest
-            return True
-        accumulator = self._accumulator
-        return await self._at_end(*reading.judged(finished=accumulator.finished, begun=accumulator.begun))
+    @property
+    def _finished(self) -> bool:  # type: ignore[override]
+        return self._accumulator.finished
 
-    async def _at_end(self, ended: Ended, failure: SiliconFlowError | None) -> bool:
-        """End as the reading has ended: return False if that was well, else raise."""
-        self._conclude(ended, failure)
-        return self._ended_well()
+    @property
+    def _begun(self) -> bool:  # type: ignore[override]
+        return self._accumulator.begun
 
-    def _ended_well(self) -> bool:
-        """Return False, as there is nothing more; raise if it ended in another way."""
-        assert self._end is not None
-        if self._end.ended == "closed":
-            raise self._counted(ClosedError("the stream is closed"))
-        if self._end.failure is None:
-            return False
-        # Without a name here: the traceback holds this frame, and a name would close the circle.
-        raise self._counted(self._end.error())
+    def _take(self, found: list[Chunk], lazily: bool) -> None:
+        if self._first_token_at is None:
+            self._first_token_at = self._reading.first_token_at
+        self._batch = found
+        rest: Iterator[Any] = iter(found)
+        self._rest = rest
+        # Another way to the same chunks: whichever is taken, the other has moved on too.
+        self._ready = map(whole, rest) if lazily else rest
 
-    def _conclude(self, ended: Ended, failure: SiliconFlowError | None = None) -> None:
-        self._fold()
-        self._end = End(ended, self.loop.time(), failure)
-        if isinstance(failure, APIStatusError):
-            failure.headers = self.headers
-        elif isinstance(failure, StreamError | APITimeoutError):
-            failure.partial = self.partial
-            failure.trace_id = self.trace_id
-        self._reading.leave(failure)
-        if self._reading.observer is not None:
-            self._reading.observer.over(ended, failure, lambda: self.partial)
+    def _so_far(self) -> ChatCompletion:
+        return self.partial
 
-    def _counted(self, error: SiliconFlowError) -> SiliconFlowError:
-        """Return an error that says how many requests were made for this answer."""
-        error.attempts = self._reading.attempts
-        return error
-
-    def _fold(self) -> None:
+    def _settle(self) -> None:
         """Fold the chunks that were given out since the last time."""
         given = self._batch
         if left := length_hint(self._rest):

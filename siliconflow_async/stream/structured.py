@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 from ..errors import ConfigurationError, ParseError
 from ..request.schema import Form
 from ..wire import jsontext
+from ..wire.lazy import Chunk
 from ..wire.structs import ChatCompletion
 from .manager import ChatStreamManager
 from .reading import Reading
@@ -44,7 +45,7 @@ class ParsedChatStream(ChatStream, Generic[T]):
 
     __slots__ = ("_form",)
 
-    def __init__(self, form: Form[T], reading: Reading, started_at: float) -> None:
+    def __init__(self, form: Form[T], reading: Reading[Chunk], started_at: float) -> None:
         super().__init__(reading, started_at)
         self._form = form
 

@@ -28,7 +28,7 @@ from ..errors import (
     TruncatedStreamError,
 )
 from . import jsontext
-from .accumulate import Accumulator
+from .accumulate import Accumulator, has_progress
 from .failures import (
     BOM,
     Mask,
@@ -84,6 +84,8 @@ class ChatProtocol:
         # bytes each would take many times their size.
         self._body: bytearray | None = None
         self._size = 0
+
+    has_progress = staticmethod(has_progress)
 
     def feed(self, data: bytes, lazily: bool = False) -> list[Chunk]:
         """Return the chunks that `data` completes; as LazyChunks, but for odd ones, if `lazily`."""

@@ -16,8 +16,10 @@ from siliconflow_async import (
     APIStatusError,
     APITimeoutError,
     AsyncSiliconFlow,
+    ClosedError,
     InvalidRequestError,
     OverloadedError,
+    RetryPolicy,
     SiliconFlowError,
     Timeouts,
     TruncatedStreamError,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+    from siliconflow_async.stream.bytestream import ByteStream
     from siliconflow_async.transport.mask import Mask
 
 pytestmark = pytest.mark.anyio
@@ -218,6 +221,109 @@ class TestBodies:
             with pytest.raises(APITimeoutError, match=r"while \d+ bytes of the request had been sent") as caught:
                 await service.fetch("POST", "/thing", content, {}, body=form)
         assert caught.value.clock == "idle"
+
+
+class TestByteStreams:
+    """Bytes as they come keep the promises of a stream."""
+
+    @staticmethod
+    def speaking(*pieces: bytes, then: str = "end") -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def speak(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse()
+            response.content_type = "audio/mpeg"
+            await response.prepare(request)
+            for piece in pieces:
+                await response.write(piece)
+            if then == "break":
+                assert request.transport is not None
+                request.transport.abort()
+            elif then == "silence":
+                await asyncio.get_running_loop().create_future()
+            return response
+
+        return speak
+
+    async def test_all_of_it_comes_and_the_connection_serves_again(self) -> None:
+        """In pieces of whatever size; then it has finished."""
+        data = [bytes([n]) * 100_000 for n in range(20)]
+        endpoint = Endpoint(self.speaking(*data))
+        async with asked(endpoint) as service:
+            for _ in range(2):
+                async with await service.stream("POST", "/thing", {}, body=b"{}") as stream:
+                    assert stream.ended is None
+                    got = b"".join([piece async for piece in stream])
+                assert got == b"".join(data)
+                assert (stream.ended, stream.received) == ("finish", len(got))
+                assert stream.headers["content-type"] == "audio/mpeg"
+        assert len(set(endpoint.peers)) == 1
+
+    async def test_what_broke_off_is_an_error_after_what_had_arrived(self) -> None:
+        """It says how many bytes came."""
+        async with asked(Endpoint(self.speaking(b"abc", b"def", then="break"))) as service:
+            stream = await service.stream("POST", "/thing", {}, body=b"{}")
+            pieces: list[bytes] = []
+            with pytest.raises(TruncatedStreamError, match=r"broke off .* after 6 bytes") as caught:
+                await read(stream, pieces)
+        assert (b"".join(pieces), stream.ended, caught.value.attempts) == (b"abcdef", "truncated", 1)
+
+    async def test_silence_is_a_timeout(self) -> None:
+        """Between bytes the idle clock runs, before the first that of the first token, which is repeated."""
+        endpoint = Endpoint(self.speaking(b"abc", then="silence"))
+        async with asked(endpoint, timeouts=Timeouts(idle=0.2)) as service:
+            stream = await service.stream("POST", "/thing", {}, body=b"{}")
+            with pytest.raises(APITimeoutError) as caught:
+                await read(stream, [])
+            assert (caught.value.clock, stream.ended) == ("idle", "timeout")
+        endpoint = Endpoint(self.speaking(then="silence"), self.speaking(b"abc"))
+        async with asked(endpoint, timeouts=Timeouts(first_token=0.2)) as service:
+            stream = await service.stream("POST", "/thing", {}, body=b"{}")
+            assert [piece async for piece in stream] == [b"abc"]
+        assert endpoint.requests == 2
+
+    @pytest.mark.parametrize("how", ["close", "forget", "client"])
+    async def test_leaving_closes_the_connection(self, how: str) -> None:
+        """The server sees it go; what is read after that raises."""
+        gone = asyncio.Event()
+
+        async def speak(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            await response.write(b"abc")
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                gone.set()
+            return response
+
+        async with asked(Endpoint(speak)) as service:
+            stream = await service.stream("POST", "/thing", {}, body=b"{}")
+            if how == "client":
+                await service.setup.transport.pool.aclose()
+            elif how == "close":
+                await stream.aclose()
+            if how != "forget":
+                assert stream.ended == "closed"
+                pieces: list[bytes] = []
+                with pytest.raises(ClosedError):
+                    await read(stream, pieces)
+                assert pieces == []
+            del stream
+            async with asyncio.timeout(5):
+                await gone.wait()
+
+    async def test_an_empty_body_is_none(self) -> None:
+        """Nothing came where bytes were promised: it is asked for again, then it is an error."""
+        endpoint = Endpoint(self.speaking())
+        async with asked(endpoint, retry=RetryPolicy(base=0.0, max_attempts=2)) as service:
+            with pytest.raises(TruncatedStreamError, match="empty"):
+                await service.stream("POST", "/thing", {}, body=b"{}")
+        assert endpoint.requests == 2
+
+
+async def read(stream: ByteStream, pieces: list[bytes]) -> None:
+    """Append all that comes."""
+    async for piece in stream:
+        pieces.append(piece)
 
 
 class TestRepeating:
