@@ -144,18 +144,12 @@ async def ask(name: str, url: str, requests: int) -> Sample:
     async with load(name)(url) as reader:
 
         async def work(count: int) -> int:
-            left = count
-            right = 0
+            turns = iter(range(count))
 
-            async def worker() -> None:
-                nonlocal left, right
-                while left > 0:
-                    left -= 1
-                    answer = await reader.whole()
-                    right += answer == expected
+            async def worker() -> int:
+                return sum([await reader.whole() == expected for _ in turns])
 
-            await asyncio.gather(*(worker() for _ in range(_CONCURRENCY)))
-            return right
+            return sum(await asyncio.gather(*(worker() for _ in range(_CONCURRENCY))))
 
         async def measured() -> None:
             right = await work(requests)

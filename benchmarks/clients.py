@@ -6,7 +6,7 @@ A peer is imported when it is checked, so that no other one's process has it.
 from __future__ import annotations
 
 import os
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from siliconflow_async import AsyncSiliconFlow, ContentDelta, ReasoningDelta
 
@@ -79,10 +79,21 @@ class Completion(Chunks):
             take((done.reasoning_content or "") + (done.content or ""))
 
 
-class OpenAIShape(Contestant):
-    """In the shape of the openai package; each kind opens its `_client` on entering."""
+class OpenAI(Contestant):
+    """Over its default transport; the raw stream."""
 
-    _client: Any
+    name = package = "openai"
+    modules = ("openai",)
+    distributions: ClassVar[tuple[str, ...]] = ("openai", "httpx", "httpx2")
+
+    def open(self) -> Any:
+        import openai
+
+        return openai.AsyncOpenAI(api_key="key", base_url=self.base_url)
+
+    async def __aenter__(self) -> Self:
+        self._client = self.open()
+        return self
 
     async def __aexit__(self, *error: object) -> None:
         await self._client.close()
@@ -101,24 +112,7 @@ class OpenAIShape(Contestant):
         return content
 
 
-class Default(OpenAIShape):
-    """Over its default transport; the raw stream."""
-
-    name = package = "openai"
-    modules = ("openai",)
-    distributions = ("openai", "httpx", "httpx2")
-
-    def _transport(self) -> Any:
-        return None
-
-    async def __aenter__(self) -> Self:
-        import openai
-
-        self._client = openai.AsyncOpenAI(api_key="key", base_url=self.base_url, http_client=self._transport())
-        return self
-
-
-class Helper(Default):
+class OpenAIHelper(OpenAI):
     name = "openai .stream()"
     reads_whole = False
 
@@ -129,7 +123,7 @@ class Helper(Default):
                     take(event.delta)
 
 
-class Aiohttp(Default):
+class OpenAIAiohttp(OpenAI):
     name = "openai aiohttp"
     package = "openai[aiohttp]"
 
@@ -137,31 +131,32 @@ class Aiohttp(Default):
     def check(cls) -> None:
         super().check()
         try:
-            cls("")._transport()
+            cls("").open()
         except RuntimeError as error:
             raise ImportError("its aiohttp transport is not there") from error
 
-    def _transport(self) -> Any:
+    def open(self) -> Any:
         import openai
 
-        return openai.DefaultAioHttpClient()
+        http = openai.DefaultAioHttpClient()
+        return openai.AsyncOpenAI(api_key="key", base_url=self.base_url, http_client=http)
 
 
-class AiohttpHelper(Aiohttp, Helper):
+class OpenAIAiohttpHelper(OpenAIAiohttp, OpenAIHelper):
     name = "openai aiohttp .stream()"
-    reads_whole = False
 
 
-class Groq(OpenAIShape):
+class Groq(OpenAI):
+    """In the shape of the openai package."""
+
     name = package = "groq"
     modules = ("groq",)
     distributions = ("groq", "httpx")
 
-    async def __aenter__(self) -> Self:
+    def open(self) -> Any:
         import groq
 
-        self._client = groq.AsyncGroq(api_key="key", base_url=self.base_url)
-        return self
+        return groq.AsyncGroq(api_key="key", base_url=self.base_url)
 
 
 class Mistralai(Contestant):
@@ -241,6 +236,6 @@ class Langchain(Contestant):
 
 CLIENTS: tuple[type[Contestant], ...] = (
     *(Chunks, Text, Events, Completion),
-    *(Default, Aiohttp, Helper, AiohttpHelper),
+    *(OpenAI, OpenAIAiohttp, OpenAIHelper, OpenAIAiohttpHelper),
     *(Groq, Mistralai, Litellm, Langchain),
 )

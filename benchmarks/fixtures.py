@@ -11,7 +11,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 MODEL = "stand-in/Large-Instruct-2507"
 # What every contestant asks.
@@ -29,21 +29,13 @@ _WORDS = (
 
 
 @dataclass(frozen=True)
-class Fixture:
-    """One answer: `blocks` are the writes of the server; the rest is what a right client makes of them.
+class _Answer:
+    """What a right client makes of an answer."""
 
-    `simple` says that splitting at blank lines is enough to read it: no comments, no CR.
-    """
-
-    name: str
-    blocks: tuple[bytes, ...]
-    chunks: int
-    content: str | None
-    reasoning: str | None
-    calls: tuple[tuple[str, str, str], ...]
-    usage: dict[str, Any]
-    finish_reason: str
-    simple: bool = True
+    content: str | None = None
+    reasoning: str | None = None
+    calls: tuple[tuple[str, str, str], ...] = ()
+    finish_reason: str = "stop"
 
     @property
     def said(self) -> str:
@@ -51,16 +43,22 @@ class Fixture:
         return (self.reasoning or "") + (self.content or "")
 
 
-@dataclass
-class _Script:
-    """The deltas of an answer, with the number of reasoning tokens up to each."""
+@dataclass(frozen=True, kw_only=True)
+class Fixture(_Answer):
+    """One answer: `blocks` are the writes of the server.
 
-    deltas: list[dict[str, Any]]
-    content: str | None = None
-    reasoning: str | None = None
-    calls: tuple[tuple[str, str, str], ...] = ()
-    finish_reason: str = "stop"
-    reasoning_tokens: int = 0
+    `simple` says that splitting at blank lines is enough to read it: no comments, no CR.
+    """
+
+    name: str
+    blocks: tuple[bytes, ...]
+    chunks: int
+    usage: dict[str, Any]
+    simple: bool = True
+
+
+# The deltas of an answer, the number of those that reason, and what it comes to.
+_Script: TypeAlias = tuple[list[dict[str, Any]], int, _Answer]
 
 
 @functools.lru_cache(maxsize=64)
@@ -70,27 +68,24 @@ def make(name: str, chunks: int, per_block: int = PER_BLOCK) -> Fixture:
         raise ValueError("a fixture has at least 4 chunks")
     rng = random.Random(f"{name} {chunks}")
     kind = _KINDS[name]
-    script = kind.script(rng, chunks - 2)
+    said, reasoning, answer = kind.script(rng, chunks - 2)
     identity = f"{rng.getrandbits(128):032x}"
-    deltas = [{"role": "assistant"}, *script.deltas, {}]
+    deltas = [{"role": "assistant"}, *said, {}]
     events: list[bytes] = []
     usage: dict[str, Any] = {}
     for number, delta in enumerate(deltas):
-        finish = script.finish_reason if number == len(deltas) - 1 else None
-        usage = usage_of(min(number, chunks - 2), min(number, script.reasoning_tokens))
-        blank = "" if script.calls == () and (number == 0 or finish) else None
+        finish = answer.finish_reason if number == len(deltas) - 1 else None
+        usage = usage_of(min(number, chunks - 2), min(number, reasoning))
+        blank = "" if answer.calls == () and (number == 0 or finish) else None
         events.append(event(identity, {"content": blank, "reasoning_content": None, **delta}, finish, usage))
     events.append(DONE)
     return Fixture(
         name=name,
         blocks=tuple(kind.cut(rng, events, per_block)),
         chunks=chunks,
-        content=script.content,
-        reasoning=script.reasoning,
-        calls=script.calls,
         usage=usage,
-        finish_reason=script.finish_reason,
         simple=kind.simple,
+        **vars(answer),
     )
 
 
@@ -146,18 +141,14 @@ def usage_of(completion_tokens: int, reasoning_tokens: int = 0) -> dict[str, Any
 
 def _text(rng: random.Random, count: int) -> _Script:
     words = rng.choices(_WORDS, k=count)
-    return _Script([{"content": word} for word in words], content="".join(words))
+    return [{"content": word} for word in words], 0, _Answer("".join(words))
 
 
 def _reasoning(rng: random.Random, count: int) -> _Script:
     words = rng.choices(_WORDS, k=count)
     first = count // 2
-    return _Script(
-        [{"reasoning_content": word} for word in words[:first]] + [{"content": word} for word in words[first:]],
-        content="".join(words[first:]),
-        reasoning="".join(words[:first]),
-        reasoning_tokens=first,
-    )
+    deltas = [{"reasoning_content": word} for word in words[:first]] + [{"content": word} for word in words[first:]]
+    return deltas, first, _Answer("".join(words[first:]), "".join(words[:first]))
 
 
 def _tools(rng: random.Random, count: int) -> _Script:
@@ -170,17 +161,12 @@ def _tools(rng: random.Random, count: int) -> _Script:
         words[-1] += '"}'
         identity = f"call_{rng.getrandbits(64):016x}"
         for number, word in enumerate(words):
-            named = number == 0
-            function = {"name": "look_up", "arguments": word} if named else {"arguments": word}
-            fragment = {
-                "index": index,
-                "id": identity if named else None,
-                "type": "function" if named else None,
-                "function": function,
-            }
+            fragment: dict[str, Any] = {"index": index, "id": None, "type": None, "function": {"arguments": word}}
+            if number == 0:
+                fragment |= {"id": identity, "type": "function", "function": {"name": "look_up", "arguments": word}}
             deltas.append({"tool_calls": [fragment]})
         calls.append((identity, "look_up", "".join(words)))
-    return _Script(deltas, calls=tuple(calls), finish_reason="tool_calls")
+    return deltas, 0, _Answer(calls=tuple(calls), finish_reason="tool_calls")
 
 
 def _in_blocks(rng: random.Random, events: Sequence[bytes], per_block: int) -> Iterator[bytes]:

@@ -237,37 +237,31 @@ async def _read(way: str, mark: Callable[[], object]) -> None:
         raise SystemExit(f"{way} did not read what was sent")
 
 
-class _Bytecodes:
-    """Counts bytecode instructions of all Python code."""
+async def _all(mark: Callable[[], object]) -> None:
+    for way in _WAYS:
+        await _read(way, mark)
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.marks: list[int] = []
 
-    def __enter__(self) -> _Bytecodes:
-        # Python 3.12 traces opcodes only if a frame asked for it before.
-        sys._getframe().f_trace_opcodes = True
-        sys.settrace(self._trace)
-        return self
+def _count_bytecodes() -> list[int]:
+    """Return how many Python has run up to each mark."""
+    count = 0
+    marks: list[int] = []
 
-    def __exit__(self, *failure: object) -> None:
-        sys.settrace(None)
-
-    def mark(self) -> None:
-        self.marks.append(self.count)
-
-    def _trace(self, frame: Any, event: str, argument: object) -> Any:
+    def trace(frame: Any, event: str, argument: object) -> Any:
+        nonlocal count
         if event == "call":
             frame.f_trace_opcodes = True
             frame.f_trace_lines = False
         elif event == "opcode":
-            self.count += 1
-        return self._trace
+            count += 1
+        return trace
 
-
-async def _all(mark: Callable[[], object]) -> None:
-    for way in _WAYS:
-        await _read(way, mark)
+    # Python 3.12 traces opcodes only if a frame asked for it before.
+    sys._getframe().f_trace_opcodes = True
+    sys.settrace(trace)
+    asyncio.run(_all(lambda: marks.append(count)))
+    sys.settrace(None)
+    return marks
 
 
 def _count(*options: str) -> None:
@@ -276,9 +270,8 @@ def _count(*options: str) -> None:
     if "--bytecodes" not in options:
         asyncio.run(_all(os.getloadavg))
         return
-    with _Bytecodes() as bytecodes:
-        asyncio.run(_all(bytecodes.mark))
-    for before, after in zip(bytecodes.marks[::2], bytecodes.marks[1::2], strict=True):
+    marks = _count_bytecodes()
+    for before, after in zip(marks[::2], marks[1::2], strict=True):
         print(after - before)
 
 

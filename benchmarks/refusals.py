@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -119,26 +120,6 @@ async def serve(rpm: int | None, tpm: int | None, window: float, pace: float | N
             say((len(server.requests), server.meters[MODEL].refused))
 
 
-class _Service:
-    """A stand-in that can go away."""
-
-    def __init__(self) -> None:
-        self.server = FakeSiliconFlow()
-
-    async def leave(self, kind: str, seconds: float) -> None:
-        """Be away for some seconds, from now on."""
-        if kind == "503":
-            self.server.fail(503, times=None)
-            await asyncio.sleep(seconds)
-            self.server.reset()
-        else:
-            port = int(self.server.base_url.split(":")[2].split("/")[0])
-            await self.server.aclose()
-            await asyncio.sleep(seconds)
-            self.server = FakeSiliconFlow(port=port)
-            await self.server.start()
-
-
 class _Watched:
     """Stands for a client where only its `map` is used, and tells a tally of what that gives out.
 
@@ -161,27 +142,26 @@ class _Watched:
             yield result
 
 
-# How a run is made of a client: asks so many requests, and tells the tally of each result.
-_Way: TypeAlias = Callable[[AsyncSiliconFlow, int, Tally], Awaitable[None]]
+# How a run is made of a client: asks so many requests, and returns how many were answered.
+_Way: TypeAlias = Callable[[AsyncSiliconFlow, int], Awaitable[int]]
 
 
-async def _map(client: AsyncSiliconFlow, requests: int, tally: Tally) -> None:
+async def _map(client: AsyncSiliconFlow, requests: int) -> int:
     asks: Any = _asks(range(requests), 3)
     async with client.chat.completions.map(asks) as results:
-        async for result in results:
-            tally.note(failed=result.error is not None, attempts=result.attempts)
+        return sum([result.error is None async for result in results])
 
 
-async def _batch(client: AsyncSiliconFlow, requests: int, tally: Tally) -> None:
+async def _batch(client: AsyncSiliconFlow, requests: int) -> int:
     """With files on both sides, as the command has it."""
     with tempfile.TemporaryDirectory() as folder:
         asks, results = Path(folder, "requests.jsonl"), Path(folder, "results.jsonl")
         _write(asks, _asks(range(requests), 3))
-        watched = cast("AsyncSiliconFlow", _Watched(client, tally))  # of which nothing else is used
-        report = await run_batch(watched, asks, results)
+        report = await run_batch(client, asks, results)
         lines = _count_lines(results)
-    if (report.done, lines, report.failed + report.open) != (requests - tally.failed, report.done, tally.failed):
-        raise WrongAnswer(f"{report}, {lines} lines, and {tally.failed} lost of {requests}")
+    if (lines, report.failed + report.open) != (report.done, requests - report.done):
+        raise WrongAnswer(f"{report}, and {lines} lines, of {requests} requests")
+    return report.done
 
 
 def _write(path: Path, asks: Iterable[dict[str, Any]]) -> None:
@@ -212,15 +192,30 @@ async def outages(setting: Setting) -> None:
 
 
 async def _over_outage(way: _Way, requests: int, outage: tuple[str, float] | None) -> Sample:
-    service = _Service()
-    tally = Tally([(requests // 3, partial(service.leave, *outage))] if outage else ())
-    await service.server.start()
-    async with AsyncSiliconFlow("key", base_url=service.server.base_url) as client:
+    server = FakeSiliconFlow()
+    await server.start()
+
+    async def leave(kind: str, seconds: float) -> None:
+        nonlocal server
+        if kind == "503":
+            server.fail(503, times=None)
+            await asyncio.sleep(seconds)
+            server.reset()
+        else:
+            port = urlsplit(server.base_url).port or 0
+            await server.aclose()
+            await asyncio.sleep(seconds)
+            server = FakeSiliconFlow(port=port)
+            await server.start()
+
+    tally = Tally([(requests // 3, partial(leave, *outage))] if outage else ())
+    async with AsyncSiliconFlow("key", base_url=server.base_url) as client:
         began = time.monotonic()
-        await way(client, requests, tally)
+        # Nothing else of the client is used.
+        done = await way(cast("AsyncSiliconFlow", _Watched(client, tally)), requests)
         lasted = time.monotonic() - began
     await tally.settle()
-    await service.server.aclose()
-    if tally.calls != requests:
-        raise WrongAnswer(f"{tally.calls} results of {requests} requests")
-    return {"seconds": lasted, IN_VAIN: tally.attempts - (requests - tally.failed), LOST: tally.failed}
+    await server.aclose()
+    if (tally.calls, done) != (requests, requests - tally.failed):
+        raise WrongAnswer(f"{tally.calls} results of {requests} requests, {done} answered, {tally.failed} lost")
+    return {"seconds": lasted, IN_VAIN: tally.attempts - done, LOST: tally.failed}

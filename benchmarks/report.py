@@ -120,6 +120,7 @@ _STYLE = """
   .small { font-size: 12px; fill: #57606a; }
   .grid { stroke: #d0d7de; stroke-width: 1; }
   .line { fill: none; stroke-width: 2.2; stroke-linejoin: round; }
+  .dots { stroke-width: 5.2; stroke-linecap: round; }
   .page { fill: #ffffff; }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3; }
@@ -185,27 +186,27 @@ def draw(found: Series, subtitle: str) -> str:
         f'<text class="small" x="{_LEFT}" y="44">{escape(subtitle)}</text>',
     ]
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+    grid = [f"M{_LEFT},{y(tick):.1f}H{right}" for tick in ticks]
+    grid += [f"M{x(streams):.1f},{_TOP}V{bottom}" for streams in columns]
+    parts.append(f'<path class="grid" d="{"".join(grid)}"/>')
     for tick in ticks:
-        at = y(tick)
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        parts.append(f'<text class="small" x="{_LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{tick:,.0f}</text>')
+        parts.append(f'<text class="small" x="{_LEFT - 8}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:,.0f}</text>')
     for streams in columns:
-        at = x(streams)
-        parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{bottom}"/>')
-        parts.append(f'<text class="small" x="{at:.1f}" y="{bottom + 18}" text-anchor="middle">{streams:,.0f}</text>')
+        at = f'x="{x(streams):.1f}" y="{bottom + 18}"'
+        parts.append(f'<text class="small" {at} text-anchor="middle">{streams:,.0f}</text>')
     middle = (_LEFT + right) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 18}" text-anchor="middle">concurrent streams</text>')
     ends = _spread([(y(points[-1][1]) + 4, name) for name, points in found.items()])
     for number, (name, points) in enumerate(found.items()):
         colour = _COLOURS[number % len(_COLOURS)]
         dash = _DASHES[number // len(_COLOURS) % len(_DASHES)]
-        path = " ".join(f"{x(streams):.1f},{y(value):.1f}" for streams, value in points)
+        path = [f"{x(streams):.1f},{y(value):.1f}" for streams, value in points]
         style = f'stroke="{colour}"' + (f' stroke-dasharray="{dash}"' if dash else "")
-        parts.append(f'<polyline class="line" {style} points="{path}"/>')
-        parts += (f'<circle cx="{x(s):.1f}" cy="{y(v):.1f}" r="2.6" fill="{colour}"/>' for s, v in points)
+        parts.append(f'<polyline class="line" {style} points="{" ".join(path)}"/>')
+        # A line of no length has round ends.
+        parts.append(f'<path class="dots" stroke="{colour}" d="{"".join(f"M{point}h0" for point in path)}"/>')
         label = ends[name]
-        parts.append(f'<line {style} stroke-width="2.2" x1="{right + 12}" x2="{right + 30}" y1="{label - 4:.1f}" ')
-        parts[-1] += f'y2="{label - 4:.1f}"/>'
+        parts.append(f'<path class="line" {style} d="M{right + 12},{label - 4:.1f}H{right + 30}"/>')
         parts.append(f'<text x="{right + 36}" y="{label:.1f}">{escape(name)}</text>')
     parts.append("</svg>")
     return "\n".join(parts) + "\n"
