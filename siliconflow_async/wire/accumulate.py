@@ -28,9 +28,10 @@ __all__ = ["Accumulator", "has_progress"]
 
 
 class _ChoiceParts:
-    __slots__ = ("calls", "content", "finish_reason", "logprobs", "reasoning")
+    __slots__ = ("calls", "content", "finish_reason", "index", "logprobs", "reasoning")
 
-    def __init__(self) -> None:
+    def __init__(self, index: int) -> None:
+        self.index = index
         self.content: list[str] = []
         self.reasoning: list[str] = []
         self.calls: ToolCallAssembler | None = None
@@ -97,13 +98,12 @@ class Accumulator:
                 self._usage = chunk.usage
                 break
         progressed = False
-        index = None
+        parts: _ChoiceParts | None = None
         for chunk in chunks:
             for choice in chunk.choices:
                 # Most often that of the chunk before.
-                if choice.index != index:
-                    index = choice.index
-                    parts = self._parts_of(index)
+                if parts is None or parts.index != choice.index:
+                    parts = self._parts_of(choice.index)
                 delta = choice.delta
                 # An empty text is kept only to tell it from none: a server may send them without end.
                 text = delta.content
@@ -131,7 +131,7 @@ class Accumulator:
             id=self._id,
             created=self._created,
             model=self._model,
-            choices=[_build(index, self._choices[index]) for index in sorted(self._choices)],
+            choices=[_build(self._choices[index]) for index in sorted(self._choices)],
             usage=self._usage,
             system_fingerprint=self._fingerprint,
         )
@@ -157,7 +157,7 @@ class Accumulator:
         if parts is None:
             if len(choices) == MOST_CHOICES:
                 raise _too_many("choices", MOST_CHOICES)
-            parts = choices[index] = _ChoiceParts()
+            parts = choices[index] = _ChoiceParts(index)
         return parts
 
     def _take_rare(self, parts: _ChoiceParts, choice: ChunkChoice) -> None:
@@ -192,10 +192,10 @@ def _too_many(what: str, most: int) -> MalformedStreamError:
     return MalformedStreamError(f"the stream has {most + 1:,} {what}, more than {most:,}")
 
 
-def _build(index: int, parts: _ChoiceParts) -> Choice:
+def _build(parts: _ChoiceParts) -> Choice:
     calls = parts.calls.build() if parts.calls is not None else None
     return Choice(
-        index=index,
+        index=parts.index,
         message=AssistantMessage(
             content=_joined(parts.content),
             reasoning_content=_joined(parts.reasoning),

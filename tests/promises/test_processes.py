@@ -299,6 +299,16 @@ def met(value: Any, seen: dict[type, Any]) -> None:
             met(item, seen)
 
 
+class Calls:
+    """An observer that keeps what it is told at the end of each call."""
+
+    def __init__(self) -> None:
+        self.ended_as: list[siliconflow_async.CallState] = []
+
+    def ended(self, state: siliconflow_async.CallState) -> None:
+        self.ended_as.append(state)
+
+
 @pytest.mark.anyio
 @EVERY_WAY
 async def test_every_public_object_survives(again: Callable[[Any], Any]) -> None:
@@ -306,7 +316,8 @@ async def test_every_public_object_survives(again: Callable[[Any], Any]) -> None
     seen: dict[type, Any] = {}
     tool = {"name": "f", "arguments": {"a": 1}}
     details = {"completion_tokens_details": {"reasoning_tokens": 1}, "prompt_tokens_details": {"cached_tokens": 1}}
-    async with served() as (server, client):
+    calls = Calls()
+    async with served(observers=[calls]) as (server, client):
         for _ in range(3):
             usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, **details}
             server.reply("Hi.", "Well.", [tool], usage=usage)
@@ -329,10 +340,14 @@ async def test_every_public_object_survives(again: Callable[[Any], Any]) -> None
     made = [RetryPolicy(base=1.0), Timeouts(idle=3), ErrorEvent(index=0, error="StreamError", message="no"), seam]
     met([*made, ToolResult(0, 0, "1", "f", "no", is_error=True), image("cat.jpg", detail="low")], seen)
     structs = {value for value in PUBLIC.values() if inspect.isclass(value) and issubclass(value, msgspec.Struct)}
-    assert structs - seen.keys() == set()
+    assert structs - seen.keys() == {siliconflow_async.CallState}
     for value in seen.values():
         assert again(value) == value
         assert repr(again(value)) == repr(value)
+    # One call's state equals itself alone.
+    assert calls.ended_as
+    for state in calls.ended_as:
+        assert msgspec.structs.asdict(again(state)) == msgspec.structs.asdict(state)
 
 
 @EVERY_WAY
