@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -15,10 +16,12 @@ from ..errors import BusyError, ClosedError
 from ..loops import on_loop
 from ..wire.events import ErrorEvent, Event, Finished, Snapshot, error_event
 from ..wire.structs import ChatCompletion
-from .frames import BUFFER_BYTES, Bounds, check_seconds, weight
+from .frames import BUFFER_BYTES, check_count, check_seconds, weight
 from .pump import Describe, OnFinish, Pump, Source
 
 __all__ = ["Broadcast", "Reader"]
+
+_ENDS = (Finished, ErrorEvent)
 
 
 class Broadcast:
@@ -45,11 +48,12 @@ class Broadcast:
         on_finish: OnFinish | None = None,
     ) -> None:
         self._grace = None if grace is None else check_seconds(grace, "grace")
-        self._kept = _Kept(Bounds(buffer, buffer_bytes))
+        self._kept = _Kept(buffer, buffer_bytes)
         self._pump = Pump(stream, self._kept, describe=describe, on_finish=on_finish)
+        self._reading = self._pump.task
         self._readers = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._wait_for_readers()
+        self._count(0)
 
     def __repr__(self) -> str:
         return f"<Broadcast {'ended' if self.ended else 'open'} readers={self._readers} events={self._kept.last}>"
@@ -81,33 +85,27 @@ class Broadcast:
         """
         after = _number(last_event_id)
         reader = Reader(self, after if after <= self._kept.last else 0)
-        self._readers += 1
-        self._forget_timer()
+        self._count(1)
         return reader
 
     def stop(self) -> None:
         """Abort upstream; readers get what had arrived, and then an `error` event of a ClosedError."""
-        self._forget_timer()
+        if self._timer is not None:
+            self._timer.cancel()
         self._pump.stop()
 
     async def aclose(self) -> None:
         """`stop()`, and wait until `on_finish` has saved what had arrived."""
         self.stop()
-        await asyncio.wait([self._pump.task])
+        await asyncio.wait([self._reading])
 
-    def _left(self) -> None:
-        self._readers -= 1
-        if not self._readers:
-            self._wait_for_readers()
-
-    def _wait_for_readers(self) -> None:
-        if self._grace is not None and not self.ended:
-            self._timer = self._pump.task.get_loop().call_later(self._grace, self.stop)
-
-    def _forget_timer(self) -> None:
+    def _count(self, more: int) -> None:
+        """Note that there are so many readers more; stop in time if there is none."""
+        self._readers += more
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        if not self._readers and self._grace is not None and not self.ended:
+            self._timer = self._pump.loop.call_later(self._grace, self.stop)
 
 
 class Reader:
@@ -171,7 +169,7 @@ class Reader:
         """Leave."""
         if not self._has_left:
             self._has_left = True
-            self._broadcast._left()
+            self._broadcast._count(-1)
             self._broadcast._kept.wake()
 
     async def __aenter__(self) -> Self:
@@ -185,21 +183,17 @@ class Reader:
     def __del__(self) -> None:
         # Nobody waits for it any more, so there is nobody to wake.
         if not getattr(self, "_has_left", True):
-            broadcast = self._broadcast
-            on_loop(broadcast._pump.task.get_loop(), broadcast._left)
+            on_loop(self._broadcast._pump.loop, partial(self._broadcast._count, -1))
 
 
 class _Kept:
     """The latest events, numbered; those of the end are kept whatever their number and size."""
 
-    # It never fills, so upstream never waits.
-    full = False
-
-    def __init__(self, bounds: Bounds) -> None:
-        self._bounds = bounds
-        self._events: deque[Event | Snapshot] = deque()
-        # Of each event: it is not the same later, when encoding has added to its text.
-        self._weights: deque[int] = deque()
+    def __init__(self, buffer: int, buffer_bytes: int) -> None:
+        self._most = check_count(buffer, "buffer")
+        self._most_bytes = check_count(buffer_bytes, "buffer_bytes")
+        # Each with its weight, which is not the same later, when encoding has added to its text.
+        self._events: deque[tuple[Event | Snapshot, int]] = deque()
         self._weight = 0
         self._waiters: list[asyncio.Future[None]] = []
         self.last = 0
@@ -208,24 +202,18 @@ class _Kept:
         self.closed = False
 
     def put(self, event: Event | Snapshot, seq: int | None = None) -> None:
-        self._events.append(event)
         added = weight(event)
-        self._weights.append(added)
         self._weight += added
+        events = self._events
+        events.append((event, added))
         self.last += 1
-        if not _ends(event):
+        if not isinstance(event, _ENDS):
             self.told = self.last
-        while self._too_many() and not _ends(self._events[0]):
-            self._events.popleft()
-            self._weight -= self._weights.popleft()
+        while len(events) > 1 and (len(events) > self._most or self._weight > self._most_bytes):
+            if isinstance(events[0][0], _ENDS):
+                break
+            self._weight -= events.popleft()[1]
         self.wake()
-
-    def _too_many(self) -> bool:
-        count = len(self._events)
-        return count > self._bounds.count or (count > 1 and self._weight > self._bounds.bytes)
-
-    async def room(self) -> None:
-        return
 
     def close(self) -> None:
         if self.told == self.last:
@@ -237,7 +225,7 @@ class _Kept:
     def after(self, seq: int) -> Event | Snapshot | None:
         """Return the event that follows number `seq`, or None if it is no longer kept."""
         at = seq - self.last + len(self._events)
-        return self._events[at] if at >= 0 else None
+        return self._events[at][0] if at >= 0 else None
 
     async def more(self) -> None:
         waiter = asyncio.get_running_loop().create_future()
@@ -249,10 +237,6 @@ class _Kept:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-
-
-def _ends(event: Event | Snapshot) -> bool:
-    return isinstance(event, Finished | ErrorEvent)
 
 
 def _number(last_event_id: str | int | None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from sys import getsizeof
 from typing import Literal, TypeAlias, get_args
 
@@ -20,9 +20,11 @@ from ..errors import ConfigurationError
 from ..loops import running_loop
 from ..wire.events import ContentDelta, Event, ReasoningDelta, Snapshot, ToolCallDelta
 
-__all__ = ["BUFFER_BYTES", "Bounds", "Frame", "FrameQueue", "Slow", "TooSlow", "check_seconds", "weight"]
+__all__ = ["BUFFER_BYTES", "Frame", "FrameQueue", "Room", "Slow", "TooSlow", "check_count", "check_seconds", "weight"]
 
 Slow: TypeAlias = Literal["wait", "merge", "drop"]
+# What whoever puts has to await before the next one.
+Room: TypeAlias = Callable[[], Awaitable[None]]
 
 BUFFER_BYTES = 8 * 1024 * 1024
 
@@ -34,25 +36,12 @@ class TooSlow(Exception):
     """The client did not keep up, and the policy is to drop it."""
 
 
-class Bounds:
-    """How much is kept at most: `buffer` events, and about `buffer_bytes` bytes of memory that they take."""
-
-    __slots__ = ("bytes", "count")
-
-    def __init__(self, buffer: int, buffer_bytes: int) -> None:
-        for name, value in (("buffer", buffer), ("buffer_bytes", buffer_bytes)):
-            if not is_count(value, 1):
-                raise ConfigurationError(f"{name} must be an integer >= 1, not {value!r}")
-        self.count = buffer
-        self.bytes = buffer_bytes
-
-
 class _Fragment(msgspec.Struct, tag_field="type", tag="tool_call_delta", gc=False, omit_defaults=True):
     """A ToolCallDelta as a client gets it: a server may tell a name with each fragment, and of any length."""
 
     index: int
     call: int
-    arguments: str
+    text: str = msgspec.field(name="arguments")
     id: str = ""
     name: str = ""
 
@@ -73,73 +62,67 @@ def weight(event: Event | Snapshot) -> int:
 class Frame:
     """One event to be sent, maybe merged of several; `seq` is the number of the last of them."""
 
-    __slots__ = ("_event", "_parts", "_size", "resumable", "seq", "weight")
+    __slots__ = ("_event", "_parts", "_size", "is_delta", "resumable", "seq", "weight")
 
     def __init__(self, event: Event | _Fragment | Snapshot, seq: int, weight: int, *, resumable: bool) -> None:
         self.seq = seq
         self.weight = weight
         self.resumable = resumable
+        self.is_delta = isinstance(event, _DELTAS)
         self._event = event
         self._parts: list[str] = []
         self._size = 0
         if isinstance(event, _DELTAS):
-            self._parts = [_added(event)]
-            self._size = len(self._parts[0])
-
-    @property
-    def is_delta(self) -> bool:
-        return isinstance(self._event, _DELTAS)
+            self._parts = [event.text]
+            self._size = len(event.text)
 
     @property
     def index(self) -> int:
         """The choice's index; -1 for what concerns all choices."""
-        return -1 if isinstance(self._event, Snapshot) else self._event.index
+        return getattr(self._event, "index", -1)
 
     def take_in(self, later: Frame) -> bool:
         """Add the delta of a later frame to this one's; False if they don't go together."""
+        if not self.is_delta or self._kind() != later._kind() or self._size + later._size > _MAX_TEXT:
+            return False
         mine, its = self._event, later._event
-        if type(mine) is not type(its) or not self.is_delta or self._size + later._size > _MAX_TEXT:
-            return False
-        if self.index != later.index:
-            return False
         if isinstance(mine, _Fragment) and isinstance(its, _Fragment):
-            if mine.call != its.call:
-                return False
             # The later one may know the call's name, which the first fragment need not have had.
-            self._event = _Fragment(mine.index, mine.call, "", its.id or mine.id, its.name or mine.name)
+            mine.id, mine.name = its.id or mine.id, its.name or mine.name
         self._parts += later._parts
         self._size += later._size
         self.weight += later.weight
         self.seq = later.seq
         return True
 
+    def _kind(self) -> tuple[object, ...]:
+        """What deltas that go together have in common."""
+        return type(self._event), self.index, getattr(self._event, "call", None)
+
     def to_json(self, *, numbered: bool = False) -> str:
         """Return the event as one JSON object; if `numbered`, with `seq` where a reader can resume from it."""
         event = self._event
         if len(self._parts) > 1:
-            text = "".join(self._parts)
-            if isinstance(event, _Fragment):
-                event = _Fragment(event.index, event.call, text, event.id, event.name)
-            elif isinstance(event, _TEXT):
-                event = type(event)(event.index, text)
+            event = msgspec.structs.replace(event, text="".join(self._parts))
         json = msgspec.json.encode(event).decode()
         return f'{{"seq":{self.seq},{json[1:]}' if numbered and self.resumable else json
 
 
 class FrameQueue:
-    """At most as many frames as `bounds` allow, the one that reaches them included, and one of an error.
+    """At most `buffer` frames, of `buffer_bytes` or so, the one that reaches these included, and one of an error.
 
     slow: what to do when it is full: "wait" for room, "merge" deltas and wait only if that makes no room, or "drop" the
         client, which then has `patience` seconds to catch up to the last frame.
     smooth: seconds within which deltas are merged; the first of them goes at once.
     """
 
-    def __init__(self, bounds: Bounds, *, slow: Slow, patience: float, smooth: float) -> None:
+    def __init__(self, buffer: int, buffer_bytes: int, *, slow: Slow, patience: float, smooth: float) -> None:
+        self._most = check_count(buffer, "buffer")
+        self._most_bytes = check_count(buffer_bytes, "buffer_bytes")
         if slow not in get_args(Slow):
             raise ConfigurationError(f"slow must be one of {', '.join(map(repr, get_args(Slow)))}, not {slow!r}")
         self._patience = check_seconds(patience, "patience")
         self._smooth = check_seconds(smooth, "smooth")
-        self._bounds = bounds
         self._slow = slow
         self._frames: deque[Frame] = deque()
         self._loop = running_loop()
@@ -155,11 +138,7 @@ class FrameQueue:
         self._putter: asyncio.Future[None] | None = None
         self.closed = False
 
-    @property
-    def full(self) -> bool:
-        return len(self._frames) >= self._bounds.count or self._weight >= self._bounds.bytes
-
-    def put(self, event: Event | Snapshot, seq: int | None = None) -> None:
+    def put(self, event: Event | Snapshot, seq: int | None = None) -> Room | None:
         """Add an event, whether there is room or not. Its `seq` is counted here unless a reader can resume from it."""
         self._count += 1
         added = weight(event)
@@ -168,17 +147,23 @@ class FrameQueue:
         frame = Frame(shown, self._count if seq is None else seq, added, resumable=seq is not None)
         self._urgent = self._urgent or not frame.is_delta
         self._frames.append(frame)
-        if self.full:
+        room = None
+        if self._is_full():
             if self._slow == "merge" or self._smooth:
                 self._merge()
-            if self.full and self._full_since is None:
-                self._full_since = self._loop.time()
+            if self._is_full():
+                self._full_since = self._full_since or self._loop.time()
+                room = self._room
         _wake(self._taker)
+        return room
 
-    async def room(self) -> None:
+    def _is_full(self) -> bool:
+        return len(self._frames) >= self._most or self._weight >= self._most_bytes
+
+    async def _room(self) -> None:
         """Wait until it is no longer full. Raises TooSlow."""
-        while self.full:
-            seconds = None
+        while self._is_full():
+            seconds = math.inf
             if self._slow == "drop" and self._full_since is not None:
                 seconds = self._full_since + self._patience - self._loop.time()
                 if seconds <= 0:
@@ -193,19 +178,18 @@ class FrameQueue:
 
     async def wait(self, seconds: float | None = None) -> bool:
         """Wait until there is a frame to take, or none will come; False if neither was so for `seconds`."""
-        deadline = None if seconds is None else self._loop.time() + seconds
+        deadline = math.inf if seconds is None else self._loop.time() + seconds
         while not self.closed:
             now = self._loop.time()
-            until = deadline
+            due = math.inf
             if self._frames:
-                due = self._given_at + self._smooth
-                if self._urgent or due <= now:
-                    break
-                until = due if deadline is None else min(due, deadline)
-            if deadline is not None and deadline <= now:
+                due = now if self._urgent else self._given_at + self._smooth
+            if due <= now:
+                break
+            if deadline <= now:
                 return False
             self._taker = self._loop.create_future()
-            await _woken(self._taker, None if until is None else until - now)
+            await _woken(self._taker, min(due, deadline) - now)
         if self._smooth:
             self._merge()
         return True
@@ -248,22 +232,25 @@ def _merged(frames: Iterable[Frame]) -> list[Frame]:
     return kept
 
 
-def _added(event: ContentDelta | ReasoningDelta | _Fragment) -> str:
-    return event.arguments if isinstance(event, _Fragment) else event.text
-
-
 def _wake(waiter: asyncio.Future[None] | None) -> None:
     if waiter is not None and not waiter.done():
         waiter.set_result(None)
 
 
-async def _woken(waiter: asyncio.Future[None], seconds: float | None) -> None:
-    timer = None if seconds is None else waiter.get_loop().call_later(seconds, _wake, waiter)
+async def _woken(waiter: asyncio.Future[None], seconds: float) -> None:
+    timer = None if seconds == math.inf else waiter.get_loop().call_later(seconds, _wake, waiter)
     try:
         await waiter
     finally:
         if timer is not None:
             timer.cancel()
+
+
+def check_count(value: int, name: str) -> int:
+    """Return a number of things, at least one; raise ConfigurationError for what is none."""
+    if not is_count(value, 1):
+        raise ConfigurationError(f"{name} must be an integer >= 1, not {value!r}")
+    return value
 
 
 def check_seconds(value: float, name: str) -> float:

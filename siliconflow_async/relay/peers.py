@@ -3,9 +3,10 @@
     send, left = starlette_peer(websocket)
     await relay(stream, send, left=left)
 
-A framework tells that a client has gone only to whoever receives from it. So `left` receives, and hands what comes
-meanwhile to `on_message`. It may be awaited again for the next answer; between two answers the websocket is yours to
-receive from. No framework is imported here: each peer knows the names of its own, and nothing else.
+A framework tells that a client has gone only to whoever receives from it. So `left` receives, and hands what the client
+sends meanwhile, text or bytes, to `on_message`; without that it is dropped. `left` may be awaited again for the next
+answer; between two answers the websocket is yours to receive from. No framework is imported here: each peer knows the
+names of its own, and nothing else.
 """
 
 from __future__ import annotations
@@ -52,8 +53,6 @@ class Peer(NamedTuple):
 class _Left:
     """Awaits afresh each time, and is no coroutine that someone would have to await."""
 
-    __slots__ = ("_receive",)
-
     def __init__(self, receive: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._receive = receive
 
@@ -62,10 +61,7 @@ class _Left:
 
 
 def starlette_peer(websocket: StarletteWebSocket, on_message: OnMessage | None = None) -> Peer:
-    """Return the peer of an accepted WebSocket of Starlette or FastAPI.
-
-    on_message: gets what the client sends meanwhile, text or bytes; without it, that is dropped.
-    """
+    """Return the peer of an accepted WebSocket of Starlette or FastAPI; `on_message` gets what the client sends."""
 
     async def receive() -> None:
         while True:
@@ -80,10 +76,7 @@ def starlette_peer(websocket: StarletteWebSocket, on_message: OnMessage | None =
 
 
 def aiohttp_peer(websocket: AiohttpWebSocket, on_message: OnMessage | None = None) -> Peer:
-    """Return the peer of a prepared WebSocketResponse of aiohttp.web.
-
-    on_message: gets what the client sends meanwhile, text or bytes; without it, that is dropped.
-    """
+    """Return the peer of a prepared WebSocketResponse of aiohttp.web; `on_message` gets what the client sends."""
 
     async def receive() -> None:
         async for message in websocket:
@@ -94,10 +87,7 @@ def aiohttp_peer(websocket: AiohttpWebSocket, on_message: OnMessage | None = Non
 
 
 def websockets_peer(connection: WebSocketsConnection, on_message: OnMessage | None = None) -> Peer:
-    """Return the peer of a connection of `websockets`.
-
-    on_message: gets what the client sends meanwhile, text or bytes; without it, that is dropped.
-    """
+    """Return the peer of a connection of `websockets`; `on_message` gets what the client sends."""
 
     async def receive() -> None:
         async for message in connection:

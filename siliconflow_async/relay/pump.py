@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Protocol, TypeAlias
 
 from ..errors import ConfigurationError, SiliconFlowError
 from ..loops import running_loop
 from ..wire.events import ErrorEvent, Event, Snapshot
 from ..wire.structs import ChatCompletion
-from .frames import TooSlow
+from .frames import Room, TooSlow
 
-__all__ = ["Answer", "Describe", "OnFinish", "Pump", "Sink", "Source", "check_source"]
+__all__ = ["Describe", "OnFinish", "Pump", "Sink", "Source", "Upstream"]
 
 
-class Answer(Protocol):
+class Upstream(Protocol):
     """An open answer: a ChatStream, or one reader of a Broadcast."""
 
     @property
@@ -34,17 +34,13 @@ class Answer(Protocol):
 class Sink(Protocol):
     """Where events go."""
 
-    @property
-    def full(self) -> bool: ...
-
-    def put(self, event: Event | Snapshot, seq: int | None = None) -> None: ...
-
-    async def room(self) -> None: ...
+    def put(self, event: Event | Snapshot, seq: int | None = None) -> Room | None:
+        """Take in an event; return what is to be awaited before the next one, if anything is."""
 
     def close(self) -> None: ...
 
 
-Source: TypeAlias = Answer | AbstractAsyncContextManager[Answer]
+Source: TypeAlias = Upstream | AbstractAsyncContextManager[Upstream]
 OnFinish: TypeAlias = Callable[[ChatCompletion | None, Exception | None], Awaitable[None] | None]
 Describe: TypeAlias = Callable[[SiliconFlowError], ErrorEvent]
 
@@ -53,49 +49,60 @@ class Pump:
     """Reads `source` into `sink` until it ends, fails, or `stop()` is called; then calls `on_finish`, once.
 
     `completion` is what had arrived (None if the stream never opened), `error` why it is not whole (None where it is,
-    and where someone merely stopped it), `too_slow` whether the sink gave up.
+    and where someone merely stopped it), `too_slow` whether the sink gave up. Raises ConfigurationError for what is no
+    source.
     """
 
     def __init__(self, source: Source, sink: Sink, *, describe: Describe, on_finish: OnFinish | None) -> None:
-        check_source(source)
+        if not hasattr(source, "events") and not hasattr(source, "__aenter__"):
+            raise ConfigurationError(
+                f"stream must be an open stream or what stream(…) returns, not {type(source).__name__}"
+            )
+        self.loop = running_loop()
         self._source: Source | None = source
         self._sink = sink
         self._describe = describe
         self._on_finish = on_finish
-        self._answer: Answer | None = None
+        self._upstream: Upstream | None = None
+        self._task: asyncio.Task[None] | None = None
         self._reading = False
         self._stopped = False
         self.completion: ChatCompletion | None = None
         self.error: Exception | None = None
         self.too_slow = False
-        self.ended = False
-        self.task = running_loop().create_task(self._run())
+
+    @property
+    def task(self) -> asyncio.Task[None]:
+        """What reads; it is made, and begins, when it is first asked for."""
+        if self._task is None:
+            self._task = self.loop.create_task(self._run())
+        return self._task
 
     @property
     def partial(self) -> ChatCompletion | None:
         """What has arrived so far; None until the stream is open."""
-        return self.completion if self._answer is None else self._answer.partial
+        return self.completion if self._upstream is None else self._upstream.partial
 
     def stop(self, error: Exception | None = None) -> None:
         """Abort upstream at the next turn of the loop; `error` is what kept the answer from being taken to its end."""
-        if self._stopped or self.ended:
+        if self._stopped or self._source is None:
             return
         self._stopped = True
         self.error = error
-        # A task that has not begun would never begin; it finds the word.
+        task = self.task
+        # One that is cancelled before it has begun would never begin; so it finds the word.
         if self._reading:
-            self.task.cancel()
+            task.cancel()
 
     async def _run(self) -> None:
-        cancelled: asyncio.CancelledError | None = None
-        failure: Exception | None = None
+        failure: BaseException | None = None
         try:
             await self._read()
         except asyncio.CancelledError as error:
             if self._stopped:
-                _uncancel()
+                self.task.uncancel()
             else:
-                cancelled = error
+                failure = error
         except TooSlow:
             self.too_slow = True
         except SiliconFlowError as error:
@@ -110,56 +117,34 @@ class Pump:
             told = self._on_finish(self.completion, self.error)
             if told is not None:
                 await told
-        if cancelled is not None:
-            raise cancelled
         if failure is not None:
             raise failure
 
     async def _read(self) -> None:
-        # Told apart by what they can do: a ChatStream has both.
         source: Any = self._source
+        # Told apart by what they can do: a ChatStream is a context manager too.
         if hasattr(source, "events"):
-            self._answer = source
+            self._upstream = source
+            source = nullcontext(source)
         if self._stopped:
             return
         self._reading = True
-        if self._answer is not None:
-            await self._read_answer(self._answer)
-            return
-        async with source as answer:
-            self._answer = answer
-            await self._read_answer(answer)
-
-    async def _read_answer(self, answer: Answer) -> None:
-        sink = self._sink
-        events = answer.events()
-        async for event in events:
-            # Only readers of a Broadcast number their events: a stream of its own can't be resumed.
-            sink.put(event, getattr(events, "seq", None))
-            if sink.full:
-                await sink.room()
+        async with source as upstream:
+            self._upstream = upstream
+            put = self._sink.put
+            events = upstream.events()
+            async for event in events:
+                # Only readers of a Broadcast number their events: a stream of its own can't be resumed.
+                room = put(event, getattr(events, "seq", None))
+                if room is not None:
+                    await room()
 
     def _conclude(self) -> None:
-        if self._answer is not None:
-            self._answer.abort()
-            self.completion = self._answer.partial
+        if self._upstream is not None:
+            self._upstream.abort()
+            self.completion = self._upstream.partial
         else:
             self.completion = getattr(self.error, "partial", None)
-        self.ended = True
         # on_finish may take its time: what is read no more is not kept by it.
-        self._answer = self._source = None
+        self._upstream = self._source = None
         self._sink.close()
-
-
-def check_source(source: object) -> None:
-    """Raise ConfigurationError for what is no source."""
-    if not hasattr(source, "events") and not hasattr(source, "__aenter__"):
-        raise ConfigurationError(
-            f"stream must be an open stream or what stream(…) returns, not {type(source).__name__}"
-        )
-
-
-def _uncancel() -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    task.uncancel()

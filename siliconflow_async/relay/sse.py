@@ -7,16 +7,14 @@ Each event is `id: N` and `data: {…}`, one JSON object with a `type`, without 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
 from typing import Self
 
 from ..errors import BusyError, ConfigurationError
-from ..loops import on_loop, running_loop
+from ..loops import on_loop
 from ..wire.events import error_event
 from ..wire.structs import ChatCompletion
-from .frames import BUFFER_BYTES, Bounds, FrameQueue, Slow, check_seconds
-from .pump import Describe, OnFinish, Pump, Source, check_source
+from .frames import BUFFER_BYTES, FrameQueue, Slow, check_seconds
+from .pump import Describe, OnFinish, Pump, Source
 
 __all__ = ["SSEResponse", "sse_response"]
 
@@ -33,25 +31,9 @@ class SSEResponse:
     called, or the last reference goes.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_begin",
-        "_keep_alive",
-        "_loop",
-        "_pump",
-        "_queue",
-        "_reading",
-        "headers",
-        "media_type",
-        "status",
-    )
-
-    def __init__(self, queue: FrameQueue, begin: Callable[[], Pump], *, keep_alive: float | None, status: int) -> None:
-        self._loop = running_loop()
+    def __init__(self, pump: Pump, queue: FrameQueue, *, keep_alive: float | None, status: int) -> None:
+        self._pump = pump
         self._queue = queue
-        # Either what makes the pump, or the pump.
-        self._begin: Callable[[], Pump] | None = begin
-        self._pump: Pump | None = None
         self._keep_alive = keep_alive
         self._reading = False
         self.status = status
@@ -66,12 +48,12 @@ class SSEResponse:
     @property
     def completion(self) -> ChatCompletion | None:
         """What had arrived when upstream ended; None before, and if it never opened."""
-        return None if self._pump is None else self._pump.completion
+        return self._pump.completion
 
     @property
     def error(self) -> Exception | None:
         """Why the answer is not whole, once upstream has ended; None where it is, and where the client just left."""
-        return None if self._pump is None else self._pump.error
+        return self._pump.error
 
     def __aiter__(self) -> Self:
         return self
@@ -79,7 +61,7 @@ class SSEResponse:
     async def __anext__(self) -> bytes:
         if self._reading:
             raise BusyError("another task is waiting for this response")
-        pump = self._begun()
+        reading = self._pump.task
         self._reading = True
         try:
             if not await self._queue.wait(self._keep_alive):
@@ -90,45 +72,30 @@ class SSEResponse:
             if piece:
                 return bytes(piece)
             # Not `await task`, which would hand a cancellation on to on_finish.
-            await asyncio.wait([pump.task])
+            await asyncio.wait([reading])
         except asyncio.CancelledError:
             self.abort()
             raise
         finally:
             self._reading = False
-        if not pump.task.cancelled():
-            pump.task.result()
+        if not reading.cancelled():
+            reading.result()
         raise StopAsyncIteration
 
     def abort(self) -> None:
         """Abort upstream at once; what waits can still be iterated."""
-        self._begun().stop()
+        self._pump.stop()
 
     async def aclose(self) -> None:
         """Abort upstream, and wait until `on_finish` has saved what had arrived."""
         self.abort()
-        await asyncio.wait([self._begun().task])
+        await asyncio.wait([self._pump.task])
 
     def __del__(self) -> None:
         # Not there if __init__ failed.
-        pump = getattr(self, "_pump", None)
-        begin = getattr(self, "_begin", None)
+        pump: Pump | None = getattr(self, "_pump", None)
         if pump is not None:
-            on_loop(self._loop, pump.stop)
-        elif begin is not None:
-            on_loop(self._loop, partial(_stop, begin))
-
-    def _begun(self) -> Pump:
-        if self._begin is not None:
-            begin, self._begin = self._begin, None
-            self._pump = begin()
-        assert self._pump is not None
-        return self._pump
-
-
-def _stop(begin: Callable[[], Pump]) -> None:
-    """End what was never read: `on_finish` is told, and a stream that was open is left."""
-    begin().stop()
+            on_loop(pump.loop, pump.stop)
 
 
 def sse_response(
@@ -156,8 +123,6 @@ def sse_response(
     """
     if keep_alive is not None and not check_seconds(keep_alive, "keep_alive"):
         raise ConfigurationError("keep_alive must be above 0 seconds, or None")
-    queue = FrameQueue(Bounds(buffer, buffer_bytes), slow=slow, patience=patience, smooth=smooth)
-    status = 204 if getattr(stream, "at_end", False) else 200
-    check_source(stream)
-    begin = partial(Pump, stream, queue, describe=describe, on_finish=on_finish)
-    return SSEResponse(queue, begin, keep_alive=keep_alive, status=status)
+    queue = FrameQueue(buffer, buffer_bytes, slow=slow, patience=patience, smooth=smooth)
+    pump = Pump(stream, queue, describe=describe, on_finish=on_finish)
+    return SSEResponse(pump, queue, keep_alive=keep_alive, status=204 if getattr(stream, "at_end", False) else 200)

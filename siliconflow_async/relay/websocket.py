@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -14,8 +14,8 @@ import msgspec
 from ..errors import ConfigurationError
 from ..wire.events import error_event
 from ..wire.structs import ChatCompletion
-from .frames import BUFFER_BYTES, Bounds, FrameQueue, Slow, check_seconds
-from .pump import Describe, OnFinish, Pump, Source, check_source
+from .frames import BUFFER_BYTES, FrameQueue, Slow, check_seconds
+from .pump import Describe, OnFinish, Pump, Source
 
 __all__ = ["RelayEnded", "Relayed", "relay"]
 
@@ -79,34 +79,39 @@ async def relay(
             raise ConfigurationError(f"left must be awaitable or None, not {left!r}")
         if send_timeout is not None:
             check_seconds(send_timeout, "send_timeout")
-        queue = FrameQueue(Bounds(buffer, buffer_bytes), slow=slow, patience=patience, smooth=smooth)
-        check_source(stream)
+        queue = FrameQueue(buffer, buffer_bytes, slow=slow, patience=patience, smooth=smooth)
+        pump = Pump(stream, queue, describe=describe, on_finish=on_finish)
     except ConfigurationError:
         # Else it would complain that nobody awaited it.
         if inspect.iscoroutine(left):
             left.close()
         raise
     gone = None if left is None else asyncio.ensure_future(left)
-    pump = Pump(stream, queue, describe=describe, on_finish=on_finish)
     sender = _Sender(queue, send, send_timeout)
-    sending = asyncio.ensure_future(sender.run())
+    reading, sending = pump.task, asyncio.ensure_future(sender.run())
     # A future that the caller made is the caller's to cancel.
-    own = [sending] if gone is None or gone is left else [sending, gone]
+    own: list[asyncio.Future[Any]] = [sending] if gone is None or gone is left else [sending, gone]
     try:
         ended = await _outcome(pump, sender, sending, gone)
         if ended in ("left", "dropped"):
             pump.stop(_raised(sending) or _raised(gone))
-        for task in own:
-            task.cancel()
-        # Not `await pump.task`, which would hand a cancellation on to on_finish.
-        await asyncio.wait([*own, pump.task])
+        # Not `await reading`, which would hand a cancellation on to on_finish.
+        await _wait(reading, own)
     except asyncio.CancelledError:
-        await _leave(pump, own)
+        # Upstream first.
+        pump.stop()
+        try:
+            with anyio.move_on_after(_SAVE_SECONDS, shield=True):
+                await _wait(reading, own)
+        finally:
+            reading.cancel()
+        if (error := _raised(reading)) is not None:
+            _log.error("on_finish of a cancelled relay failed", exc_info=error)
         raise
     finally:
         # Else the loop would complain that nobody looked.
         error = _raised(sending) or _raised(gone)
-    pump.task.result()
+    reading.result()
     return Relayed(ended, pump.completion, pump.error or error, sender.frames)
 
 
@@ -157,18 +162,11 @@ async def _outcome(
     return "left"
 
 
-async def _leave(pump: Pump, own: Iterable[asyncio.Future[Any]]) -> None:
-    """End what a cancelled relay has under way, upstream first."""
-    pump.stop()
+async def _wait(reading: asyncio.Future[None], own: list[asyncio.Future[Any]]) -> None:
+    """Cancel what is the relay's own, and wait for all of it to end."""
     for task in own:
         task.cancel()
-    try:
-        with anyio.move_on_after(_SAVE_SECONDS, shield=True):
-            await asyncio.wait([*own, pump.task])
-    finally:
-        pump.task.cancel()
-    if (error := _raised(pump.task)) is not None:
-        _log.error("on_finish of a cancelled relay failed", exc_info=error)
+    await asyncio.wait([*own, reading])
 
 
 def _raised(future: asyncio.Future[Any] | None) -> Exception | None:
