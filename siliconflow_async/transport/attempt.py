@@ -6,20 +6,17 @@ Every exception of aiohttp ends here and becomes one of ours, its cause kept; `a
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Mapping
 from time import monotonic
 from typing import Any, Self
 
-import aiohttp
 import msgspec
 
-from ..errors import APIConnectionError, APITimeoutError, Clock, ClosedError, SiliconFlowError
+from ..errors import APITimeoutError, Clock, ClosedError, SiliconFlowError
 from ..timeouts import Timeouts
 from .connector import AnswerProtocol
 from .pool import SessionPool
-from .proxy import proxy_refusal
-from .stages import stage_of
+from .unanswered import unanswered
 from .upload import Multipart
 
 __all__ = ["Attempt", "Request"]
@@ -148,7 +145,7 @@ class Attempt:
             raise ClosedError("the client was closed during the call") from error
         if isinstance(error, SiliconFlowError) or not isinstance(error, Exception):
             return
-        raise proxy_refusal(error, self._proxy) or _connection_error(error, self._request.timeouts) from error
+        raise unanswered(error, self._request.timeouts, self._proxy) from error
 
     def _limit(self, clock: Clock, seconds: float | None) -> None:
         """Let `clock` end the attempt after so many seconds, or the call's deadline if that comes first."""
@@ -185,21 +182,3 @@ class Attempt:
         # aiohttp closes the connection of a request that failed; over TLS that takes a farewell we don't wait for.
         if self._transport is not None and not self.loop.is_closed():
             self._transport.abort()
-
-
-def _connection_error(error: Exception, timeouts: Timeouts) -> APIConnectionError:
-    """Say what kept the answer from beginning; `transient` if another attempt may fare better."""
-    if isinstance(error, aiohttp.ConnectionTimeoutError):  # only where the session is borrowed
-        return APITimeoutError(clock="connect", seconds=timeouts.connect)
-    if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, aiohttp.ClientHttpProxyError):
-        # aiohttp makes a status of it, 400, which nobody sent. Its words point with a caret, in lines.
-        words = " ".join(error.message.replace("^", "").split())
-        return APIConnectionError(f"the answer's headers can't be read: {words}", transient=False)
-    transient = isinstance(error, aiohttp.ClientConnectionError | OSError) and not isinstance(
-        error, aiohttp.ClientSSLError | ssl.SSLError
-    )
-    if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
-        words = "the connection was closed amid the answer's headers"
-    else:
-        words = str(error) or type(error).__name__
-    return APIConnectionError(f"no answer from the service: {words}", transient=transient, stage=stage_of(error))
