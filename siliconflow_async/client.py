@@ -200,9 +200,9 @@ class AsyncSiliconFlow:
         return self.with_options()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # No key or password travels: the other side has its own environment. Nor do sockets and TLS contexts.
+        # No key or password travels: the other side has its own environment. Nor do sockets, TLS contexts, observers.
         options: dict[str, Any] = {
-            name: value for name, value in self._options.items() if name not in ("session", "ssl")
+            name: value for name, value in self._options.items() if name not in ("session", "ssl", "observers")
         }
         for name in ("headers", "default_headers"):
             given = options.get(name)

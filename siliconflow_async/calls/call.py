@@ -72,7 +72,12 @@ class Call:
                 observer.over("done", None, lambda: value)
             return value
 
-        return await self._retried(attempt, continues=False)
+        try:
+            return await self._retried(attempt)
+        except BaseException as error:
+            if self._watch is not None:
+                self._watch.failed(error)
+            raise
 
     async def open(self, read: Callable[[Answer, Observer | None], Awaitable[A]], *, continues: bool = False) -> A:
         """Open the answer and return what `read` makes of its beginning, over all attempts.
@@ -86,9 +91,21 @@ class Call:
                 observer.answered(answer)
             return await read(answer, observer)
 
-        return await self._retried(attempt, continues=continues)
+        watch = self._watch
+        if watch is None:
+            return await self._retried(attempt)
+        watch.opening = True
+        try:
+            opened = await self._retried(attempt)
+        except BaseException as error:
+            watch.opening = False
+            if not continues:
+                watch.failed(error)
+            raise
+        watch.opened()
+        return opened
 
-    async def _retried(self, attempt: Callable[[Observer | None], Awaitable[A]], *, continues: bool) -> A:
+    async def _retried(self, attempt: Callable[[Observer | None], Awaitable[A]]) -> A:
         setup = self._setup
         try:
             with Underway(setup.transport.pool):
@@ -101,12 +118,9 @@ class Call:
                     repeatable=self._repeatable,
                     told=None if self._watch is None else self._watch.retried,
                 )
-        except BaseException as error:
-            if isinstance(error, SiliconFlowError):
-                # Not those of this round of retries alone, nor one that ended at the gate.
-                error.attempts = self.attempts
-            if self._watch is not None and not continues:
-                self._watch.failed(error)
+        except SiliconFlowError as error:
+            # Not those of this round of retries alone, nor one that ended at the gate.
+            error.attempts = self.attempts
             raise
 
     async def _let_through(self, attempt: Callable[[Observer | None], Awaitable[A]]) -> A:

@@ -105,13 +105,16 @@ class Watch:
     `over` is the call's own end, once; `ended` that of an attempt, which may be repeated or continued.
     """
 
-    __slots__ = ("_began", "_gate", "_observers", "state")
+    __slots__ = ("_began", "_ending", "_gate", "_observers", "opening", "state")
 
     def __init__(self, observers: Observers, state: CallState) -> None:
         self.state = state
         self._observers = observers
         self._began = time.monotonic()
         self._gate: Observer | None = None
+        # While a stream is being opened, its end may be no more than that of an attempt.
+        self.opening = False
+        self._ending: tuple[Ended, SiliconFlowError | None, Callable[[], Any] | None] | None = None
 
     @classmethod
     def of(cls, observers: Observers, sent: Request, *, base_url: str, params: Mapping[str, Any]) -> Self:
@@ -134,6 +137,7 @@ class Watch:
         """Tell of a wait at the gate, if there was one, and of an attempt that is about to be sent."""
         state = self.state
         self._gate = gate
+        self._ending = None
         if waited > state.waited:
             state.waited = waited
             self._observers.tell("waited", state)
@@ -176,6 +180,9 @@ class Watch:
     def over(self, ended: Ended, error: SiliconFlowError | None, answer: Callable[[], Any] | None) -> None:
         """Tell how the call ended; `answer` returns what had come."""
         state = self.state
+        if self.opening:
+            self._ending = (ended, error, answer)
+            return
         if state.ended is not None:
             return
         self._failed(error)
@@ -193,6 +200,13 @@ class Watch:
             *(state.usage.total_tokens if state.usage is not None else "?", state.trace_id, state.attempt),
         )
         self._observers.tell("ended", state, value)
+
+    def opened(self) -> None:
+        """Note that the stream is open, or has ended well already."""
+        self.opening = False
+        if self._ending is not None and self._ending[1] is None:
+            self.over(*self._ending)
+        self._ending = None
 
     def failed(self, error: BaseException) -> None:
         """Tell that the call ended before its answer began."""

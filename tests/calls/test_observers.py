@@ -221,6 +221,33 @@ async def test_a_continuation_is_a_retry_of_the_same_call() -> None:
     assert told.names.count("first_token") == 1
 
 
+async def test_a_stream_whose_first_frame_is_an_error_has_not_ended() -> None:
+    """It is asked for again, and its end is that of the attempt that was answered."""
+    told = Told()
+    async with served(observers=[told], retry=PLENTY) as (server, client):
+        server.raw([b'data: {"code":50505,"message":"busy"}\n\n'])
+        async with client.chat.completions.stream(**ASK) as stream:
+            await stream.completion()
+        assert told.distinct == ["sent", "answered", "retried", "sent", "answered", "first_token", "progress", "ended"]
+        assert [(state.ended, state.attempt) for state in told.ends] == [("done", 2)]
+        server.raw([DONE])
+        async with client.chat.completions.stream(**ASK) as stream:
+            assert [chunk async for chunk in stream] == []
+    assert [(state.ended, state.attempt) for state in told.ends] == [("done", 2), ("done", 1)]
+
+
+async def test_a_continuation_that_comes_to_nothing_ends_the_call_with_the_break() -> None:
+    """Whatever its own first frame said."""
+    told = Told()
+    async with served(observers=[told], retry=RetryPolicy(base=0.0, max_attempts=1, budget=3.0)) as (server, client):
+        server.raw([chunk("Once "), Rst()])
+        server.raw([b'data: {"code":20015,"message":"no"}\n\n'])
+        with pytest.raises(SiliconFlowError):
+            async with client.chat.completions.stream(**ASK, resume=1) as stream:
+                await stream.completion()
+    assert [(state.ended, state.attempt) for state in told.ends] == [("truncated", 2)]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_refusal_ends_a_call(stream: bool) -> None:
     """With its status, error and trace id."""
