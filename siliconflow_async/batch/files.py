@@ -41,6 +41,9 @@ __all__ = [
 ]
 
 _SYNC_SECONDS = 5.0
+_JOURNAL = ".journal"
+# What is to take the place of the errors.
+_ASIDE = ".tmp"
 
 
 class _Fingerprint(msgspec.Struct):
@@ -162,7 +165,7 @@ class Journal(OwnFile):
     def __init__(self, results: Path, errors: Path) -> None:
         self._results = results
         self._errors = errors
-        super().__init__(_journal_beside(results), 0)
+        super().__init__(_beside(results, _JOURNAL), 0)
 
     def compare(self, fingerprint: str) -> None:
         """Go on if the results belong to these requests, or begin; else raise ConfigurationError."""
@@ -248,7 +251,7 @@ def last_errors(path: Path, line_of: Callable[[str], int], states: bytearray) ->
 
 def replace(path: Path, lines: Iterable[bytes]) -> None:
     """Replace a file at once by one that has these lines, with their ends. Raises OSError, and then it is as it was."""
-    aside = _aside(path)
+    aside = _beside(path, _ASIDE)
     with _named(aside):
         # Never into what a name of ours may lead to.
         aside.unlink(missing_ok=True)
@@ -264,20 +267,16 @@ def errors_beside(results: Path) -> Path:
     return results.with_name(f"{results.stem}.errors{results.suffix}")
 
 
-def _journal_beside(results: Path) -> Path:
-    return results.with_name(f"{results.name}.journal")
-
-
-def _aside(errors: Path) -> Path:
-    return errors.with_name(f"{errors.name}.tmp")
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
 
 
 def keep_apart(requests: Path | None, results: Path | None, errors: Path | None) -> None:
     """Raise ConfigurationError if two of the files of a batch are one, by whatever names and links."""
     named = {"the requests": requests, "the results": results, "the errors": errors}
     if requests is not None and results is not None and errors is not None:
-        named["the journal"] = _journal_beside(results)
-        named["what becomes the errors"] = _aside(errors)
+        named["the journal"] = _beside(results, _JOURNAL)
+        named["what becomes the errors"] = _beside(errors, _ASIDE)
     paths = [(what, path) for what, path in named.items() if path is not None]
     for (what, path), (other, its) in combinations(paths, 2):
         if _is_one(path, its):

@@ -13,7 +13,7 @@ from ..errors import ConfigurationError, InsufficientBalanceError, SiliconFlowEr
 from ..runs.results import MapResult
 from .files import Journal, LineFile, OwnFile, Syncing, holds_lines, keep_apart, last_errors, replace
 from .lines import DONE, FAILED, OPEN, PENDING, Checked
-from .records import error_line, read_record, result_line
+from .records import read_record, record_line
 
 __all__ = ["BatchReport", "FailureKind", "Outcome", "ResumedOutcome", "Sink"]
 
@@ -107,14 +107,14 @@ class Outcome:
         self._syncing.check()
         error = answer.error
         if error is None:
-            self._write_result(result_line(answer))
+            self._write_result(record_line(answer, retryable=False))
             self.was_served = True
             self._refused_in_a_row = 0
             self._note(answer, DONE)
             return
         is_refused = self._turns_away(error)
         retryable = is_refused or error.passing
-        self._write_error(error_line(answer, error, retryable=retryable))
+        self._write_error(record_line(answer, retryable=retryable))
         self._note(answer, OPEN if retryable else FAILED)
         if is_refused:
             self._refused_in_a_row += 1

@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from ..errors import APIStatusError, SiliconFlowError
+from ..errors import APIStatusError
 from ..runs.results import MapResult
 from ..wire import jsontext
 from ..wire.structs import ChatCompletion
 
-__all__ = ["Record", "error_line", "read_record", "result_line"]
+__all__ = ["Record", "read_record", "record_line"]
 
 
 class _Error(msgspec.Struct):
@@ -46,24 +46,17 @@ def read_record(line: bytes) -> Record:
         raise ValueError(str(error)) from error
 
 
-def result_line(answer: MapResult[Any]) -> bytes:
-    """Return the line of a request that was answered."""
-    completion = answer.completion
-    assert completion is not None
-    response = {"status_code": 200, "request_id": completion.trace_id, "body": _json(completion)}
-    return _line(answer, response, None)
-
-
-def error_line(answer: MapResult[Any], error: SiliconFlowError, *, retryable: bool) -> bytes:
-    """Return the line of a request that failed."""
-    response = None
-    if isinstance(error, APIStatusError):
+def record_line(answer: MapResult[Any], *, retryable: bool) -> bytes:
+    """Return the line of a request that was answered or failed; `retryable` tells of one that failed."""
+    completion, error = answer.completion, answer.error
+    response = failure = None
+    if completion is not None:
+        response = {"status_code": 200, "request_id": completion.trace_id, "body": _json(completion)}
+    elif isinstance(error, APIStatusError):
         response = {"status_code": error.status, "request_id": error.trace_id, "body": _body(error.body)}
-    partial: ChatCompletion | None = getattr(error, "partial", None)
-    return _line(
-        answer,
-        response,
-        {
+    if error is not None:
+        partial: ChatCompletion | None = getattr(error, "partial", None)
+        failure = {
             "code": getattr(error, "code", None),
             "message": _sound(str(error)),
             "type": type(error).__name__,
@@ -71,17 +64,9 @@ def error_line(answer: MapResult[Any], error: SiliconFlowError, *, retryable: bo
             "request_id": getattr(error, "trace_id", None),
             "attempts": answer.attempts,
             "partial": None if partial is None else _json(partial),
-        },
-    )
-
-
-def _line(answer: MapResult[Any], response: dict[str, Any] | None, error: dict[str, Any] | None) -> bytes:
-    line = {
-        "id": f"batch_req_{answer.request.line}",
-        "custom_id": answer.custom_id,
-        "response": response,
-        "error": error,
-    }
+        }
+    number, custom_id = answer.request.line, answer.custom_id
+    line = {"id": f"batch_req_{number}", "custom_id": custom_id, "response": response, "error": failure}
     return msgspec.json.encode(line)
 
 

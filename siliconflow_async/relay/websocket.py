@@ -87,13 +87,13 @@ async def relay(
             left.close()
         raise
     gone = None if left is None else asyncio.ensure_future(left)
-    sender = _Sender(queue, send, send_timeout)
-    reading, sending = pump.task, asyncio.ensure_future(sender.run())
+    relayed = Relayed("left", None, None, 0)
+    reading, sending = pump.task, asyncio.ensure_future(_send_all(queue, send, send_timeout, relayed))
     # A future that the caller made is the caller's to cancel.
     own: list[asyncio.Future[Any]] = [sending] if gone is None or gone is left else [sending, gone]
     try:
-        ended = await _outcome(pump, sender, sending, gone)
-        if ended in ("left", "dropped"):
+        await _watch(pump, sending, gone, relayed)
+        if relayed.ended in ("left", "dropped"):
             pump.stop(_raised(sending) or _raised(gone))
         # Not `await reading`, which would hand a cancellation on to on_finish.
         await _wait(reading, own)
@@ -105,61 +105,54 @@ async def relay(
                 await _wait(reading, own)
         finally:
             reading.cancel()
-        if (error := _raised(reading)) is not None:
-            _log.error("on_finish of a cancelled relay failed", exc_info=error)
+        if (failure := _raised(reading)) is not None:
+            _log.error("on_finish of a cancelled relay failed", exc_info=failure)
         raise
     finally:
         # Else the loop would complain that nobody looked.
         error = _raised(sending) or _raised(gone)
     reading.result()
-    return Relayed(ended, pump.completion, pump.error or error, sender.frames)
+    relayed.completion = pump.completion
+    relayed.error = pump.error or error
+    return relayed
 
 
-class _Sender:
-    """Takes frames out of the queue and sends them, one at a time."""
-
-    def __init__(self, queue: FrameQueue, send: Callable[[str], Awaitable[Any]], timeout: float | None) -> None:
-        self._queue = queue
-        self._send = send
-        self._timeout = timeout
-        self.frames = 0
-        self.too_slow = False
-
-    async def run(self) -> None:
-        queue = self._queue
-        while True:
-            await queue.wait()
-            frame = queue.take()
-            if frame is None:
-                return
-            limit = asyncio.timeout(self._timeout)
-            try:
-                async with limit:
-                    await self._send(frame.to_json(numbered=True))
-            except TimeoutError:
-                self.too_slow = limit.expired()
-                raise
-            self.frames += 1
+async def _send_all(
+    queue: FrameQueue, send: Callable[[str], Awaitable[Any]], timeout: float | None, relayed: Relayed
+) -> None:
+    """Send what is in the queue, one frame at a time, until no more will come."""
+    while True:
+        await queue.wait()
+        frame = queue.take()
+        if frame is None:
+            return
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
+                await send(frame.to_json(numbered=True))
+        except TimeoutError:
+            if limit.expired():
+                relayed.ended = "dropped"
+            raise
+        relayed.frames += 1
 
 
-async def _outcome(
-    pump: Pump, sender: _Sender, sending: asyncio.Future[None], gone: asyncio.Future[Any] | None
-) -> RelayEnded:
-    """Wait until all is sent, or nobody is there to send it to."""
+async def _watch(pump: Pump, sending: asyncio.Future[None], gone: asyncio.Future[Any] | None, relayed: Relayed) -> None:
+    """Wait until all is sent, or nobody is there to send it to, and note which."""
     waiting: set[asyncio.Future[Any]] = {sending, pump.task}
     if gone is not None:
         waiting.add(gone)
     # asyncio.wait takes a turn, in which upstream would be asked for a client that has gone before.
     while gone is None or not gone.done():
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if pump.too_slow or sender.too_slow:
-            return "dropped"
+        if pump.too_slow:
+            relayed.ended = "dropped"
+            return
         if sending.done():
-            if sending.exception() is not None:
-                return "left"
-            return "done" if pump.error is None else "error"
+            if sending.exception() is None:
+                relayed.ended = "done" if pump.error is None else "error"
+            return
         waiting.discard(pump.task)
-    return "left"
 
 
 async def _wait(reading: asyncio.Future[None], own: list[asyncio.Future[Any]]) -> None:

@@ -41,19 +41,15 @@ class RunLimits(NamedTuple):
 
     def check(self) -> Self:
         """Return the limits; raise InvalidRequestError that names one which can't be."""
-        for name in ("max_rounds", "max_concurrency"):
-            value = getattr(self, name)
-            if not is_count(value, 1):
-                raise InvalidRequestError(f"{name} must be an integer >= 1, not {value!r}", param=name)
         seconds = self.tool_timeout
-        if seconds is not None and (not is_finite(seconds) or seconds <= 0):
-            raise InvalidRequestError(
-                f"tool_timeout must be seconds > 0 or None, not {seconds!r}", param="tool_timeout"
-            )
-        if self.on_tool_error not in ("return", "raise"):
-            raise InvalidRequestError(
-                f"on_tool_error must be 'return' or 'raise', not {self.on_tool_error!r}", param="on_tool_error"
-            )
+        for name, can_be, what in (
+            ("max_rounds", is_count(self.max_rounds, 1), "an integer >= 1"),
+            ("max_concurrency", is_count(self.max_concurrency, 1), "an integer >= 1"),
+            ("tool_timeout", seconds is None or (is_finite(seconds) and seconds > 0), "seconds > 0 or None"),
+            ("on_tool_error", self.on_tool_error in ("return", "raise"), "'return' or 'raise'"),
+        ):
+            if not can_be:
+                raise InvalidRequestError(f"{name} must be {what}, not {getattr(self, name)!r}", param=name)
         return self
 
 
