@@ -6,6 +6,7 @@ only notes when it begins to wait; the timer, when it fires, looks whether a lim
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ..errors import Clock
@@ -34,12 +35,13 @@ class ClockExpired(Exception):
 class StreamClock:
     """First-token, idle and total clock of one open answer.
 
-    Times are those of the loop, in seconds. `sent_at` is when the attempt's request was sent,
-    `deadline` the end of the whole call, or None.
+    Times are those of the loop, in seconds. `sent_at` is when the attempt's request was sent, `deadline` the end of the
+    whole call, or None.
     """
 
     __slots__ = (
         "_content",
+        "_deadline",
         "_first_token_at",
         "_idle",
         "_loop",
@@ -49,7 +51,6 @@ class StreamClock:
         "_step",
         "_timer",
         "_waiting_since",
-        "deadline",
         "expired",
         "waited",
     )
@@ -65,13 +66,12 @@ class StreamClock:
         self._loop = loop
         self._now = loop.time
         self._content = content
-        self._idle = timeouts.idle
         # A timer that finds nobody waiting comes back no sooner than this, which bounds how late it can be.
         self._step = _LATENESS * min(timeouts.idle or 1.0, timeouts.first_token or 1.0)
-        self._first_token_at: float | None = (
-            sent_at + timeouts.first_token if timeouts.first_token is not None else None
-        )
-        self.deadline = deadline
+        # None once it has come, or where no limit is set for it: then `idle` runs.
+        self._first_token_at = None if timeouts.first_token is None else sent_at + timeouts.first_token
+        self._idle = math.inf if timeouts.idle is None else timeouts.idle
+        self._deadline = math.inf if deadline is None else deadline
         self.expired: Clock | None = None
         self._waiting_since: float | None = None
         self._received = 0
@@ -80,7 +80,7 @@ class StreamClock:
         # Seconds spent waiting for the server since its last event that counts, over all waits but the present one.
         self.waited = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._arm(sent_at)
+        self._set(sent_at)
 
     def wait_begins(self) -> None:
         """Note that the reader waits for bytes, or for more of them."""
@@ -101,7 +101,7 @@ class StreamClock:
         self.waited = 0.0
         self._overdue_at = None
         self.stop()
-        self._arm(now)
+        self._set(now)
         return now
 
     def stop(self) -> None:
@@ -110,47 +110,45 @@ class StreamClock:
             self._timer.cancel()
             self._timer = None
 
-    def _due(self, now: float) -> tuple[float, Clock] | None:
-        """Return when the server has been silent for too long if the reader waits from `now` on, and by which clock."""
+    def _due(self, now: float) -> float:
+        """Return when the server will have been silent for too long, if the reader waits from `now` on, or has waited."""
         if self._first_token_at is not None:
-            return self._first_token_at, "first_token"
-        if self._idle is None:
-            return None
+            return self._first_token_at
         since = now if self._waiting_since is None else self._waiting_since
-        return since + self._idle - self.waited, "idle"
+        return since + self._idle - self.waited
 
-    def _has_news(self) -> bool:
-        """Whether the server has spoken and the reader has yet to come round to it: our lateness, not the server's."""
-        return self._content.total_bytes != self._received or self._content.is_eof()
-
-    def _was_no_use(self) -> bool:
-        """Whether the news for which a limit was put off has been read since: had it counted, nothing would be due."""
-        return self._overdue_at is not None and self._received >= self._overdue_at
-
-    def _arm(self, now: float) -> None:
-        due = self._due(now)
-        when = due[0] if due is not None else self.deadline
-        if when is None:
-            return
+    def _set(self, now: float) -> None:
+        when = self._due(now)
         if when <= now or self._waiting_since is None:
             when = max(when, now + self._step)
-        if self.deadline is not None:
-            when = min(when, self.deadline)
-        self._timer = self._loop.call_at(when, self._fire)
+        when = min(when, self._deadline)
+        if when < math.inf:
+            self._timer = self._loop.call_at(when, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
         now = self._now()
         waiting = self._waiting_since is not None
-        due = self._due(now)
-        overdue = waiting and due is not None and now >= due[0]
-        if self.deadline is not None and now >= self.deadline:
+        if now >= self._deadline:
             self.expired = "total"
-        elif due is not None and overdue and (self._was_no_use() or not self._has_news()):
-            self.expired = due[1]
-        else:
-            self._overdue_at = self._content.total_bytes if overdue else None
-            self._arm(now)
+        elif not waiting or now < self._due(now):
+            self._overdue_at = None
+            self._set(now)
             return
+        elif self._has_news():
+            self._overdue_at = self._content.total_bytes
+            self._set(now)
+            return
+        else:
+            self.expired = "idle" if self._first_token_at is None else "first_token"
         if waiting:
             self._content.set_exception(ClockExpired(self.expired))
+
+    def _has_news(self) -> bool:
+        """Whether the server has spoken and the reader has yet to come round to it: our lateness, not the server's.
+
+        Not if the limit was put off for news before, which has been read since: had it counted, nothing would be due.
+        """
+        if self._overdue_at is not None and self._received >= self._overdue_at:
+            return False
+        return self._content.total_bytes != self._received or self._content.is_eof()
