@@ -43,40 +43,18 @@ class Request(msgspec.Struct, kw_only=True):
 class Attempt:
     """One attempt: watches it get its connection, ends it when a clock runs out, maps what it raises."""
 
-    __slots__ = (
-        "__weakref__",
-        "_at",
-        "_cancelling",
-        "_clock",
-        "_expired",
-        "_pool",
-        "_proxy",
-        "_request",
-        "_sent",
-        "_task",
-        "_timer",
-        "_transport",
-        "distrusts",
-        "is_new",
-        "loop",
-        "protocol",
-        "sent_at",
-        "shared",
-    )
-
     def __init__(self, request: Request, pool: SessionPool, proxy: str | None) -> None:
-        self.is_new = False
+        self.loop = asyncio.get_running_loop()
+        self.session = pool.get(self.loop).session
         self.distrusts, request.distrusts = request.distrusts, None
+        self.is_new = False
         self.protocol: AnswerProtocol | None = None
         self.sent_at = request.started_at
         self._request = request
         self._pool = pool
         self._proxy = proxy
-        self.loop = asyncio.get_running_loop()
-        self.shared = pool.get(self.loop)
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
-        self._transport: asyncio.Transport | None = None
         self._clock: Clock = "total"
         self._at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -93,8 +71,6 @@ class Attempt:
 
     def connected(self, protocol: AnswerProtocol) -> None:
         self.protocol = protocol
-        # The protocol forgets it as soon as it closes.
-        self._transport = protocol.transport
         # Whoever sends it again, we or aiohttp, does so because this connection failed.
         self.distrusts = monotonic()
         self._sent_by_now()
@@ -132,20 +108,19 @@ class Attempt:
         task, self._task = self._task, None
         assert task is not None
         # As in asyncio.Timeout: a cancellation of the caller's own, in the same turn, is not swallowed.
-        if self._expired and task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
+        expired = self._expired and task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError)
+        ours = error is None or isinstance(error, SiliconFlowError)
+        if not ours:
             self._abort()
             self.distrust()
+        if expired:
             raise self._timeout() from error
-        if error is None:
+        if not isinstance(error, Exception):
             return
-        if not isinstance(error, SiliconFlowError):
-            self._abort()
-            self.distrust()
-        if self._pool.closed and isinstance(error, Exception) and not isinstance(error, ClosedError):
+        if self._pool.closed and not isinstance(error, ClosedError):
             raise ClosedError("the client was closed during the call") from error
-        if isinstance(error, SiliconFlowError) or not isinstance(error, Exception):
-            return
-        raise unanswered(error, self._request.timeouts, self._proxy) from error
+        if not ours:
+            raise unanswered(error, self._request.timeouts, self._proxy) from error
 
     def _limit(self, clock: Clock, seconds: float | None) -> None:
         """Let `clock` end the attempt after so many seconds, or the call's deadline if that comes first."""
@@ -165,9 +140,9 @@ class Attempt:
             # uvloop's timers come up to a millisecond early.
             self._timer = self.loop.call_at(at, self._expire, at)
             return
+        assert self._task is not None
         self._expired = True
-        if self._task is not None:
-            self._task.cancel()
+        self._task.cancel()
 
     def _timeout(self) -> APITimeoutError:
         request = self._request
@@ -180,5 +155,5 @@ class Attempt:
 
     def _abort(self) -> None:
         # aiohttp closes the connection of a request that failed; over TLS that takes a farewell we don't wait for.
-        if self._transport is not None and not self.loop.is_closed():
-            self._transport.abort()
+        if self.protocol is not None and self.protocol.wire is not None and not self.loop.is_closed():
+            self.protocol.wire.abort()

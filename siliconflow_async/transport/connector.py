@@ -87,7 +87,7 @@ class AnswerProtocol(ResponseHandler):
     # How many bytes more the present answer's head may have; 0 once it has come.
     head_left = MAX_HEAD
     # Until the connection is lost, which over TLS is later than aiohttp forgets it.
-    wire: asyncio.BaseTransport | None = None
+    wire: asyncio.Transport | None = None
 
     @property
     def answered(self) -> bool:
@@ -96,7 +96,7 @@ class AnswerProtocol(ResponseHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.wire = transport
+        self.wire = self.transport
         # Not the transport: uvloop's for TLS takes no weak reference.
         _connected.add(weakref.ref(self, _connected.discard))
         socket_transport: Any = transport

@@ -90,7 +90,7 @@ class Transport:
             del body
 
     async def _open(self, request: Request, attempt: Attempt) -> Answer:
-        session = attempt.shared.session
+        session = attempt.session
         # No more than is needed: each keyword costs aiohttp's long signature a search.
         options: dict[str, Any] = {"headers": request.headers, "allow_redirects": False}
         if request.query:
@@ -107,7 +107,6 @@ class Transport:
                 # The server may drop a kept-alive connection while we write to it: that says nothing about the request.
                 if attempt.is_new or attempt.protocol is None or attempt.protocol.answered:
                     raise
-                attempt.protocol = None
                 response = await self._send(request, attempt, options, session)
         except Exception as error:
             self._mask_of(request).clean(error)
