@@ -3,8 +3,8 @@
 
 What must hold:
 
-- It has every file of the package but the chapters of the manual beside the code, and nothing else but its metadata:
-  no test and no benchmark.
+- It has the package, its plugin for pytest and its metadata, and nothing beside them: no test, no benchmark; nor a
+  chapter of the manual.
 - Installed without extras it brings aiohttp, msgspec, anyio and what those need, and nothing else.
 - So installed it can be imported, knows its version, is typed, and streams an answer of the stand-in, in Python's
   development mode without a word; the command says which extra it needs.
@@ -25,10 +25,9 @@ from zipfile import ZipFile
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "siliconflow_async"
+PLUGIN = "siliconflow_async_pytest.py"
 NAME = "siliconflow-async"
 NEEDED = ("aiohttp", "msgspec", "anyio")
-# The chapters of the manual stand beside the code that they are about, with their pictures.
-MANUAL = (".md", ".png")
 # As one who has just installed it: neither a key nor a path to this tree.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("SILICONFLOW_", "PYTHON"))}
 
@@ -85,10 +84,11 @@ def main(directory: Path) -> None:
 
 def look_inside(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
-        names = {name for name in archive.namelist() if not re.match(rf"{PACKAGE}-[^/]+\.dist-info/", name)}
-    files = [path for path in (ROOT / PACKAGE).rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    wanted = {str(path.relative_to(ROOT)) for path in files if path.suffix not in MANUAL}
-    assert names == wanted, f"too much: {sorted(names - wanted)}, missing: {sorted(wanted - names)}"
+        names = archive.namelist()
+    metadata = "-".join(wheel.name.split("-")[:2]) + ".dist-info"
+    beside = {name.partition("/")[0] for name in names} - {PACKAGE, PLUGIN, metadata}
+    chapters = [name for name in names if name.endswith(".md")]
+    assert (beside, chapters) == (set(), []), f"too much: {[*sorted(beside), *chapters]}"
 
 
 class Trial:
