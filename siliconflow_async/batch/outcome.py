@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -78,7 +79,7 @@ class Outcome:
         self._models = models
         self._refused_in_a_row = 0
         self._bad = bad
-        self._kinds: dict[tuple[str, bool], tuple[int, str]] = {}
+        self._kinds: dict[tuple[str, bool], FailureKind] = {}
         self._syncing = Syncing(files)
         closing.callback(self._syncing.close)
 
@@ -137,8 +138,9 @@ class Outcome:
             self._tally(type(answer.error).__name__, str(answer.error), is_open=False)
 
     def _tally(self, error: str, message: str, *, is_open: bool) -> None:
-        count, _ = self._kinds.get((error, is_open), (0, ""))
-        self._kinds[error, is_open] = (count + 1, message)
+        before = self._kinds.get((error, is_open))
+        count = 1 if before is None else before.count + 1
+        self._kinds[error, is_open] = FailureKind(type=error, count=count, message=message, is_open=is_open)
 
     def finish(self) -> BatchReport:
         """Return how the batch stands, which is on the disk by then. Raises OSError."""
@@ -148,17 +150,13 @@ class Outcome:
             file.sync()
             file.look()
         open_lines = self._close()
-        kinds = sorted(self._kinds.items(), key=lambda kind: -kind[1][0])
         return BatchReport(
             done=self.done,
             failed=self.failed,
             open=open_lines,
             bad=self._bad,
             before=self.before,
-            failures=tuple(
-                FailureKind(type=error, count=count, message=message, is_open=is_open)
-                for (error, is_open), (count, message) in kinds
-            ),
+            failures=tuple(sorted(self._kinds.values(), key=lambda kind: -kind.count)),
         )
 
     def _close(self) -> int:
@@ -211,24 +209,21 @@ class ResumedOutcome(Outcome):
         self._error_lines += state != DONE
 
     def _close(self) -> int:
-        states, line_of = self._checked.states, self._checked.lines.line_of
-        open_lines = states.count(OPEN) + states.count(PENDING)
-        kept = self._tallied(last_errors(self._failures.path, line_of, states))
+        states = self._checked.states
+        kept = map(self._tallied, last_errors(self._failures.path, self._checked.lines.line_of, states))
         if self._error_lines > states.count(FAILED) + states.count(OPEN):
             # Only at the end, in one step: until then the files say it all, as a result counts before an error.
             self._failures.close()
             replace(self._failures.path, kept)
         else:
-            for _ in kept:
-                pass
-        return open_lines
+            deque(kept, maxlen=0)
+        return states.count(OPEN) + states.count(PENDING)
 
-    def _tallied(self, lines: Iterator[bytes]) -> Iterator[bytes]:
-        for line in lines:
-            record = read_record(line)
-            if record.error is not None:
-                self._tally(record.error.type, record.error.message, is_open=record.is_open)
-            yield line
+    def _tallied(self, line: bytes) -> bytes:
+        record = read_record(line)
+        if record.error is not None:
+            self._tally(record.error.type, record.error.message, is_open=record.is_open)
+        return line
 
 
 def _opened(path: Path, closing: ExitStack) -> LineFile:

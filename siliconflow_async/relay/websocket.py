@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeAlias
 
@@ -88,13 +89,14 @@ async def relay(
         raise
     gone = None if left is None else asyncio.ensure_future(left)
     relayed = Relayed("left", None, None, 0)
-    reading, sending = pump.task, asyncio.ensure_future(_send_all(queue, send, send_timeout, relayed))
+    sender = _Sender(queue, send, send_timeout, relayed)
+    reading, sending = pump.task, asyncio.ensure_future(sender.run())
     # A future that the caller made is the caller's to cancel.
-    own: list[asyncio.Future[Any]] = [sending] if gone is None or gone is left else [sending, gone]
+    own = [sending, sender.overdue] if gone is None or gone is left else [sending, sender.overdue, gone]
     try:
-        await _watch(pump, sending, gone, relayed)
+        await _watch(pump, sender, sending, gone)
         if relayed.ended in ("left", "dropped"):
-            pump.stop(_raised(sending) or _raised(gone))
+            pump.stop(_raised(sending, sender.overdue, gone))
         # Not `await reading`, which would hand a cancellation on to on_finish.
         await _wait(reading, own)
     except asyncio.CancelledError:
@@ -109,43 +111,68 @@ async def relay(
             _log.error("on_finish of a cancelled relay failed", exc_info=failure)
         raise
     finally:
-        # Else the loop would complain that nobody looked.
-        error = _raised(sending) or _raised(gone)
+        error = _raised(sending, sender.overdue, gone)
     reading.result()
     relayed.completion = pump.completion
     relayed.error = pump.error or error
     return relayed
 
 
-async def _send_all(
-    queue: FrameQueue, send: Callable[[str], Awaitable[Any]], timeout: float | None, relayed: Relayed
-) -> None:
-    """Send what is in the queue, one frame at a time, until no more will come."""
-    while True:
-        await queue.wait()
-        frame = queue.take()
-        if frame is None:
-            return
-        limit = asyncio.timeout(timeout)
+class _Sender:
+    """Sends what is in the queue, one frame at a time. `overdue` fails when one has taken `timeout` seconds."""
+
+    def __init__(
+        self, queue: FrameQueue, send: Callable[[str], Awaitable[Any]], timeout: float | None, relayed: Relayed
+    ) -> None:
+        self.relayed = relayed
+        self._queue = queue
+        self._send = send
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self.overdue: asyncio.Future[None] = self._loop.create_future()
+        self._began_at = math.inf
+        # One for many frames, as each would have it armed and cancelled: when it rings, it looks at the latest.
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        queue, send, timeout, loop = self._queue, self._send, self._timeout, self._loop
         try:
-            async with limit:
+            while True:
+                await queue.wait()
+                frame = queue.take()
+                if frame is None:
+                    return
+                if timeout is not None:
+                    self._began_at = loop.time()
+                    if self._timer is None:
+                        self._timer = loop.call_later(timeout, self._look, timeout)
                 await send(frame.to_json(numbered=True))
-        except TimeoutError:
-            if limit.expired():
-                relayed.ended = "dropped"
-            raise
-        relayed.frames += 1
+                self._began_at = math.inf
+                self.relayed.frames += 1
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _look(self, timeout: float) -> None:
+        due = self._began_at + timeout
+        self._timer = None
+        if due <= self._loop.time():
+            if not self.overdue.done():
+                self.overdue.set_exception(TimeoutError())
+        elif due < math.inf:
+            self._timer = self._loop.call_at(due, self._look, timeout)
 
 
-async def _watch(pump: Pump, sending: asyncio.Future[None], gone: asyncio.Future[Any] | None, relayed: Relayed) -> None:
+async def _watch(pump: Pump, sender: _Sender, sending: asyncio.Future[None], gone: asyncio.Future[Any] | None) -> None:
     """Wait until all is sent, or nobody is there to send it to, and note which."""
-    waiting: set[asyncio.Future[Any]] = {sending, pump.task}
+    relayed = sender.relayed
+    waiting: set[asyncio.Future[Any]] = {sending, sender.overdue, pump.task}
     if gone is not None:
         waiting.add(gone)
     # asyncio.wait takes a turn, in which upstream would be asked for a client that has gone before.
     while gone is None or not gone.done():
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if pump.too_slow:
+        if pump.too_slow or sender.overdue.done():
             relayed.ended = "dropped"
             return
         if sending.done():
@@ -162,8 +189,8 @@ async def _wait(reading: asyncio.Future[None], own: list[asyncio.Future[Any]]) -
     await asyncio.wait([*own, reading])
 
 
-def _raised(future: asyncio.Future[Any] | None) -> Exception | None:
-    if future is None or not future.done() or future.cancelled():
-        return None
-    error = future.exception()
-    return error if isinstance(error, Exception) else None
+def _raised(*futures: asyncio.Future[Any] | None) -> Exception | None:
+    """Return what the first of them raised that did. All are looked at, else the loop would complain."""
+    ended = [future for future in futures if future is not None and future.done() and not future.cancelled()]
+    errors = [future.exception() for future in ended]
+    return next((error for error in errors if isinstance(error, Exception)), None)

@@ -13,7 +13,7 @@ import pytest
 
 from siliconflow_async import ChatCompletion, ConfigurationError, ErrorEvent, OverloadedError, TruncatedStreamError
 from siliconflow_async.relay import Relayed, relay
-from siliconflow_async.testing import Stall, Until
+from siliconflow_async.testing import Gate, Stall, Until
 
 from ..asking import ASK, DONE, chunk, served
 
@@ -555,6 +555,30 @@ async def test_a_client_that_takes_no_frame_is_dropped_in_the_end() -> None:
         relayed = await relay(client.chat.completions.stream(**ASK), browser.send, left=browser.left, send_timeout=0.01)
         await server.left_early()
     assert relayed.ended == "dropped"
+
+
+@pytest.mark.parametrize(("seconds", "taken"), [(0.01, 1), (0.0, 2)])
+async def test_each_frame_has_its_own_time(seconds: float, taken: int) -> None:
+    """A client that took frames before is dropped all the same, also after a while in which there was none to take."""
+    async with served() as (server, client):
+        gate = Gate()
+        server.raw([chunk("a"), Until(gate), chunk("b"), Stall()])
+        browser = Client()
+
+        async def send(text: str) -> None:
+            await browser.send(text)
+            if len(browser.frames) == taken:
+                browser.hold()
+
+        relaying = asyncio.create_task(
+            relay(client.chat.completions.stream(**ASK), send, left=browser.left, send_timeout=seconds)
+        )
+        await browser.got(taken)
+        gate.set()
+        relayed = await relaying
+        await server.left_early()
+    assert (relayed.ended, relayed.frames) == ("dropped", taken)
+    assert isinstance(relayed.error, TimeoutError)
 
 
 async def test_a_send_that_times_out_by_itself_has_failed() -> None:
