@@ -136,6 +136,8 @@ class FrameQueue:
         self._urgent = False
         self._taker: asyncio.Future[None] | None = None
         self._putter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf
         self.closed = False
 
     def put(self, event: Event | Snapshot, seq: int | None = None) -> Room | None:
@@ -163,17 +165,19 @@ class FrameQueue:
     async def _room(self) -> None:
         """Wait until it is no longer full. Raises TooSlow."""
         while self._is_full():
-            seconds = math.inf
+            until = math.inf
             if self._slow == "drop" and self._full_since is not None:
-                seconds = self._full_since + self._patience - self._loop.time()
-                if seconds <= 0:
+                until = self._full_since + self._patience
+                if until <= self._loop.time():
                     raise TooSlow
             self._putter = self._loop.create_future()
-            await _woken(self._putter, seconds)
+            await self._woken(self._putter, until)
 
     def close(self) -> None:
         """Nothing more will be put."""
         self.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         _wake(self._taker)
 
     async def wait(self, seconds: float | None = None) -> bool:
@@ -189,7 +193,7 @@ class FrameQueue:
             if deadline <= now:
                 return False
             self._taker = self._loop.create_future()
-            await _woken(self._taker, min(due, deadline) - now)
+            await self._woken(self._taker, min(due, deadline))
         if self._smooth:
             self._merge()
         return True
@@ -206,6 +210,21 @@ class FrameQueue:
             self._full_since = None
         _wake(self._putter)
         return frame
+
+    async def _woken(self, waiter: asyncio.Future[None], until: float) -> None:
+        """Wait until someone wakes the waiter, or until then; it may be woken early, and has to look again."""
+        # A timer that rings before is left as it is: each frame would arm and cancel one.
+        if until < self._rings_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(until, self._ring)
+            self._rings_at = until
+        await waiter
+
+    def _ring(self) -> None:
+        self._rings_at = math.inf
+        _wake(self._taker)
+        _wake(self._putter)
 
     def _fragment(self, event: ToolCallDelta) -> _Fragment:
         """Return what a client needs of it: id and name only where they are news."""
@@ -235,15 +254,6 @@ def _merged(frames: Iterable[Frame]) -> list[Frame]:
 def _wake(waiter: asyncio.Future[None] | None) -> None:
     if waiter is not None and not waiter.done():
         waiter.set_result(None)
-
-
-async def _woken(waiter: asyncio.Future[None], seconds: float) -> None:
-    timer = None if seconds == math.inf else waiter.get_loop().call_later(seconds, _wake, waiter)
-    try:
-        await waiter
-    finally:
-        if timer is not None:
-            timer.cancel()
 
 
 def check_count(value: int, name: str) -> int:
