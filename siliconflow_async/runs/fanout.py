@@ -148,9 +148,9 @@ class Workers(Generic[C]):
         if task.cancelled():
             if not self._stopping:
                 # Not by us: its request would be lost without a word.
-                self._fail(ClosedError("a task of this run was cancelled from outside"))
+                self._stop(ClosedError("a task of this run was cancelled from outside"))
         elif (error := task.exception()) is not None:
-            self._fail(error)
+            self._stop(error)
         if not self._tasks:
             self._flow.wake()
 
@@ -169,14 +169,10 @@ class Workers(Generic[C]):
             await asyncio.sleep(0)
             item = await take()
 
-    def _fail(self, error: BaseException) -> None:
+    def _stop(self, error: BaseException | None = None) -> None:
         """End the run: what has finished is given out, then `error` is raised, or what came before it."""
-        self._flow.end(error)
-        self._stop()
-
-    def _stop(self) -> None:
         self._stopping = True
-        self._flow.end()
+        self._flow.end(error)
         here = asyncio.current_task()
         for task in self._tasks:
             if task is not here:
@@ -203,7 +199,7 @@ class Workers(Generic[C]):
                 stream.abort()
         except ClosedError as failure:
             # The client was closed: so it would go for all that are left.
-            self._fail(failure)
+            self._stop(failure)
             return None
         except SiliconFlowError as failure:
             error = failure
@@ -231,7 +227,7 @@ class Workers(Generic[C]):
                 if waiting is not None:
                     await waiting
             except Exception as error:  # the user's own, which must not be taken for the request's
-                self._fail(error)
+                self._stop(error)
                 return False
         return True
 
@@ -240,7 +236,7 @@ class Workers(Generic[C]):
         if result.error is not None and self._fail_fast:
             named = f" (custom_id {result.custom_id!r})" if result.custom_id is not None else ""
             result.error.add_note(f"request {result.index}{named}")
-            self._fail(result.error)
+            self._stop(result.error)
         else:
             self._flow.put(result)
 
@@ -251,7 +247,7 @@ class Workers(Generic[C]):
         except Exception as error:  # the user's own
             if self.left:
                 raise
-            self._fail(error)
+            self._stop(error)
 
 
 def _outside() -> ClosedError:
