@@ -14,6 +14,7 @@ import msgspec
 
 from ..errors import APITimeoutError, Clock, ClosedError, SiliconFlowError
 from ..timeouts import Timeouts
+from .body import Body
 from .connector import AnswerProtocol
 from .pool import SessionPool
 from .unanswered import unanswered
@@ -41,7 +42,10 @@ class Request(msgspec.Struct, kw_only=True):
 
 
 class Attempt:
-    """One attempt: watches it get its connection, ends it when a clock runs out, maps what it raises."""
+    """One attempt: watches it get its connection, ends it when a clock runs out, maps what it raises.
+
+    An attempt that fails leaves its connection at once.
+    """
 
     def __init__(self, request: Request, pool: SessionPool, proxy: str | None) -> None:
         self.loop = asyncio.get_running_loop()
@@ -49,6 +53,8 @@ class Attempt:
         self.distrusts, request.distrusts = request.distrusts, None
         self.is_new = False
         self.protocol: AnswerProtocol | None = None
+        # Of its answer, once the headers have come.
+        self.body: Body | None = None
         self.sent_at = request.started_at
         self._request = request
         self._pool = pool
@@ -110,6 +116,8 @@ class Attempt:
         # As in asyncio.Timeout: a cancellation of the caller's own, in the same turn, is not swallowed.
         expired = self._expired and task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError)
         ours = error is None or isinstance(error, SiliconFlowError)
+        if error is not None and self.body is not None:
+            self.body.abort()
         if not ours:
             self._abort()
             self.distrust()

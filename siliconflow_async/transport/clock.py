@@ -111,7 +111,7 @@ class StreamClock:
             self._timer = None
 
     def _due(self, now: float) -> float:
-        """Return when the server will have been silent for too long, if the reader waits from `now` on, or has waited."""
+        """Return when the server will have been silent for too long; who does not wait yet is taken to from `now`."""
         if self._first_token_at is not None:
             return self._first_token_at
         since = now if self._waiting_since is None else self._waiting_since

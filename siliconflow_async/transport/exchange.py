@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import aiohttp
 import msgspec
 
-from ..errors import APIConnectionError, APIStatusError, ClosedError, EventTooLargeError, StreamError
+from ..errors import APIConnectionError, ClosedError, EventTooLargeError, StreamError
 from ..wire.failures import READ_ERROR_BODY, cut_off, is_blank, status_error
 from .answer import Answer, Decode, Headed
 from .attempt import Attempt, Request
@@ -64,7 +64,6 @@ class Transport:
             answer = await self._open(request, attempt)
             if self.pool.closed:
                 # The headers came just before: the body would only seem to break off.
-                answer.body.abort()
                 raise ClosedError("the client was closed during the call")
             return answer
 
@@ -78,10 +77,8 @@ class Transport:
             answer = await self._open(request, attempt)
             try:
                 body = await _read_whole(answer, max_body_size)
-            except BaseException as error:
-                answer.body.abort()
-                if isinstance(error, StreamError):
-                    error.trace_id = answer.trace_id
+            except StreamError as error:
+                error.trace_id = answer.trace_id
                 raise
         try:
             return answer, answer.decoded(decode, body)
@@ -90,45 +87,62 @@ class Transport:
             del body
 
     async def _open(self, request: Request, attempt: Attempt) -> Answer:
-        session = attempt.session
-        # No more than is needed: each keyword costs aiohttp's long signature a search.
-        options: dict[str, Any] = {"headers": request.headers, "allow_redirects": False}
-        if request.query:
-            options["params"] = request.query
-        if self.pool.borrowed:
-            options["timeout"] = aiohttp.ClientTimeout(total=None, sock_connect=request.timeouts.connect)
-        if self.site.proxy is not None:
-            options |= proxy_options(self.site.proxy, self.site.proxy_headers, session)
         token = connect_watcher.set(weakref.ref(attempt))
         try:
             try:
-                response = await self._send(request, attempt, options, session)
+                response = await self._send(request, attempt)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError):
                 # The server may drop a kept-alive connection while we write to it: that says nothing about the request.
                 if attempt.is_new or attempt.protocol is None or attempt.protocol.answered:
                     raise
-                response = await self._send(request, attempt, options, session)
+                response = await self._send(request, attempt)
         except Exception as error:
             self._mask_of(request).clean(error)
             raise
         finally:
             connect_watcher.reset(token)
         answer = Answer(response, attempt.loop, attempt.sent_at, self._mask_of(request))
+        attempt.body = answer.body
         # Its repr, in a traceback, would show its headers.
         del response
-        if answer.response.status >= 300:
-            try:
-                refusal = self._refusal(answer, await _read_start(answer.body))
-            finally:
-                answer.body.abort()
-            if refusal.status in _OF_THE_CONNECTION:
+        status = answer.response.status
+        if status >= 300:
+            # No local of this frame, which a traceback shows: the body may quote the key.
+            refusal = status_error(
+                status,
+                await _read_start(answer.body),
+                answer.headers,
+                other_site=self.site.other_site,
+                mask=answer.mask,
+            )
+            if status < 400:
+                refusal.hint = "redirects are never followed"
+            if status in _OF_THE_CONNECTION:
                 attempt.distrust()
             raise refusal
         if answer.body.unreadable is not None:
-            answer.body.abort()
             encoding = answer.mask(answer.body.unreadable)[:80]
             raise APIConnectionError(f"the answer can't be read: its encoding is {encoding!r}", transient=False)
         return answer
+
+    def _send(self, request: Request, attempt: Attempt) -> Awaitable[aiohttp.ClientResponse]:
+        body = request.body
+        # No more than is needed: each keyword costs aiohttp's long signature a search.
+        options: dict[str, Any] = {"headers": request.headers, "allow_redirects": False}
+        if isinstance(body, bytes):
+            options["data"] = body if len(body) < LARGE else Upload(body, attempt)
+        if request.query:
+            options["params"] = request.query
+        if self.pool.borrowed:
+            options["timeout"] = aiohttp.ClientTimeout(total=None, sock_connect=request.timeouts.connect)
+        if self.site.proxy is not None:
+            options |= proxy_options(self.site.proxy, self.site.proxy_headers, attempt.session)
+        url = self.site.base_url + request.path
+        if isinstance(body, Multipart):
+            return _send_multipart(
+                body, attempt, functools.partial(attempt.session.request, request.method, url, **options)
+            )
+        return attempt.session.request(request.method, url, **options)
 
     def _mask_of(self, request: Request) -> Mask:
         masked = self._masked
@@ -136,24 +150,6 @@ class Transport:
             mask = Mask(self.site.secret, request.headers, self.site.proxy_headers)
             self._masked = masked = (request.headers, mask)
         return masked[1]
-
-    def _send(
-        self, request: Request, attempt: Attempt, options: Mapping[str, Any], session: aiohttp.ClientSession
-    ) -> Awaitable[aiohttp.ClientResponse]:
-        url = self.site.base_url + request.path
-        body = request.body
-        if isinstance(body, Multipart):
-            return _send_multipart(body, attempt, functools.partial(session.request, request.method, url, **options))
-        data = body if body is None or len(body) < LARGE else Upload(body, attempt)
-        return session.request(request.method, url, data=data, **options)
-
-    def _refusal(self, answer: Answer, body: bytes) -> APIStatusError:
-        error = status_error(
-            answer.response.status, body, answer.headers, other_site=self.site.other_site, mask=answer.mask
-        )
-        if 300 <= answer.response.status < 400:
-            error.hint = "redirects are never followed"
-        return error
 
 
 async def _send_multipart(
