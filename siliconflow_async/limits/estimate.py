@@ -30,8 +30,6 @@ _FRAME = 12
 class Estimate:
     """What one model's prompts and answers come to; rather too much than too little."""
 
-    __slots__ = ("_answer", "_ratio")
-
     def __init__(self) -> None:
         self._ratio = _RATIO
         self._answer = _ANSWER

@@ -50,23 +50,6 @@ class Meters:
     `learned_in` the generation of calls whose refusal taught a limit.
     """
 
-    __slots__ = (
-        "_grow_at",
-        "_held",
-        "_refusals",
-        "_step",
-        "estimate",
-        "learned_in",
-        "limit",
-        "model",
-        "reserved",
-        "rpm",
-        "slack",
-        "tpm",
-        "unanswered",
-        "window",
-    )
-
     def __init__(self, model: str, limit: Limit) -> None:
         self.model = model
         self.limit = limit

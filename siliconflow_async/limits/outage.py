@@ -26,8 +26,6 @@ class Outage:
     `generation` is the first generation of calls that began after the latest outage did, `bore` the cap before it.
     """
 
-    __slots__ = ("_first", "_lapses", "bore", "error", "generation", "since")
-
     def __init__(self) -> None:
         self.since: float | None = None
         self.error: SiliconFlowError | None = None

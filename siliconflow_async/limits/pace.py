@@ -34,24 +34,6 @@ _MAX_ASKED = 600.0
 class Pace:
     """The pace of one model's calls. `window` in seconds scales the pauses: the first is a sixtieth of it."""
 
-    __slots__ = (
-        "_counted_from",
-        "_least",
-        "_least_before",
-        "_least_until",
-        "_limited_until",
-        "_pauses",
-        "_recent",
-        "_threshold",
-        "_until_probed",
-        "adaptive",
-        "cap",
-        "generation",
-        "in_flight",
-        "paused_until",
-        "window",
-    )
-
     def __init__(self, window: float) -> None:
         self.window = window
         self.adaptive = False

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgspec
+
 __all__ = ["Window"]
 
 _GRAINS = 200
 
 
-class _Bucket:
-    __slots__ = ("first", "last", "requests", "tokens")
-
-    def __init__(self, at: float) -> None:
-        self.first = self.last = at
-        self.requests = 0
-        self.tokens = 0
+class _Bucket(msgspec.Struct):
+    first: float
+    last: float
+    requests: int = 0
+    tokens: int = 0
 
 
 class Window:
     """Requests and tokens of the last `length` seconds; `requests` and `tokens` hold as of the last `expire`."""
-
-    __slots__ = ("_buckets", "_grain", "length", "requests", "tokens")
 
     def __init__(self, length: float) -> None:
         self.length = length
@@ -57,7 +55,7 @@ class Window:
             place -= 1
         if place and at - buckets[place - 1].first < self._grain:
             return buckets[place - 1]
-        bucket = _Bucket(at)
+        bucket = _Bucket(at, at)
         buckets.insert(place, bucket)
         return bucket
 
