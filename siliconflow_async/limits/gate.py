@@ -134,8 +134,7 @@ class Gate:
         """Return when to poll again though nothing has happened by then; None if only an event can change anything."""
         if not self.waiting:
             return None
-        now = self.now()
-        at = self._opens_at(now)
+        _, at = self._held_up(self.now())
         if self.outage.since is not None:
             for ticket in self._queue:
                 if not ticket.over:
@@ -159,7 +158,7 @@ class Gate:
         now, meters = self.now(), self.meters
         meters.window.expire(now)
         left = self.pace.paused_until - now
-        waits_for, opens_at = self._waits_for(now)
+        waits_for, opens_at = self._held_up(now) if self.waiting else (None, None)
         return LimitState(
             rpm=meters.rpm,
             tpm=meters.tpm,
@@ -217,31 +216,31 @@ class Gate:
             if isinstance(error, SiliconFlowError) and not ticket.judged:
                 ticket.judged = True
                 self._judge(ticket, error)
-            if ticket.over:
-                return
-            if _is_unsent(error):
-                self.give_back(ticket)
-                return
             if isinstance(error, APIStatusError):
                 ticket.prompt = None  # what is refused costs a request, but no tokens
-            ticket.over = True
-            if ticket.granted:
-                self.meters.settle(ticket, self.now())
-                self._release(ticket)
-            else:
-                # It may be in the middle of the queue, where it costs nothing until its turn comes.
-                self._gone += 1
-                self._notify()
+            self._end(ticket, unsent=_is_unsent(error))
 
     def give_back(self, ticket: Ticket) -> None:
         """The call has ended before anything was sent."""
         with self.lock:
-            if not ticket.granted or ticket.over or ticket.reached_at is not None:
-                self.ended(ticket)
-                return
-            ticket.over = True
-            self.meters.unanswered -= 1
-            self._release(ticket)
+            self._end(ticket, unsent=True)
+
+    def _end(self, ticket: Ticket, *, unsent: bool) -> None:
+        if ticket.over:
+            return
+        ticket.over = True
+        if not ticket.granted:
+            # It may be in the middle of the queue, where it costs nothing until its turn comes.
+            self._gone += 1
+        else:
+            if unsent and ticket.reached_at is None:
+                self.meters.unanswered -= 1
+            else:
+                self.meters.settle(ticket, self.now())
+            self.meters.owes(ticket, 0)
+            self.running -= 1
+            self.pace.end(ticket.generation)
+        self._notify()
 
     def _judge(self, ticket: Ticket, error: SiliconFlowError) -> None:
         if error.refusal == 429:
@@ -293,13 +292,6 @@ class Gate:
         if pause is not None:
             _log.warning("%s: rate limit (%s) reached, all calls wait %.2f s", self.model, meter or "?", pause)
 
-    def _release(self, ticket: Ticket) -> None:
-        """A call that was let out runs no more."""
-        self.meters.owes(ticket, 0)
-        self.running -= 1
-        self.pace.end(ticket.generation)
-        self._notify()
-
     # Who may go
 
     def _tick(self) -> float:
@@ -322,22 +314,15 @@ class Gate:
         self.meters.take(ticket.owed)
         return True
 
-    def _opens_at(self, now: float) -> float | None:
+    def _held_up(self, now: float) -> tuple[WaitingFor, float | None]:
+        """Return what the first in the queue waits for, and when that may come though nothing happens by then."""
+        away = self.outage.since is not None
         if now < self.pace.paused_until:
-            return self.pace.paused_until
+            return "outage" if away else "rate_limit", self.pace.paused_until
         if self.pace.in_flight >= self.pace.cap:
-            return None
-        return self.meters.opens_at(now, self._queue[0].owed)
-
-    def _waits_for(self, now: float) -> tuple[WaitingFor | None, float | None]:
-        if not self.waiting:
-            return None, None
-        opens_at = self._opens_at(now)
-        if now < self.pace.paused_until:
-            return "rate_limit" if self.outage.since is None else "outage", opens_at
-        if self.pace.in_flight >= self.pace.cap:
-            return "concurrency" if self.outage.since is None else "outage", None
-        return self.meters.full(self._queue[0].owed, alone=not self.running) or "tpm", opens_at
+            return "outage" if away else "concurrency", None
+        owed = self._queue[0].owed
+        return self.meters.full(owed, alone=not self.running) or "tpm", self.meters.opens_at(now, owed)
 
     def _notify(self) -> None:
         if self._queue:
