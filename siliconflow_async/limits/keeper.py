@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from ..loops import on_loop
+from ..loops import any_running_loop, on_loop
 from .estimate import count_by_hook, weigh
 from .gate import Gate
 from .limit import Limit, Limits, LimitState
@@ -27,12 +27,11 @@ _LEAST_SWEPT = 16
 class GateKeeper:
     """Lets calls through one model's gate as it opens; they may come from several loops, each in its thread."""
 
-    __slots__ = ("_timers", "gate")
-
     def __init__(self, model: str, limit: Limit) -> None:
         self.gate = Gate(model, limit, time.monotonic, self._open)
         # Of the loops in which calls wait: what one timer for all would be set on may end before the others do.
         self._timers: dict[asyncio.AbstractEventLoop, _Timer] = {}
+        self._waiters: dict[Ticket, asyncio.Future[None]] = {}
 
     def join(
         self, params: Mapping[str, Any], *, again: bool, patience: float | None = None, since: float = 0.0
@@ -60,8 +59,8 @@ class GateKeeper:
         """
         loop = asyncio.get_running_loop()
         lock = self.gate.lock
-        waiter = ticket.waiter = loop.create_future()
         with lock:
+            waiter = self._waiters[ticket] = loop.create_future()
             timer = self._timers.get(loop)
             if timer is None:
                 timer = self._timers[loop] = _Timer(loop, self._open)
@@ -76,6 +75,7 @@ class GateKeeper:
             raise
         finally:
             with lock:
+                self._waiters.pop(ticket, None)
                 timer.waiting -= 1
                 if not timer.waiting:
                     timer.cancel()
@@ -88,10 +88,10 @@ class GateKeeper:
 
     def _open(self) -> None:
         """Let out who may go, and see to it that someone looks again when more may."""
-        here = _running_loop()
+        here = any_running_loop()
         with self.gate.lock:
             while True:
-                lost = [ticket for ticket in self.gate.poll() if not _woken(ticket.waiter, here)]
+                lost = [ticket for ticket in self.gate.poll() if not _woken(self._waiters.pop(ticket, None), here)]
                 if not lost:
                     break
                 for ticket in lost:  # of a loop that was closed under them
@@ -107,8 +107,6 @@ class GateKeeper:
 
 class _Timer:
     """Looks at a gate at a time, in a loop in which calls wait. It is changed under the gate's lock."""
-
-    __slots__ = ("_at", "_handle", "_look", "_loop", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, look: Callable[[], None]) -> None:
         self._loop = loop
@@ -138,13 +136,6 @@ class _Timer:
         self._handle = None
         self._at = math.inf
         self._look()
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _call_in(

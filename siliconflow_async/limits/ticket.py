@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..errors import SiliconFlowError
-
-if TYPE_CHECKING:
-    from asyncio import Future
 
 __all__ = ["Ticket"]
 
@@ -18,7 +14,8 @@ __all__ = ["Ticket"]
 class Ticket(msgspec.Struct, eq=False, kw_only=True):
     """One attempt of a call: `granted` once it may begin, `over` when it has ended, or waits no more.
 
-    The gate alone changes it, under its lock. Tokens are of the prompt and of the answer; times are the gate's.
+    It is data alone, so that a gate may stand in another process. The gate alone changes it, under its lock. Tokens are
+    of the prompt and of the answer; times are the gate's.
     """
 
     size: int  # bytes of text in the prompt; 0 where they say nothing of its tokens
@@ -42,7 +39,6 @@ class Ticket(msgspec.Struct, eq=False, kw_only=True):
     judged: bool = False
     shared: bool = False  # it has failed in an outage, and not alone
     last_seen: SiliconFlowError | None = None  # how the service showed that it is away, once patience is over
-    waiter: Future[None] | None = None  # of whoever waits for it; the gate only carries it
 
     @property
     def tokens(self) -> int:
