@@ -125,7 +125,7 @@ class SessionPool:
         return concurrency if self.borrowed else min(concurrency, self._max_connections)
 
     def track(self, stream: Abortable) -> None:
-        """Remember a stream that has to end before its session does."""
+        """Have a stream end before its session does."""
         entry = self._by_loop.get(stream.loop)
         if entry is not None:
             entry.add(stream)
@@ -164,16 +164,15 @@ class SessionPool:
         for loop in [known for known in self._by_loop.copy() if known.is_closed()]:
             entry = self._by_loop.pop(loop, None)
             if entry is not None and entry.closer is not None and entry.session.connector is not None:
-                # Else aiohttp would log a complaint for each session and for the connector. It does all at once there.
+                # Else aiohttp would log a complaint for the session and one for the connector. It closes all at once.
                 next(entry.session.connector.close().__await__(), None)
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         # The loop itself closes the session when it finds the closer gone; here there is only a word to say.
-        if hasattr(self, "_by_loop"):
-            self._forget_ended()
-        if not getattr(self, "closed", True) and any(
+        self._forget_ended()
+        if not self.closed and any(
             entry.pid == process_id() and entry.closer is not None and not entry.session.closed
-            for entry in getattr(self, "_by_loop", {}).values()
+            for entry in self._by_loop.values()
         ):
             _warn("unclosed AsyncSiliconFlow: use `async with`, or await its aclose()", ResourceWarning, stacklevel=2)
 
