@@ -19,7 +19,7 @@ _WORDS = "Request was rejected due to rate limiting. Details: {} limit reached."
 
 
 class Meter:
-    """Requests and tokens of one model in the last `window` seconds; a limit of None is none.
+    """Requests and tokens of one model in the last `window` seconds; None is no limit.
 
     `peak_requests` and `peak_tokens` are the most that any window held, `refused` counts the requests that got a 429.
     """
@@ -73,7 +73,7 @@ class Meter:
 
 
 def make_meters(limits: Mapping[str, tuple[int | None, int | None]] | None, window: float) -> dict[str, Meter]:
-    """Return a meter for each model. Raises ValueError for a limit that is none."""
+    """Return a meter for each model. Raises ValueError for a limit or a window that can't be."""
     if not window > 0:
         raise ValueError(f"window must be above 0, not {window}")
     meters: dict[str, Meter] = {}

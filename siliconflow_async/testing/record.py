@@ -56,7 +56,7 @@ class RecordedRequest(msgspec.Struct, eq=False):
 
     @property
     def json(self) -> Any:
-        """The body, decoded. Raises `ValueError` where it is no JSON."""
+        """The body, decoded. Raises ValueError where it is no JSON."""
         return _decode(self.body)
 
     @property
@@ -99,7 +99,7 @@ class Record:
             self.left.append(request)
 
     def nth_received(self, count: int) -> RecordedRequest:
-        """Return the request that was the `count`-th to arrive. Raises `LookupError` if it is no longer kept."""
+        """Return the request that was the `count`-th to arrive. Raises LookupError if it is no longer kept."""
         index = count - 1 - (self.received - len(self.requests))
         if index < 0:
             raise LookupError(f"request {count} is no longer kept")

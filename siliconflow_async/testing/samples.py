@@ -8,10 +8,13 @@ its own words happens to match. Where no value can fit, it gives one of the righ
 from __future__ import annotations
 
 import math
+import operator
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any, TypeVar
+
+__all__ = ["sample"]
 
 T = TypeVar("T")
 
@@ -53,6 +56,12 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "string": (str,),
 }
+_BOUNDS: dict[str, Callable[[float, float], bool]] = {
+    "minimum": operator.ge,
+    "maximum": operator.le,
+    "exclusiveMinimum": operator.gt,
+    "exclusiveMaximum": operator.lt,
+}
 
 
 class _NoValueError(Exception):
@@ -62,8 +71,8 @@ class _NoValueError(Exception):
 def sample(schema: Mapping[str, Any], prompt: str) -> Any:
     """Return a value that fits the schema, with its required properties (all of them, if it requires none).
 
-    schema: of the kind that tools have; its `$ref` lead into itself.
-    prompt: what the user said; properties such as `query` repeat it.
+    The schema is of the kind that tools have; its `$ref` lead to parts of itself. `prompt` is what the user said, which
+    properties such as `query` repeat.
     """
     try:
         return _Sampler(schema, prompt, exact=True).value(schema)
@@ -72,13 +81,13 @@ def sample(schema: Mapping[str, Any], prompt: str) -> Any:
 
 
 class _Sampler:
-    """Makes values for one schema. Not `exact`, it gives None where nothing fits."""
+    """Makes values for one schema. Where nothing fits it gives None, or raises if it is to be `exact`."""
 
     def __init__(self, root: Mapping[str, Any], prompt: str, *, exact: bool) -> None:
         self._root = root
         self._prompt = prompt
         self._exact = exact
-        # A smallest value never goes through one reference twice on its way down, so none has to be tried twice.
+        # References that lead here. The smallest value of a schema never needs the same one within itself.
         self._open = {"#"}
         self._depth = 0
 
@@ -146,7 +155,7 @@ class _Sampler:
                 return self._object(schema, nth)
             case None if "items" in schema or "prefixItems" in schema:
                 return self._array(schema, name)
-            case None if not schema.keys().isdisjoint({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}):
+            case None if not schema.keys().isdisjoint(_BOUNDS):
                 return _number(schema, nth, whole=False)
             case _:
                 return self._text(schema, name.lower(), nth)
@@ -248,19 +257,13 @@ class _Sampler:
 
 
 def _number(schema: Mapping[str, Any], nth: int, *, whole: bool) -> int | float:
-    low, high = _bound(schema, "minimum"), _bound(schema, "maximum")
-    above, below = _bound(schema, "exclusiveMinimum"), _bound(schema, "exclusiveMaximum")
+    bounds = {key: bound for key in _BOUNDS if (bound := _bound(schema, key)) is not None}
+    least = max((bounds[key] for key in ("minimum", "exclusiveMinimum") if key in bounds), default=None)
+    most = min((bounds[key] for key in ("maximum", "exclusiveMaximum") if key in bounds), default=None)
     step = _bound(schema, "multipleOf")
-    least = max((bound for bound in (low, above) if bound is not None), default=None)
-    most = min((bound for bound in (high, below) if bound is not None), default=None)
 
     def fits(value: float) -> bool:
-        return (
-            (low is None or value >= low)
-            and (high is None or value <= high)
-            and (above is None or value > above)
-            and (below is None or value < below)
-        )
+        return all(_BOUNDS[key](value, bound) for key, bound in bounds.items())
 
     if not whole and not step:
         middles = [] if least is None or most is None else [least + (most - least) * (nth + 1) / (nth + 2)]

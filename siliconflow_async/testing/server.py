@@ -122,7 +122,7 @@ class FakeSiliconFlow(Script):
         await self.aclose()
 
     async def start(self) -> None:
-        """Listen. Raises `OSError` where the port is taken, `RuntimeError` when called twice."""
+        """Listen. Raises OSError where the port is taken, RuntimeError when called twice."""
         if self._web is not None or self._closing:
             raise RuntimeError("a FakeSiliconFlow is started once")
         loop = asyncio.get_running_loop()
@@ -157,7 +157,7 @@ class FakeSiliconFlow(Script):
 
     @property
     def base_url(self) -> str:
-        """The URL to give to a client, with `/v1`. Raises `RuntimeError` before the start."""
+        """The URL to give to a client, with `/v1`. Raises RuntimeError before the start."""
         if self._web is None:
             raise RuntimeError("the stand-in has not started")
         scheme = "http" if self._ssl is None else "https"
@@ -195,7 +195,7 @@ class FakeSiliconFlow(Script):
         return self._record.nth_received(count)
 
     def wait_received(self, count: int = 1, timeout: float = 10.0) -> RecordedRequest:
-        """Do as `received`, blocking the thread. Raises `TimeoutError` after `timeout` seconds."""
+        """Do as `received`, blocking the thread. Raises TimeoutError after `timeout` seconds."""
         self._until_received(count).result(timeout)
         return self._record.nth_received(count)
 
@@ -209,7 +209,7 @@ class FakeSiliconFlow(Script):
         return self._record.left[count - 1]
 
     def wait_left_early(self, count: int = 1, timeout: float = 10.0) -> RecordedRequest:
-        """Do as `left_early`, blocking the thread. Raises `TimeoutError` after `timeout` seconds."""
+        """Do as `left_early`, blocking the thread. Raises TimeoutError after `timeout` seconds."""
         self._until_left(count).result(timeout)
         return self._record.left[count - 1]
 
@@ -218,7 +218,7 @@ class FakeSiliconFlow(Script):
         await asyncio.wrap_future(self._until_disconnected())
 
     def wait_disconnected(self, timeout: float = 10.0) -> None:
-        """Do as `disconnected`, blocking the thread. Raises `TimeoutError` after `timeout` seconds."""
+        """Do as `disconnected`, blocking the thread. Raises TimeoutError after `timeout` seconds."""
         self._until_disconnected().result(timeout)
 
     def _until_received(self, count: int) -> Future[None]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Protocol
 
 __all__ = ["Gate", "Waitable", "Watch"]
@@ -29,40 +30,34 @@ class Watch:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self._waits: list[tuple[Callable[[], bool], Future[None]]] = []
+        self._waits: dict[Future[None], Callable[[], bool]] = {}
         self._closed: str | None = None
 
     def until(self, holds: Callable[[], bool]) -> Future[None]:
         """Return a future that is done as soon as `holds()` is true; it is asked under the lock."""
-        wait: Future[None] = Future()
+        wait = _uncancellable()
         with self.lock:
-            if holds():
-                wait.set_result(None)
-            elif self._closed is not None:
-                wait.set_exception(RuntimeError(self._closed))
-            else:
-                self._waits.append((holds, wait))
+            self._waits[wait] = holds
+        self.changed()
         return wait
 
     def changed(self) -> None:
         """Look at every wait again."""
         with self.lock:
-            due = [wait for holds, wait in self._waits if wait.cancelled() or holds()]
-            if due:
-                self._waits = [entry for entry in self._waits if entry[1] not in due]
-        for wait in due:
-            if wait.set_running_or_notify_cancel():
+            found = {wait: holds() for wait, holds in self._waits.items()}
+            ended = {wait: held for wait, held in found.items() if held or self._closed is not None}
+            for wait in ended:
+                del self._waits[wait]
+        for wait, held in ended.items():
+            if held:
                 wait.set_result(None)
+            else:
+                wait.set_exception(RuntimeError(self._closed))
 
     def close(self, reason: str) -> None:
-        """End every wait that can't come true any more with a `RuntimeError`."""
+        """End every wait that can't come true any more with a RuntimeError."""
+        self._closed = reason
         self.changed()
-        with self.lock:
-            self._closed = reason
-            left, self._waits = self._waits, []
-        for _, wait in left:
-            if wait.set_running_or_notify_cancel():
-                wait.set_exception(RuntimeError(reason))
 
 
 class Gate:
@@ -73,19 +68,24 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        self._watch = Watch()
-        self._open = False
+        self._opened = _uncancellable()
 
     def is_set(self) -> bool:
         """Tell whether the gate is open."""
-        return self._open
+        return self._opened.done()
 
     def set(self) -> None:
         """Open the gate, for good. Safe from any thread."""
-        with self._watch.lock:
-            self._open = True
-        self._watch.changed()
+        with suppress(InvalidStateError):
+            self._opened.set_result(None)
 
     async def wait(self) -> None:
         """Return once the gate is open."""
-        await asyncio.wrap_future(self._watch.until(self.is_set))
+        await asyncio.wrap_future(self._opened)
+
+
+def _uncancellable() -> Future[None]:
+    """Return a future that is not cancelled with the asyncio future that waits for it."""
+    future: Future[None] = Future()
+    future.set_running_or_notify_cancel()
+    return future
