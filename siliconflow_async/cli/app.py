@@ -18,7 +18,7 @@ from .chat import chat
 from .playground import playground
 from .screen import Failed, Screen
 from .serve import serve
-from .service import check_key, check_service
+from .service import check_service
 
 __all__ = ["app"]
 
@@ -102,8 +102,7 @@ def _chat(prompt: str | None, demo: bool, base_url: str | None, **options: Any) 
         prompt = _read_stdin(asked_for=prompt == "-")
     if not prompt.strip():
         raise Failed('no prompt. Give it as an argument, or pipe it in: echo "Hello" | siliconflow-async chat')
-    screen = Screen()
-    _run(chat(screen, prompt=prompt, demo=demo, base_url=base_url, **options), screen)
+    _run(chat, prompt=prompt, demo=demo, base_url=base_url, **options)
 
 
 @app.command("batch", epilog=_BATCH_EXITS)
@@ -141,9 +140,7 @@ def _batch(**options: Any) -> None:
     any way goes on when the same command is given again, with lines that failed for passing reasons too. The key comes
     from SILICONFLOW_API_KEY.
     """
-    check_key()
-    screen = Screen()
-    _run(batch(screen, **options), screen)
+    _run(batch, **options)
 
 
 @app.command("serve", epilog=_EXITS)
@@ -154,8 +151,7 @@ def _batch(**options: Any) -> None:
 @click.option("--model", "-m", "models", multiple=True, help="A model that exists (repeat it); left out: any org/name.")
 def _serve(**options: Any) -> None:
     """Run a stand-in for SiliconFlow's chat service. Prints its base URL; Ctrl-C stops it, with exit code 0."""
-    screen = Screen()
-    _run(serve(screen, **options), screen, interrupted=0)
+    _run(serve, interrupted=0, **options)
 
 
 @app.command("playground", epilog=_EXITS)
@@ -163,20 +159,19 @@ def _serve(**options: Any) -> None:
 @_model
 @_demo
 @_base_url
-def _playground(demo: bool, base_url: str | None, **options: Any) -> None:
+def _playground(**options: Any) -> None:
     """Serve a web page to talk to a model. Prints its address; Ctrl-C stops it, with exit code 0.
 
     The key comes from SILICONFLOW_API_KEY, and stays here: the page never sees it.
     """
-    check_service(demo, base_url, otherwise="playground --demo")
+    _run(playground, interrupted=0, **options)
+
+
+def _run(command: Callable[..., Coroutine[Any, Any, int]], *, interrupted: int = 130, **options: Any) -> NoReturn:
     screen = Screen()
-    _run(playground(screen, demo=demo, base_url=base_url, **options), screen, interrupted=0)
-
-
-def _run(command: Coroutine[Any, Any, int], screen: Screen, *, interrupted: int = 130) -> NoReturn:
     logging.getLogger("siliconflow_async").addHandler(_Notes(screen))
     warnings.showwarning = lambda message, *_: screen.notice(f"warning: {message}")
-    sys.exit(interrupt.run(command, interrupted=interrupted))
+    sys.exit(interrupt.run(command(screen, **options), interrupted=interrupted))
 
 
 class _Notes(logging.Handler):

@@ -11,7 +11,7 @@ from .. import ConfigurationError, MapProgress
 
 __all__ = ["ProgressBar"]
 
-# What is less says nothing.
+# A shorter one says nothing.
 _SHORTEST_BAR = 8
 # Columns that a notebook's cell has room for.
 _CELL = 100
@@ -40,7 +40,7 @@ class ProgressBar:
         except ModuleNotFoundError as error:
             raise ConfigurationError('the progress bar is an extra: pip install "siliconflow-async[cli]"') from error
 
-        # A thread that wakes slow bars, and a lock for other processes: both are for what we don't do.
+        # tqdm has a thread that wakes slow bars and a lock for other processes, of which this bar needs neither.
         class Bar(tqdm):  # type: ignore[misc]  # for the same reason
             monitor_interval = 0
 

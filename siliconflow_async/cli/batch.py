@@ -14,6 +14,7 @@ from ..batch.files import errors_beside
 from ..client import ClientOptions
 from .bar import ProgressBar
 from .screen import CannotWrite, Failed, Screen, one_line
+from .service import check_key
 from .stdin import stdin_lines
 
 __all__ = ["batch"]
@@ -55,6 +56,7 @@ async def batch(
     **options: Any,
 ) -> int:
     """Run a batch; return the exit code. The names are those of the options, `options` goes on to `run_batch`."""
+    check_key()
     if requests == "-" and sys.stdin is None:
         raise Failed("stdin is closed")
     if output is None and requests != "-":

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from ... import ConfigurationError
 from ..screen import Failed, Screen
 from ..serve import serve_until_ctrl_c
-from ..service import client_of
+from ..service import check_service, client_of
 from .server import HOST, Playground
 
 __all__ = ["playground"]
@@ -15,6 +15,7 @@ __all__ = ["playground"]
 
 async def playground(screen: Screen, *, port: int, model: str, demo: bool, base_url: str | None) -> int:
     """Serve the page until cancelled; the names are those of the options. Raises Failed where that can't be."""
+    check_service(demo, base_url, otherwise="playground --demo")
     async with AsyncExitStack() as stack:
         try:
             client = await stack.enter_async_context(client_of(demo, base_url))

@@ -41,7 +41,7 @@ def snippet(params: Mapping[str, Any], *, base_url: str | None = None) -> str:
 
 
 def _literal(value: Any, indent: int, room: float) -> str:
-    """Return a literal, over several lines, of which the last is indented, if one is longer than `room`."""
+    """Return a literal: on one line if it fits into so much `room`, else on several, of which the last is indented."""
     if isinstance(value, str):
         return _text(value)
     if not isinstance(value, dict | list):
