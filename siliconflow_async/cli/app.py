@@ -15,10 +15,10 @@ from ..version import __version__
 from . import interrupt
 from .batch import batch
 from .chat import chat
+from .demo import check_service
 from .playground import playground
 from .screen import Failed, Screen
 from .serve import serve
-from .service import check_service
 
 __all__ = ["app"]
 

@@ -13,8 +13,8 @@ from ..batch import BatchReport, run_batch
 from ..batch.files import errors_beside
 from ..client import ClientOptions
 from .bar import ProgressBar
+from .demo import check_key
 from .screen import CannotWrite, Failed, Screen, one_line
-from .service import check_key
 from .stdin import stdin_lines
 
 __all__ = ["batch"]

@@ -17,8 +17,8 @@ from .. import (
     ToolCallDone,
 )
 from ..wire.events import error_event
+from .demo import client_of
 from .screen import Screen
-from .service import client_of
 
 __all__ = ["chat", "closing_line"]
 

@@ -9,8 +9,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 from ..testing import FakeSiliconFlow
+from .demo import KEEP
 from .screen import Failed, Screen
-from .service import KEEP
 
 __all__ = ["serve", "serve_until_ctrl_c"]
 

@@ -11,7 +11,7 @@ import msgspec
 
 from .steps import Scripted
 
-__all__ = ["Connections", "Record", "RecordedRequest", "note_end"]
+__all__ = ["Connections", "RecordedRequest", "Seen", "note_end"]
 
 _decode = msgspec.json.Decoder().decode
 
@@ -79,7 +79,7 @@ def note_end(request: RecordedRequest, how: Literal["completed", "left_early", "
     return True
 
 
-class Record:
+class Seen:
     """All that was seen since the start or the last reset, the last `keep` requests of it. Use it under a lock."""
 
     def __init__(self, keep: int) -> None:

@@ -14,7 +14,7 @@ from aiohttp import web
 from anyio.from_thread import start_blocking_portal
 
 from .limits import Meter, make_meters
-from .record import Connections, Record, RecordedRequest, note_end
+from .record import Connections, RecordedRequest, Seen, note_end
 from .refusals import Refused
 from .script import Script
 from .unscripted import Unscripted
@@ -50,7 +50,7 @@ class _Connection(msgspec.Struct, eq=False):
 
     number: int
     transport: asyncio.Transport
-    record: Record
+    seen: Seen
     request: RecordedRequest | None = None
 
 
@@ -101,7 +101,7 @@ class FakeSiliconFlow(Script):
         self._unscripted = Unscripted(models, api_key, self._meters)
         self._watch = Watch()
         self._keep = keep
-        self._record = Record(keep)
+        self._seen = Seen(keep)
         self._numbers = 0
         self._open: dict[web.RequestHandler, _Connection] = {}
         self._web: _Server | None = None
@@ -170,13 +170,13 @@ class FakeSiliconFlow(Script):
     def requests(self) -> list[RecordedRequest]:
         """The requests so far, in the order in which they arrived whole."""
         with self._watch.lock:
-            return list(self._record.requests)
+            return list(self._seen.requests)
 
     @property
     def connections(self) -> Connections:
         """How many connections were accepted, and how many are open."""
         with self._watch.lock:
-            return Connections(self._record.accepted, len(self._open))
+            return Connections(self._seen.accepted, len(self._open))
 
     @property
     def meters(self) -> Mapping[str, Meter]:
@@ -187,17 +187,17 @@ class FakeSiliconFlow(Script):
         """Forget the script and the record. Open connections and answers under way go on."""
         self._clear_script()
         with self._watch.lock:
-            self._record = Record(self._keep)
+            self._seen = Seen(self._keep)
 
     async def received(self, count: int = 1) -> RecordedRequest:
         """Wait until `count` requests have arrived whole; return the one that made it so many."""
         await asyncio.wrap_future(self._until_received(count))
-        return self._record.nth_received(count)
+        return self._seen.nth_received(count)
 
     def wait_received(self, count: int = 1, timeout: float = 10.0) -> RecordedRequest:
         """Do as `received`, blocking the thread. Raises TimeoutError after `timeout` seconds."""
         self._until_received(count).result(timeout)
-        return self._record.nth_received(count)
+        return self._seen.nth_received(count)
 
     async def left_early(self, count: int = 1) -> RecordedRequest:
         """Wait until `count` clients have left before their answer was complete.
@@ -206,12 +206,12 @@ class FakeSiliconFlow(Script):
         before the last byte of the answer was sent, be it before the headers or in mid-stream.
         """
         await asyncio.wrap_future(self._until_left(count))
-        return self._record.left[count - 1]
+        return self._seen.left[count - 1]
 
     def wait_left_early(self, count: int = 1, timeout: float = 10.0) -> RecordedRequest:
         """Do as `left_early`, blocking the thread. Raises TimeoutError after `timeout` seconds."""
         self._until_left(count).result(timeout)
-        return self._record.left[count - 1]
+        return self._seen.left[count - 1]
 
     async def disconnected(self) -> None:
         """Wait until no connection is open."""
@@ -222,10 +222,10 @@ class FakeSiliconFlow(Script):
         self._until_disconnected().result(timeout)
 
     def _until_received(self, count: int) -> Future[None]:
-        return self._watch.until(lambda: self._record.received >= count)
+        return self._watch.until(lambda: self._seen.received >= count)
 
     def _until_left(self, count: int) -> Future[None]:
-        return self._watch.until(lambda: len(self._record.left) >= count)
+        return self._watch.until(lambda: len(self._seen.left) >= count)
 
     def _until_disconnected(self) -> Future[None]:
         return self._watch.until(lambda: not self._open)
@@ -235,8 +235,8 @@ class FakeSiliconFlow(Script):
     def _connected(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         with self._watch.lock:
             self._numbers += 1
-            self._record.accepted += 1
-            self._open[handler] = _Connection(self._numbers, transport, self._record)
+            self._seen.accepted += 1
+            self._open[handler] = _Connection(self._numbers, transport, self._seen)
         if self._closing:
             transport.abort()
 
@@ -244,7 +244,7 @@ class FakeSiliconFlow(Script):
         with self._watch.lock:
             connection = self._open.pop(handler)
             if connection.request is not None and not self._closing:
-                connection.record.note_left(connection.request)
+                connection.seen.note_left(connection.request)
         self._watch.changed()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -264,22 +264,22 @@ class FakeSiliconFlow(Script):
         writer = AnswerWriter(request, connection.transport, recorded, self._pace)
         connection.request = recorded
         # A request stays in the record in which it began, so that a reset forgets it.
-        record = connection.record = self._record
+        seen = connection.seen = self._seen
         # A client that leaves is nothing to complain of; the record tells.
         with suppress(ConnectionError):
             try:
                 await writer.read_body(self._max_body_size)
-                await self._answer(writer, record)
+                await self._answer(writer, seen)
             except Refused as refused:
                 await writer.whole(refused.status, refused.body)
             note_end(recorded, "completed")
         return writer.response()
 
-    async def _answer(self, writer: AnswerWriter, record: Record) -> None:
+    async def _answer(self, writer: AnswerWriter, seen: Seen) -> None:
         recorded = writer.recorded
         scripted = recorded.scripted = self._take()
         with self._watch.lock:
-            record.note_received(recorded)
+            seen.note_received(recorded)
         self._watch.changed()
         if scripted is None:
             await self._unscripted.send(writer)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 from ... import ConfigurationError
+from ..demo import check_service, client_of
 from ..screen import Failed, Screen
 from ..serve import serve_until_ctrl_c
-from ..service import check_service, client_of
 from .server import HOST, Playground
 
 __all__ = ["playground"]
