@@ -30,6 +30,7 @@ _BATCH_EXITS = (
     "Exit codes: 0 all done; 1 some lines failed, are open or were skipped, or the service turned the account away; 2 "
     "bad input; 130 Ctrl-C; 141 the reader of the output left."
 )
+_SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
 _AT_LEAST_1 = click.IntRange(1)
 
 
@@ -42,7 +43,7 @@ class _Group(click.Group):
             ctx.exit(130)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXITS)
+@click.group(cls=_Group, context_settings=_SETTINGS, epilog=_EXITS)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def app() -> None:
     """Chat with SiliconFlow's models on the terminal or in a browser, run a file of requests, or a stand-in service."""
@@ -64,7 +65,6 @@ _model = click.option(
     type=text,
     default="Qwen/Qwen3-8B",
     envvar="SILICONFLOW_MODEL",
-    show_default=True,
     show_envvar=True,
     help="The model's name.",
 )
@@ -75,7 +75,7 @@ _base_url = click.option("--base-url", help="Another service; else SILICONFLOW_B
 def _port(default: int, where: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     kind = click.IntRange(0, 65535)
     words = f"Where to listen{where}; 0 takes a free port."
-    return click.option("--port", "-p", type=kind, default=default, show_default=True, help=words)
+    return click.option("--port", "-p", type=kind, default=default, help=words)
 
 
 @app.command("chat", epilog=_EXITS)
@@ -110,24 +110,12 @@ def _chat(prompt: str | None, demo: bool, base_url: str | None, **options: Any) 
 @click.option("--output", "-o", help="The file of results; needed unless REQUESTS is `-`. `-` is stdout.")
 @click.option("--errors", "-e", help="The file of errors; left out: beside the results, as results.errors.jsonl.")
 @click.option("--model", "-m", type=text, help="The model to ask, in place of each line's own.")
-@click.option(
-    "--concurrency",
-    "-c",
-    "max_concurrency",
-    type=_AT_LEAST_1,
-    default=64,
-    show_default=True,
-    help="Requests at a time.",
-)
+@click.option("--concurrency", "-c", "max_concurrency", type=_AT_LEAST_1, default=64, help="Requests at a time.")
 @click.option("--rpm", type=_AT_LEAST_1, help="Requests a minute; left out: found out.")
 @click.option("--tpm", type=_AT_LEAST_1, help="Tokens a minute; left out: found out.")
 @click.option("--max-retries", type=click.IntRange(0), help="Retries of one request; 3 if left out.")
 @click.option(
-    "--patience",
-    type=click.FloatRange(0),
-    default=600.0,
-    show_default=True,
-    help="Seconds that a line waits for a service that is away.",
+    "--patience", type=click.FloatRange(0), default=600.0, help="Seconds that a line waits for a service that is away."
 )
 @click.option("--ordered", is_flag=True, help="Write the results in the order of the requests.")
 @click.option("--retry-failed", is_flag=True, help="Ask again for lines that were refused in an earlier run.")
@@ -145,7 +133,7 @@ def _batch(**options: Any) -> None:
 
 @app.command("serve", epilog=_EXITS)
 @_port(8000, "")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--host", default="127.0.0.1", help="The address to listen on.")
 @click.option("--tokens-per-second", type=float, help="The pace of answers; left out: as fast as it goes.")
 @click.option("--api-key", help="The only key that is valid; left out: any key.")
 @click.option("--model", "-m", "models", multiple=True, help="A model that exists (repeat it); left out: any org/name.")

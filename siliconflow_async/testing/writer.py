@@ -105,7 +105,7 @@ class AnswerWriter:
         headers: Headers | None = None,
         meter: Meter | None = None,
     ) -> None:
-        """Send a chat answer, with `pause` seconds between chunks, None for the server's pace; `meter` is charged."""
+        """Send a chat answer, `pause` seconds between chunks (None: the server's pace); `meter` counts its tokens."""
         if pause is None:
             pause = self._pause
         if not stream:
