@@ -12,11 +12,10 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
-from typing import Any, TypeVar
+from itertools import chain, count, islice, repeat
+from typing import Any
 
 __all__ = ["sample"]
-
-T = TypeVar("T")
 
 _ECHO = ("answer", "input", "message", "prompt", "q", "query", "question", "text")
 _WORDS = {
@@ -64,180 +63,142 @@ _BOUNDS: dict[str, Callable[[float, float], bool]] = {
 }
 
 
-class _NoValueError(Exception):
-    """Nothing fits this schema, or this way through it."""
-
-
 def sample(schema: Mapping[str, Any], prompt: str) -> Any:
     """Return a value that fits the schema, with its required properties (all of them, if it requires none).
 
     The schema is of the kind that tools have; its `$ref` lead to parts of itself. `prompt` is what the user said, which
     properties such as `query` repeat.
     """
-    try:
-        return _Sampler(schema, prompt, exact=True).value(schema)
-    except _NoValueError:
-        return _Sampler(schema, prompt, exact=False).value(schema)
+    samplers = (_Sampler(schema, prompt, exact=exact) for exact in (True, False))
+    return next(value for sampler in samplers for value in sampler.values(schema, "", ("#",)))
 
 
 class _Sampler:
-    """Makes values for one schema. Where nothing fits it gives None, or raises if it is to be `exact`."""
+    """Finds values for one schema. If it is not `exact`, None stands for what nothing fits."""
 
     def __init__(self, root: Mapping[str, Any], prompt: str, *, exact: bool) -> None:
         self._root = root
         self._prompt = prompt
         self._exact = exact
-        # References that lead here. The smallest value of a schema never needs the same one within itself.
-        self._open = {"#"}
-        self._depth = 0
 
-    def value(self, schema: object, name: str = "", nth: int = 0) -> Any:
-        """Return a value: the `nth` of those that differ, for arrays of unique items."""
-        self._depth += 1
-        try:
-            if self._depth > _MAX_DEPTH:
-                raise _NoValueError
-            return self._value(schema, name, nth)
-        except _NoValueError:
-            if self._exact:
-                raise
-            return None
-        finally:
-            self._depth -= 1
+    def values(self, schema: object, name: str, way: tuple[str, ...]) -> Iterator[Any]:
+        """Yield values, the best one first; more of them serve arrays of unique items.
 
-    def _value(self, schema: object, name: str, nth: int) -> Any:
+        `name` is that of the property which they are for. `way` has a step for each level of schemas that led here: a
+        reference, or "".
+        """
+        if len(way) <= _MAX_DEPTH:
+            yield from self._values(schema, name, way)
+        if not self._exact:
+            yield None
+
+    def _values(self, schema: object, name: str, way: tuple[str, ...]) -> Iterator[Any]:
         if schema is True:
             schema = {}
         if not isinstance(schema, Mapping):
-            raise _NoValueError
-        for key in ("const", "default"):
-            if key in schema and nth == 0:
-                return schema[key]
+            return
         if "const" in schema:
-            raise _NoValueError
+            yield schema["const"]
+            return
+        if "default" in schema:
+            yield schema["default"]
         kinds = schema.get("type")
         kinds = kinds if isinstance(kinds, list) and kinds else [kinds]
         if isinstance(choices := schema.get("enum"), list) and choices:
-            return _pick([choice for choice in choices if any(_is(choice, kind) for kind in kinds)], nth)
-        if isinstance(reference := schema.get("$ref"), str):
-            return self._referred(reference, name, nth)
-        if isinstance(parts := schema.get("allOf"), list) and parts:
-            return self.value(self._merged(schema, parts), name, nth)
-        for key in ("anyOf", "oneOf"):
-            if isinstance(options := schema.get(key), list) and options:
-                return self._first(({**schema, key: None, **_mapping(option)} for option in options), name, nth)
-        if len(kinds) > 1:
-            return self._first(({**schema, "type": kind} for kind in kinds), name, nth)
-        return self._plain(kinds[0], schema, name, nth)
+            yield from (choice for choice in choices if any(_is(choice, kind) for kind in kinds))
+        elif isinstance(reference := schema.get("$ref"), str):
+            # The smallest value of a schema never needs the same one within itself.
+            if reference not in way:
+                yield from self.values(_resolve(reference, self._root), name, (*way, reference))
+        elif isinstance(parts := schema.get("allOf"), list) and parts:
+            yield from self.values(self._merged(schema, parts), name, (*way, ""))
+        elif variants := _variants(schema, kinds):
+            for variant in variants:
+                yield from self._values(variant, name, way)
+        else:
+            yield from self._plain(kinds[0], schema, name, way)
 
-    def _first(self, schemas: Iterator[Mapping[str, Any]], name: str, nth: int) -> Any:
-        """Return the value of the first schema that has one."""
-        for schema in schemas:
-            try:
-                return self._value(schema, name, nth)
-            except _NoValueError:
-                continue
-        raise _NoValueError
-
-    def _plain(self, kind: object, schema: Mapping[str, Any], name: str, nth: int) -> Any:
+    def _plain(self, kind: object, schema: Mapping[str, Any], name: str, way: tuple[str, ...]) -> Iterator[Any]:
         match kind:
             case "object":
-                return self._object(schema, nth)
+                yield from self._objects(schema, way)
             case "array":
-                return self._array(schema, name)
+                yield from self._arrays(schema, name, way)
             case "integer" | "number":
-                return _number(schema, nth, whole=kind == "integer")
+                yield from _numbers(schema, whole=kind == "integer")
             case "boolean":
-                return _pick([True, False], nth)
+                yield from (True, False)
             case "null":
-                return _pick([None], nth)
+                yield None
             case None if "properties" in schema:
-                return self._object(schema, nth)
+                yield from self._objects(schema, way)
             case None if "items" in schema or "prefixItems" in schema:
-                return self._array(schema, name)
+                yield from self._arrays(schema, name, way)
             case None if not schema.keys().isdisjoint(_BOUNDS):
-                return _number(schema, nth, whole=False)
+                yield from _numbers(schema, whole=False)
             case _:
-                return self._text(schema, name.lower(), nth)
+                yield from self._texts(schema, name.lower())
 
-    def _object(self, schema: Mapping[str, Any], nth: int) -> dict[str, Any]:
+    def _objects(self, schema: Mapping[str, Any], way: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         known = _mapping(schema.get("properties"))
         rest = schema.get("additionalProperties", True)
         required = schema.get("required")
-        made: dict[str, Any] = {}
-        for key in required if isinstance(required, list) else []:
-            if isinstance(key, str):
-                # Objects differ if one of their properties does.
-                made[key] = self.value(known.get(key, rest), key, 0 if nth and made else nth)
-        if nth and not made:
-            raise _NoValueError
         fewest = _count(schema, "minProperties", 0)
-        most = _count(schema, "maxProperties", _MAX_ITEMS)
-        for key, part in known.items():
-            if len(made) >= (fewest if isinstance(required, list) else most):
-                break
-            if key not in made:
-                try:
-                    made[key] = self.value(part, key)
-                except _NoValueError:
-                    continue
-        while len(made) < fewest:
-            key = f"key_{len(made) + 1}"
-            made[key] = self.value(rest, key)
-        return made
+        most = fewest if isinstance(required, list) else _count(schema, "maxProperties", _MAX_ITEMS)
 
-    def _array(self, schema: Mapping[str, Any], name: str) -> list[Any]:
+        def members(key: str) -> Iterator[tuple[str, Any]]:
+            return ((key, value) for value in self.values(known.get(key, rest), key, (*way, "")))
+
+        names = required if isinstance(required, list) else []
+        keys = list(dict.fromkeys(name for name in names if isinstance(name, str)))
+        # Objects differ if one of their properties does.
+        for made in ({key: value} for key, value in members(keys[0])) if keys else [{}]:
+            for key in keys[1:]:
+                made.update(islice(members(key), 1))
+            for key in known:
+                if key not in made and len(made) < most:
+                    made.update(islice(members(key), 1))
+            for number in range(len(made) + 1, fewest + 1):
+                made.update(islice(members(f"key_{number}"), 1))
+            if not made.keys() >= {*keys} or len(made) < fewest:
+                break
+            yield made
+
+    def _arrays(self, schema: Mapping[str, Any], name: str, way: tuple[str, ...]) -> Iterator[list[Any]]:
         first = schema.get("prefixItems")
         parts = first if isinstance(first, list) else []
-        rest = schema.get("items", True)
         fewest = _count(schema, "minItems", 0)
         most = _count(schema, "maxItems", _MAX_ITEMS)
         unique = schema.get("uniqueItems") is True
         made: list[Any] = []
-        nth = 0
-        while len(made) < min(most, max(fewest, len(parts), 1)):
-            part = parts[len(made)] if len(made) < len(parts) else rest
-            try:
-                value = self.value(part, name, nth if unique else 0)
-            except _NoValueError:
+        for part in islice(chain(parts, repeat(schema.get("items", True))), min(most, max(fewest, len(parts), 1))):
+            for value in islice(self.values(part, name, (*way, "")), 2 * _MAX_ITEMS if unique else 1):
+                if not unique or all(_differ(value, other) for other in made):
+                    made.append(value)
+                    break
+            else:
                 if len(made) < fewest:
-                    raise
+                    return
                 break
-            nth += 1
-            if not unique or all(_differ(value, other) for other in made):
-                made.append(value)
-            elif nth > 2 * _MAX_ITEMS:
-                raise _NoValueError
-        return made
+        yield made
 
-    def _text(self, schema: Mapping[str, Any], name: str, nth: int) -> str:
+    def _texts(self, schema: Mapping[str, Any], name: str) -> Iterator[str]:
         shape = schema.get("format")
         shortest, longest = _count(schema, "minLength", 0, most=None), _count(schema, "maxLength", None, most=None)
         pattern = schema.get("pattern")
-        if isinstance(shape, str) and shape in _FORMATS:
-            return _pick([_FORMATS[shape]], nth)
-        if schema.get("contentEncoding") == "base64":
-            return _pick([_BASE64], nth)
         text = self._prompt if name in _ECHO and self._prompt else _WORDS.get(name, "example")
-        if isinstance(pattern, str):
-            return _pick([word for word in (text, *_PATTERNED) if _matches(pattern, word, shortest, longest)], nth)
-        mark = str(nth) if nth else ""
-        if shortest is not None and len(text) + len(mark) < shortest:
-            text += "." * (shortest - len(text) - len(mark))
-        if longest is not None:
-            if longest < max(shortest or 0, len(mark)):
-                raise _NoValueError
-            text = text[: longest - len(mark)]
-        return text + mark
-
-    def _referred(self, reference: str, name: str, nth: int) -> Any:
-        if reference in self._open:
-            raise _NoValueError
-        self._open.add(reference)
-        try:
-            return self.value(_resolve(reference, self._root), name, nth)
-        finally:
-            self._open.discard(reference)
+        if isinstance(shape, str) and shape in _FORMATS:
+            yield _FORMATS[shape]
+        elif schema.get("contentEncoding") == "base64":
+            yield _BASE64
+        elif isinstance(pattern, str):
+            yield from (word for word in (text, *_PATTERNED) if _matches(pattern, word, shortest, longest))
+        else:
+            for mark in chain([""], map(str, count(1))):
+                if longest is not None and longest < max(shortest, len(mark)):
+                    break
+                padded = text.ljust(shortest - len(mark), ".")
+                yield (padded if longest is None else padded[: longest - len(mark)]) + mark
 
     def _merged(self, schema: Mapping[str, Any], parts: list[Any]) -> dict[str, Any]:
         merged = {key: value for key, value in schema.items() if key != "allOf"}
@@ -256,7 +217,15 @@ class _Sampler:
         return merged
 
 
-def _number(schema: Mapping[str, Any], nth: int, *, whole: bool) -> int | float:
+def _variants(schema: Mapping[str, Any], kinds: list[Any]) -> list[dict[str, Any]]:
+    """Return the schemas of which a value has to fit one; none if there is no choice."""
+    for key in ("anyOf", "oneOf"):
+        if isinstance(options := schema.get(key), list) and options:
+            return [{**schema, key: None, **_mapping(option)} for option in options]
+    return [{**schema, "type": kind} for kind in kinds] if len(kinds) > 1 else []
+
+
+def _numbers(schema: Mapping[str, Any], *, whole: bool) -> Iterator[int | float]:
     bounds = {key: bound for key in _BOUNDS if (bound := _bound(schema, key)) is not None}
     least = max((bounds[key] for key in ("minimum", "exclusiveMinimum") if key in bounds), default=None)
     most = min((bounds[key] for key in ("maximum", "exclusiveMaximum") if key in bounds), default=None)
@@ -266,25 +235,27 @@ def _number(schema: Mapping[str, Any], nth: int, *, whole: bool) -> int | float:
         return all(_BOUNDS[key](value, bound) for key, bound in bounds.items())
 
     if not whole and not step:
-        middles = [] if least is None or most is None else [least + (most - least) * (nth + 1) / (nth + 2)]
         ends = [end for end in (least, most) if end is not None]
-        near = [end + sign * (nth + 1) for end in ends or [1] for sign in (1, -1)]
-        return _pick([value for value in ([] if nth else [1, *ends]) + near + middles if fits(value)], 0)
+        found = [value for value in [1, *ends] if fits(value)]
+        for nth in count(1):
+            yield from found
+            near = [end + sign * nth for end in ends or [1] for sign in (1, -1)]
+            middles = [] if least is None or most is None else [least + (most - least) * nth / (nth + 1)]
+            found = [value for value in near + middles if fits(value)]
+            if not found:
+                return
     unit = Fraction(str(abs(step or 1)))
     if whole:
         unit = Fraction(unit.numerator)  # the smallest whole multiple
     start = 1 if fits(1) or (least is None and most is None) else least
     first = math.floor(Fraction(most or 0) / unit) if start is None else math.ceil(Fraction(start) / unit)
-    reach = nth + 2
-    counts = [*range(first, first + reach), *range(first - 1, first - reach, -1)]
-    values = [float(count * unit) for count in counts]
-    return _pick([int(value) if value.is_integer() else value for value in values if fits(value)], nth)
-
-
-def _pick(values: list[T], nth: int) -> T:
-    if nth >= len(values):
-        raise _NoValueError
-    return values[nth]
+    for sign, end, begin in ((1, most, first), (-1, least, first - 1)):
+        for multiple in count(begin, sign):
+            value = float(multiple * unit)
+            if end is not None and sign * value > sign * end:
+                break
+            if fits(value):
+                yield int(value) if value.is_integer() else value
 
 
 def _is(value: object, kind: object) -> bool:
@@ -314,8 +285,7 @@ def _count(schema: Mapping[str, Any], key: str, otherwise: Any, most: int | None
     value = _bound(schema, key)
     if value is None:
         return otherwise
-    count = max(0, math.ceil(value))
-    return count if most is None else min(count, most)
+    return max(0, math.ceil(value)) if most is None else min(max(0, math.ceil(value)), most)
 
 
 def _bound(schema: Mapping[str, Any], key: str) -> float | None:
