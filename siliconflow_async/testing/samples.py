@@ -111,7 +111,9 @@ class _Sampler:
             if reference not in way:
                 yield from self.values(_resolve(reference, self._root), name, (*way, reference))
         elif isinstance(parts := schema.get("allOf"), list) and parts:
-            yield from self.values(self._merged(schema, parts), name, (*way, ""))
+            merged, references = self._merged(schema, parts)
+            if not {*references} & {*way}:
+                yield from self.values(merged, name, (*way, "", *references))
         elif variants := _variants(schema, kinds):
             for variant in variants:
                 yield from self._values(variant, name, way)
@@ -200,12 +202,15 @@ class _Sampler:
                 padded = text.ljust(shortest - len(mark), ".")
                 yield (padded if longest is None else padded[: longest - len(mark)]) + mark
 
-    def _merged(self, schema: Mapping[str, Any], parts: list[Any]) -> dict[str, Any]:
+    def _merged(self, schema: Mapping[str, Any], parts: list[Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return `allOf` as one schema, and the references that were gone through for it."""
+        references: list[str] = []
         merged = {key: value for key, value in schema.items() if key != "allOf"}
         for part in parts:
             for _ in range(_MAX_DEPTH):
                 if not isinstance(part, Mapping) or not isinstance(reference := part.get("$ref"), str):
                     break
+                references.append(reference)
                 part = _resolve(reference, self._root)
             for key, value in _mapping(part).items():
                 if key == "properties":
@@ -214,7 +219,7 @@ class _Sampler:
                     merged[key] = [*merged.get(key, []), *value]
                 else:
                     merged[key] = value
-        return merged
+        return merged, references
 
 
 def _variants(schema: Mapping[str, Any], kinds: list[Any]) -> list[dict[str, Any]]:

@@ -43,3 +43,4 @@ def test_a_query_repeats_the_prompt() -> None:
 def test_a_schema_that_leads_back_to_itself_ends() -> None:
     node = {"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]}
     assert isinstance(sample(node, ""), dict)
+    assert sample({"type": "array", "items": {"allOf": [{"$ref": "#"}]}, "minItems": 2}, "") == [None, None]
