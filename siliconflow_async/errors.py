@@ -34,7 +34,7 @@ What went wrong underneath is in `__cause__`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ Clock: TypeAlias = Literal["pool", "connect", "first_token", "idle", "total"]
 Stage: TypeAlias = Literal["local", "connect", "answer"]
 
 
+@dataclass(eq=False, repr=False)
 class SiliconFlowError(Exception):
     """Base of every exception of this library.
 
@@ -59,6 +60,8 @@ class SiliconFlowError(Exception):
     before it left any of their retry budget.
     """
 
+    message: str = ""
+    _: KW_ONLY
     attempts: int = 0
     waited: float | None = None
     budget_spent: bool = False
@@ -67,10 +70,6 @@ class SiliconFlowError(Exception):
     retry_after: float | None = None
     # Where nobody refused.
     _may_pass = False
-
-    def __init__(self, message: str = "") -> None:
-        super().__init__(message)
-        self.message = message
 
     @property
     def passing(self) -> bool:
@@ -103,12 +102,11 @@ class ConfigurationError(SiliconFlowError, ValueError):
     """The client cannot work as it was set up; nothing was sent."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class InvalidRequestError(SiliconFlowError, ValueError):
     """A parameter that can't be sent, named in `param`; nothing was sent."""
 
-    def __init__(self, message: str = "", *, param: str | None = None) -> None:
-        super().__init__(message)
-        self.param = param
+    param: str | None = None
 
 
 class ClosedError(SiliconFlowError, RuntimeError):
@@ -119,6 +117,7 @@ class BusyError(SiliconFlowError, RuntimeError):
     """Another task is already waiting for this stream."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class APIConnectionError(SiliconFlowError):
     """Could not connect, or the connection broke before the answer began; also of a proxy that refuses the tunnel.
 
@@ -127,14 +126,12 @@ class APIConnectionError(SiliconFlowError):
     answers), "connect" if there was no connection, "answer" if the service may have begun its work.
     """
 
-    def __init__(self, message: str = "", *, transient: bool = True, stage: Stage = "answer") -> None:
-        super().__init__(message)
-        self.transient = transient
-        self.stage: Stage = stage
-
+    transient: bool = True
+    stage: Stage = "answer"
     _may_pass = True
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class APITimeoutError(APIConnectionError, TimeoutError):
     """One of the five clocks ran out.
 
@@ -143,21 +140,13 @@ class APITimeoutError(APIConnectionError, TimeoutError):
     the whole of the limit: it is not repeated, since whatever holds them most likely goes on to.
     """
 
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        clock: Clock = "total",
-        seconds: float | None = None,
-        partial: ChatCompletion | None = None,
-        trace_id: str | None = None,
-    ) -> None:
-        stage: Stage = "local" if clock == "pool" else "connect" if clock == "connect" else "answer"
-        super().__init__(message, stage=stage)
-        self.clock: Clock = clock
-        self.seconds = seconds
-        self.partial = partial
-        self.trace_id = trace_id
+    clock: Clock = "total"
+    seconds: float | None = None
+    partial: ChatCompletion | None = None
+    trace_id: str | None = None
+
+    def __post_init__(self) -> None:
+        self.stage = "local" if self.clock == "pool" else "connect" if self.clock == "connect" else "answer"
 
     def _words(self) -> str:
         limit = "" if self.seconds is None else f" of {self.seconds:g} s"
@@ -165,33 +154,24 @@ class APITimeoutError(APIConnectionError, TimeoutError):
         return self.message or f"the {self.clock} limit{limit} ran out{why}"
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class APIStatusError(SiliconFlowError):
     """The service refused the request.
 
     `status` is the HTTP status, `code` the service's own code where it sent one, `message` its words, `body` the start
     of the answer as it came (at most 64 KiB), `headers` its headers with lower-case names, `trace_id` what
-    SiliconFlow's support asks for, `retry_after` the seconds that the service asked to wait, if it did.
+    SiliconFlow's support asks for.
     """
 
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        status: int = 0,
-        code: int | str | None = None,
-        body: str = "",
-        headers: dict[str, str] | None = None,
-        retry_after: float | None = None,
-        hint: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.refusal = status if status >= 400 else None
-        self.code = code
-        self.body = body
-        self.headers = headers or {}
-        self.retry_after = retry_after
-        self.hint = hint
+    status: int = 0
+    code: int | str | None = None
+    body: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    hint: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.status >= 400:
+            self.refusal = self.status
 
     @property
     def trace_id(self) -> str | None:
@@ -217,7 +197,7 @@ class BadRequestError(APIStatusError):
 
 
 class ContextLengthError(BadRequestError):
-    """The prompt is longer than the model's context; a subclass of `BadRequestError`."""
+    """The prompt is longer than the model's context."""
 
 
 class AuthenticationError(APIStatusError):
@@ -260,23 +240,15 @@ class GatewayTimeoutError(ServerError):
     """504, 524, 598: the gateway gave up waiting; long answers want streaming."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class StreamError(SiliconFlowError):
     """The answer went wrong after it had begun.
 
     `partial` is the ChatCompletion of all that had arrived (None for whole answers), `trace_id` identifies the request.
     """
 
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        partial: ChatCompletion | None = None,
-        trace_id: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.partial = partial
-        self.trace_id = trace_id
-
+    partial: ChatCompletion | None = None
+    trace_id: str | None = None
     _may_pass = True
 
     @property
@@ -285,37 +257,21 @@ class StreamError(SiliconFlowError):
         return self.partial.usage if self.partial is not None else None
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class TruncatedStreamError(StreamError):
     """The answer ended with neither a finish_reason nor `[DONE]`, or its body broke off.
 
     `empty` if nothing of it had come.
     """
 
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        partial: ChatCompletion | None = None,
-        trace_id: str | None = None,
-        empty: bool = False,
-    ) -> None:
-        super().__init__(message, partial=partial, trace_id=trace_id)
-        self.empty = empty
+    empty: bool = False
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class StreamAPIError(StreamError):
     """The service sent an error object inside the stream: `code` and `message` are its own."""
 
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        code: int | str | None = None,
-        partial: ChatCompletion | None = None,
-        trace_id: str | None = None,
-    ) -> None:
-        super().__init__(message, partial=partial, trace_id=trace_id)
-        self.code = code
+    code: int | str | None = None
 
     def _words(self) -> str:
         text = self.message or "no message"
@@ -332,18 +288,18 @@ class EventTooLargeError(StreamError):
     _may_pass = False
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ParseError(SiliconFlowError):
     """The answer does not fit the type that was asked for; `completion` is the answer."""
 
-    def __init__(self, message: str = "", *, completion: ChatCompletion | None = None) -> None:
-        super().__init__(message)
-        self.completion = completion
-        self.attempts = 0 if completion is None else completion.timing.attempts or 0
+    completion: ChatCompletion | None = None
+
+    def __post_init__(self) -> None:
+        self.attempts = 0 if self.completion is None else self.completion.timing.attempts or 0
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ToolRoundsError(SiliconFlowError):
     """The tool conversation reached its bound; `messages` is the conversation so far."""
 
-    def __init__(self, message: str = "", *, messages: Sequence[Any] = ()) -> None:
-        super().__init__(message)
-        self.messages = list(messages)
+    messages: list[Any] = field(default_factory=list)

@@ -9,8 +9,6 @@ import re
 
 __all__ = ["meter_of", "number_of", "status_of_code"]
 
-_METER = re.compile(r"\b([RTI]P[MHD]) limit", re.IGNORECASE)
-
 _METERS = {
     50601: "rpm",
     50602: "tpm",
@@ -21,13 +19,11 @@ _METERS = {
     50608: "rpd",
 }
 _STATUS_OF_CODE: dict[int, int] = (
-    dict.fromkeys((30014,), 401)
-    | dict.fromkeys((30001,), 402)
+    dict.fromkeys(range(20011, 20091), 400)
+    | {30014: 401, 30001: 402, 20063: 404, 20021: 451}
     | dict.fromkeys((30000, *range(30002, 30014), 20051), 403)
-    | dict.fromkeys((20063,), 404)
     | dict.fromkeys((20042, 20043, 20045), 413)
     | dict.fromkeys(_METERS, 429)
-    | dict.fromkeys((20021,), 451)
     | dict.fromkeys((50500, 50502, 50503, 50507, 50510, 60000), 500)
     | dict.fromkeys((50505, 50508, 50603), 503)
     | dict.fromkeys((50501, 50504, 50506, 50509), 504)
@@ -37,27 +33,20 @@ _STATUS_OF_CODE: dict[int, int] = (
 def status_of_code(code: int | str | None) -> int | None:
     """Return the HTTP status that the service sends a code with, or None for a code of neither kind."""
     number = number_of(code)
-    if number is None:
-        return None
-    if number in _STATUS_OF_CODE:
-        return _STATUS_OF_CODE[number]
-    if 20011 <= number <= 20090:
-        return 400
-    return number if 400 <= number <= 599 else None
+    return number if 400 <= number <= 599 else _STATUS_OF_CODE.get(number)
 
 
 def meter_of(code: int | str | None, message: str) -> str | None:
     """Return the rate meter that a code or a message names: "rpm", "tpm", …; None if neither does."""
-    number = number_of(code)
-    if number in _METERS:
-        return _METERS[number]
-    named = _METER.search(message)
-    return named.group(1).lower() if named else None
+    if meter := _METERS.get(number_of(code)):
+        return meter
+    named = re.search(r"\b([RTI]P[MHD]) limit", message, re.IGNORECASE)
+    return named[1].lower() if named else None
 
 
-def number_of(code: int | str | None) -> int | None:
-    """Return a code as a number; None for one that is none."""
+def number_of(code: int | str | None) -> int:
+    """Return a code as a number; 0 for one that is none."""
     if isinstance(code, str):
         # Some relays send codes as strings of digits.
-        return int(code) if code.isascii() and code.isdigit() and len(code) < 9 else None
-    return code
+        return int(code) if code.isascii() and code.isdigit() and len(code) < 9 else 0
+    return code or 0

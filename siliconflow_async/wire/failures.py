@@ -65,11 +65,7 @@ _MARGIN = 8 * 1024
 # So much is read of an error's body.
 READ_ERROR_BODY = MAX_ERROR_BODY + _MARGIN
 
-_CONTEXT_OVERFLOW = re.compile(
-    r"max_seq_len|max_prompt_tokens|maximum context length|exceeds the available context size", re.IGNORECASE
-)
-_DECIMAL = re.compile(r"\s*[0-9]+(\.[0-9]*)?\s*", re.ASCII)
-_HTML_TITLE = re.compile(r"<title>([^<]{1,200})", re.IGNORECASE)
+_CONTEXT_OVERFLOW = r"max_seq_len|max_prompt_tokens|maximum context length|exceeds the available context size"
 
 _CLASS_OF_STATUS: dict[int, type[APIStatusError]] = {
     401: AuthenticationError,
@@ -178,24 +174,23 @@ def status_error(
     shown = _masked(text, mask)
     code, words = _read_body(body)
     message = words or _start(text)
-    error_class = _class_of(status if status >= 300 else status_of_code(code) or status, code, message)
+    meant = status_of_code(code)
+    refusal = status if status >= 400 else meant
+    error_class = _class_of(status if status >= 300 else meant or status, code, message)
     hint = None
     if number_of(code) == 30014 and other_site is not None:
         hint = f"the .cn and .com sites have separate keys: this one may belong to {other_site}"
-    error = error_class(
+    return error_class(
         _masked(words, mask) if words else _start(shown),
         status=status,
         code=mask(code) if isinstance(code, str) else code,
         body=shown,
         headers=dict(headers),
-        retry_after=retry_after(headers),
         hint=hint,
+        refusal=refusal,
+        meter=meter_of(code, message) if refusal == 429 else None,
+        retry_after=retry_after(headers),
     )
-    if status < 400:
-        error.refusal = status_of_code(code)
-    if error.refusal == 429:
-        error.meter = meter_of(code, message)
-    return error
 
 
 def stream_error(value: Any, mask: Mask = unmasked) -> StreamAPIError:
@@ -204,11 +199,13 @@ def stream_error(value: Any, mask: Mask = unmasked) -> StreamAPIError:
     if found is None:
         found = (None, _words(value) if isinstance(value, Mapping) else str(value))
     code, message = found
-    error = StreamAPIError(_masked(message, mask), code=mask(code) if isinstance(code, str) else code)
-    error.refusal = status_of_code(code)
-    if error.refusal == 429:
-        error.meter = meter_of(code, message)
-    return error
+    refusal = status_of_code(code)
+    return StreamAPIError(
+        _masked(message, mask),
+        code=mask(code) if isinstance(code, str) else code,
+        refusal=refusal,
+        meter=meter_of(code, message) if refusal == 429 else None,
+    )
 
 
 def _masked(text: str, mask: Mask) -> str:
@@ -249,7 +246,7 @@ def _moment(date: str | None) -> float | None:
 
 
 def _seconds(value: str | None) -> float | None:
-    if value is None or _DECIMAL.fullmatch(value) is None:
+    if value is None or re.fullmatch(r"\s*[0-9]+(\.[0-9]*)?\s*", value, re.ASCII) is None:
         return None
     seconds = float(value)
     return seconds if seconds < 1e9 else None
@@ -267,8 +264,8 @@ def _read_body(body: bytes) -> tuple[int | str | None, str]:
 
 
 def _start(text: str) -> str:
-    title = _HTML_TITLE.search(text)
-    return (title.group(1) if title else text[:200]).strip()
+    title = re.search(r"<title>([^<]{1,200})", text, re.IGNORECASE)
+    return (title[1] if title else text[:200]).strip()
 
 
 def _class_of(status: int, code: int | str | None, message: str) -> type[APIStatusError]:
@@ -279,7 +276,7 @@ def _class_of(status: int, code: int | str | None, message: str) -> type[APIStat
         error_class = BadRequestError if status < 500 else ServerError
     if error_class is None:
         return APIStatusError
-    if error_class is BadRequestError and _CONTEXT_OVERFLOW.search(message):
+    if error_class is BadRequestError and re.search(_CONTEXT_OVERFLOW, message, re.IGNORECASE):
         return ContextLengthError
     by_code = _CLASS_OF_STATUS.get(status_of_code(code) or 0)
     return by_code if by_code is not None and issubclass(by_code, error_class) else error_class

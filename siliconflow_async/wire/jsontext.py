@@ -29,7 +29,6 @@ _CHANGING = (dict, list, float)
 _NOTHING = msgspec.Raw()
 _RAW = msgspec.json.Decoder(msgspec.Raw)
 _BOUNDARY = json.JSONDecoder()
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _Telling(msgspec.Struct, gc=False):
@@ -58,7 +57,7 @@ def parse(data: bytes | msgspec.Raw) -> Any:
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
     try:
-        return _cleaned(json.loads(_text(data), object_pairs_hook=_object))
+        return _cleaned(json.loads(bytes(data).decode("utf-8", "replace"), object_pairs_hook=_object))
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
     except json.JSONDecodeError as error:
@@ -93,7 +92,7 @@ def parse_each(data: bytes) -> Iterator[tuple[Any, bytes]]:
         value = parse(data)
     except TooHeavyError:
         # Several together may be too heavy, where each alone is not.
-        if _is_one(data):
+        if not _fault(data):
             raise
     except ValueError:
         pass  # several texts, then
@@ -127,7 +126,7 @@ def parse_each(data: bytes) -> Iterator[tuple[Any, bytes]]:
             size = SMALL
         elif at + size < len(data):
             size *= 2
-        elif _is_cut_short(piece):
+        elif "truncated" in _fault(piece):
             return
         else:
             raise ValueError(why)
@@ -162,24 +161,13 @@ def without_none(value: Any, levels: int = _LEVELS) -> Any:
     return value
 
 
-def _is_one(data: bytes) -> bool:
-    try:
-        _RAW.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
-
-
-def _is_cut_short(data: bytes) -> bool:
+def _fault(data: bytes) -> str:
+    """Return why the data is no JSON text; empty if it is one."""
     try:
         _RAW.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return "truncated" in str(error)
-    return False
-
-
-def _text(data: bytes | msgspec.Raw) -> str:
-    return bytes(data).decode("utf-8", "replace")
+        return str(error)
+    return ""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -189,7 +177,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _cleaned(value: Any) -> Any:
     # Lone surrogates can't be encoded again; they reach us where a server cuts an escaped emoji in two.
     if isinstance(value, str):
-        return _SURROGATE.sub("\ufffd", value)
+        return re.sub("[\ud800-\udfff]", "\ufffd", value)
     if isinstance(value, list):
         return [_cleaned(item) for item in value]
     return value

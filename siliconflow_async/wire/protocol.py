@@ -54,7 +54,6 @@ _DONE = b"[DONE]"
 _NONE = "not a chat answer"
 # How many bytes may pass before the kind of body is settled.
 _START = 80
-_CUT_WORD = re.compile(rb"[^\s<>\"']*\Z")
 _CANNOT_DECODE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TooHeavyError)
 # Bare objects: each becomes a chunk, which takes many times what an empty one does on the wire.
 _MOST_OBJECTS = 4096
@@ -191,7 +190,7 @@ class ChatProtocol:
             return data
         if start.startswith(b"<"):
             # No more than the shortest read had, and no word that it may have cut: half a key is not found.
-            self.failure = self._malformed(_CUT_WORD.sub(b"", data[:_START]), "HTML or XML")
+            self.failure = self._malformed(re.sub(rb"[^\s<>\"']*\Z", b"", data[:_START]), "HTML or XML")
         return data
 
     def _hold(self, data: bytes) -> None:
