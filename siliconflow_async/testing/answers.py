@@ -212,6 +212,10 @@ class ChatAnswer(msgspec.Struct, frozen=True):
         }
         if reasoning:
             usage["completion_tokens_details"] = {"reasoning_tokens": reasoning}
+        # Nothing of a prompt is found in a cache here.
+        usage["prompt_tokens_details"] = {"cached_tokens": 0}
+        usage["prompt_cache_hit_tokens"] = 0
+        usage["prompt_cache_miss_tokens"] = self.prompt_tokens
         return usage
 
     def _logprobs(self, tokens: Sequence[str]) -> dict[str, Any]:

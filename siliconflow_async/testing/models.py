@@ -34,11 +34,12 @@ _TABLE: dict[str, re.Pattern[str]] = {
         "always": r"deepseek-r1|thinking|qwq|qvq|glm-z1|minimax-m\d|gpt-oss|/step3",
         "hybrid": r"/qwen3(\.[5-9])?-(?!.*(instruct|coder|omni|next|vl))|deepseek-v(3\.[1-9]|[4-9])"
         r"|/glm-(4\.[5-9]|[5-9])|kimi-k2\.[5-9]|hunyuan-a13b",
-        "vision": r"[-/.\d]vl\d?\b|qvq|omni|/glm-[\d.]+v|kimi-k2\.[5-9]|/qwen3\.[5-9]|/step3|vision",
+        "vision": r"[-/.\d]vl\d?\b|qvq|omni|/glm-[\d.]+v|kimi-k2\.[5-9]|/qwen3\.[5-9]|/step3|vision|deepseek-ocr",
         "audio": r"omni",
         "video": r"omni|/qwen\S*-vl|/glm-[\d.]+v|/qwen3\.[5-9]",
         "no_tools": r"deepseek-vl|qvq",
         "no_json": r"deepseek-r1",
+        "tools_without_thinking": r"deepseek-v3\.1",
     }.items()
 }
 
@@ -47,7 +48,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     """What one model can do.
 
     "hybrid" models think unless `enable_thinking` is false; "always" models don't know that parameter. `context` is the
-    longest prompt, in tokens of the stand-in.
+    most that prompt and answer may come to, in tokens of the stand-in. `tools_without_thinking`: it takes tools only with
+    `enable_thinking=False`.
     """
 
     thinking: Thinking
@@ -56,6 +58,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     video: bool
     tools: bool
     json: bool
+    tools_without_thinking: bool = False
     context: int = 131_072
 
 
@@ -74,6 +77,7 @@ def capabilities(model: str) -> Capabilities:
         video=has("video"),
         tools=not has("no_tools"),
         json=not has("no_json"),
+        tools_without_thinking=has("tools_without_thinking"),
     )
 
 

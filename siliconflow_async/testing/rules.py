@@ -72,6 +72,8 @@ def check_parameters(request: Mapping[str, Any], model: Capabilities) -> None:
         refuse("Value error, current model does not support parameter `enable_thinking`.")
     _check_format(given.get("response_format", {"type": "text"}), model)
     _check_tools(given.get("tools", []), given.get("tool_choice", "auto"), model)
+    may_think = model.tools_without_thinking and given.get("enable_thinking") is not False
+    _require(not (may_think and given.get("tools")), "tools: This model takes them only with enable_thinking=false")
 
 
 def check_messages(messages: Any, model: Capabilities) -> list[dict[str, Any]]:

@@ -65,8 +65,10 @@ class Unscripted:
         messages = check_messages(request.get("messages"), model)
         check_parameters(request, model)
         prompt_tokens = sum(_tokens(message) for message in messages) + len(deltas(request.get("prefix") or ""))
-        if prompt_tokens > model.context:
-            refuse(f"length of prompt_tokens ({prompt_tokens}) must be less than max_seq_len ({model.context}).")
+        # The page asks to leave room for the answer in the model's window.
+        wanted = prompt_tokens + int(request.get("max_tokens") or 0)
+        if wanted > model.context:
+            refuse(f"length of prompt_tokens ({wanted}) must be less than max_seq_len ({model.context}).")
         if meter is not None:
             meter.admit(prompt_tokens)
         count = int(request.get("n") or 1)

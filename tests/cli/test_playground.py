@@ -319,7 +319,7 @@ async def test_the_models_and_the_settings_are_told() -> None:
         server.fail(403)
         status, text, _ = await browser.get("/api/models")
         assert status == 502
-        assert "HTTP 403, code 30003" in json.loads(text)["message"]
+        assert "HTTP 403: Forbidden" in json.loads(text)["message"]
 
 
 HOSTILE = "\"\"\"'''\\ \n\t\r\x00\x1b\x7f {x} %s \u2028\u202e\ufeff 你好 😀\\"

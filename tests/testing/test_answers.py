@@ -94,11 +94,23 @@ def test_finish_and_done_can_be_left_out() -> None:
     assert events[-1] != b"data: [DONE]\n\n"
 
 
+def counted(prompt: int, completion: int) -> dict[str, object]:
+    """A usage as the service tells it: what its cache held is part of it."""
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "prompt_cache_hit_tokens": 0,
+        "prompt_cache_miss_tokens": prompt,
+    }
+
+
 def test_usage_can_come_once_in_a_last_chunk_without_choices() -> None:
     *others, last = chunks(stream_events(["a"], usage_on="last"))
     assert all("usage" not in chunk for chunk in others)
     assert last["choices"] == []
-    assert last["usage"] == {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    assert last["usage"] == counted(1, 1)
 
 
 def test_usage_can_be_left_out() -> None:
@@ -138,7 +150,7 @@ def test_a_whole_answer_leaves_out_what_it_does_not_use() -> None:
                 "finish_reason": "stop",
             }
         ],
-        "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+        "usage": counted(3, 2),
         "system_fingerprint": "",
     }
 

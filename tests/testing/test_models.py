@@ -43,6 +43,7 @@ def test_a_name_tells_whether_the_model_thinks(model: str, thinking: str) -> Non
         ("Qwen/Qwen3-VL-8B-Instruct", "image video"),
         ("Qwen/Qwen3-Omni-30B-A3B-Instruct", "image audio video"),
         ("deepseek-ai/deepseek-vl2", "image"),
+        ("deepseek-ai/DeepSeek-OCR", "image"),
         ("zai-org/GLM-4.5V", "image video"),
         ("zai-org/GLM-4.6", ""),
         ("THUDM/GLM-4.1V-9B-Thinking", "image video"),

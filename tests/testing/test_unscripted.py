@@ -268,11 +268,24 @@ async def test_a_list_of_models_leaves_out_all_others(session: aiohttp.ClientSes
     assert statuses == [200, 400]
 
 
-async def test_a_prompt_longer_than_the_context_is_refused(client: Client) -> None:
-    body = {"model": "org/m", "messages": [{"role": "user", "content": "a " * 140_000}]}
+@pytest.mark.parametrize(("words", "max_tokens"), [(140_000, None), (100_000, 40_000)])
+async def test_prompt_and_answer_beyond_the_context_are_refused(
+    client: Client, words: int, max_tokens: int | None
+) -> None:
+    content = "a " * words
+    body = {"model": "org/m", "messages": [{"role": "user", "content": content}], "max_tokens": max_tokens}
     status, envelope = await client.error(body)
     assert (status, envelope["code"]) == (400, 20015)
     assert envelope["message"].endswith(" must be less than max_seq_len (131072).")
+
+
+async def test_one_model_takes_tools_only_without_thinking(client: Client) -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    body = {"model": "deepseek-ai/DeepSeek-V3.1", "messages": [{"role": "user", "content": "Hi"}], "tools": tools}
+    status, envelope = await client.error(body)
+    assert (status, envelope["message"]) == (400, "tools: This model takes them only with enable_thinking=false")
+    able = await client.whole(model="deepseek-ai/DeepSeek-V3.1", tools=tools, enable_thinking=False)
+    assert able["choices"][0]["message"]["tool_calls"]
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/chat/completions"), ("POST", "/models"), ("POST", "")])
