@@ -48,7 +48,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     """What one model can do.
 
     "hybrid" models think unless `enable_thinking` is false; "always" models don't know that parameter. `context` is the
-    most that prompt and answer may come to, in tokens of the stand-in. `tools_without_thinking`: it takes tools only with
+    most that prompt and answer come to, in tokens of the stand-in. `tools_without_thinking`: it takes tools only with
     `enable_thinking=False`.
     """
 

@@ -76,7 +76,8 @@ async def test_a_whole_answer() -> None:
     """Sent, answered, ended, with what its struct then holds."""
     told = Told()
     async with served(observers=[told]) as (server, client):
-        done = await client.chat.completions.create(**ASK, temperature=0.5, extra_headers={"X-Secret": "hush"})
+        ask = {**ASK, "messages": [{"role": "user", "content": "a wish"}], "extra_headers": {"X-Secret": "hush"}}
+        done = await client.chat.completions.create(**ask, temperature=0.5)
     assert told.names == ["sent", "answered", "ended"]
     (state,) = told.calls
     assert (state.method, state.endpoint, state.base_url) == ("POST", "/chat/completions", server.base_url)
@@ -87,7 +88,7 @@ async def test_a_whole_answer() -> None:
     assert state.first_token is None
     assert state.seconds is not None
     assert "hush" not in repr(state)
-    assert "hi" not in repr(state)
+    assert "wish" not in repr(state)
 
 
 async def test_a_stream() -> None:
