@@ -13,7 +13,7 @@ import stat
 import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import combinations
 from pathlib import Path
 
@@ -52,14 +52,15 @@ class _Fingerprint(msgspec.Struct):
 
 
 class OwnFile:
-    """A file that this run alone writes."""
+    """A file that this run alone writes, until `closing` is left."""
 
-    def __init__(self, path: Path, flags: int) -> None:
+    def __init__(self, path: Path, flags: int, closing: ExitStack) -> None:
         self.path = path
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | flags, 0o666)
         except OSError as error:
             raise ConfigurationError(f"can't write {path}: {error.strerror}") from error
+        closing.callback(self.close)
         found = os.fstat(self._descriptor)
         self._inode = (found.st_dev, found.st_ino)
         self._size = found.st_size
@@ -70,7 +71,6 @@ class OwnFile:
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                os.close(self._descriptor)
                 raise ConfigurationError(f"another run is writing {path}") from error
             except OSError:
                 pass  # a file system without locks is as good as Windows
@@ -126,8 +126,8 @@ class OwnFile:
 class LineFile(OwnFile):
     """A file to which whole lines are added."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, os.O_APPEND)
+    def __init__(self, path: Path, closing: ExitStack) -> None:
+        super().__init__(path, os.O_APPEND, closing)
 
     def add(self, line: bytes) -> None:
         """Add a line, which a crash of this process from here on can't take back. Raises OSError."""
@@ -162,10 +162,10 @@ class LineFile(OwnFile):
 class Journal(OwnFile):
     """The journal beside the results: which requests they belong to."""
 
-    def __init__(self, results: Path, errors: Path) -> None:
+    def __init__(self, results: Path, errors: Path, closing: ExitStack) -> None:
         self._results = results
         self._errors = errors
-        super().__init__(_beside(results, _JOURNAL), 0)
+        super().__init__(_beside(results, _JOURNAL), 0, closing)
 
     def compare(self, fingerprint: str) -> None:
         """Go on if the results belong to these requests, or begin; else raise ConfigurationError."""
@@ -192,13 +192,14 @@ class Journal(OwnFile):
 class Syncing:
     """Brings files to the disk every few seconds, and looks whether they are there, in a thread of its own."""
 
-    def __init__(self, files: Sequence[OwnFile]) -> None:
+    def __init__(self, files: Sequence[OwnFile], closing: ExitStack) -> None:
         self._files = files
         self._closed = threading.Event()
         self._failure: OSError | None = None
         # A disk may take seconds, for which the loop can't wait.
         self._thread = threading.Thread(target=self._run, name="siliconflow-batch-sync", daemon=True)
         self._thread.start()
+        closing.callback(self.close)
 
     def _run(self) -> None:
         try:

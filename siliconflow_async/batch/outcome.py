@@ -80,8 +80,7 @@ class Outcome:
         self._refused_in_a_row = 0
         self._bad = bad
         self._kinds: dict[tuple[str, bool], FailureKind] = {}
-        self._syncing = Syncing(files)
-        closing.callback(self._syncing.close)
+        self._syncing = Syncing(files, closing)
 
     @classmethod
     def into(cls, results: Sink, errors: Sink, models: set[str], bad: int, closing: ExitStack) -> Outcome:
@@ -93,7 +92,7 @@ class Outcome:
                 return sink
             if holds_lines(sink):
                 raise ConfigurationError(f"{sink} is there already, and only a run from file to file can go on with it")
-            file = _opened(sink, closing)
+            file = LineFile(sink, closing)
             files.append(file)
             return file.add
 
@@ -173,9 +172,8 @@ class ResumedOutcome(Outcome):
     def __init__(
         self, checked: Checked, results: Path, errors: Path, closing: ExitStack, *, retry_failed: bool
     ) -> None:
-        successes, failures = _opened(results, closing), _opened(errors, closing)
-        journal = Journal(results, errors)
-        closing.callback(journal.close)
+        successes, failures = LineFile(results, closing), LineFile(errors, closing)
+        journal = Journal(results, errors, closing)
         # Once more, as names that lead nowhere yet may still be of one file.
         keep_apart(None, results, errors)
         journal.compare(checked.fingerprint)
@@ -224,9 +222,3 @@ class ResumedOutcome(Outcome):
         if record.error is not None:
             self._tally(record.error.type, record.error.message, is_open=record.is_open)
         return line
-
-
-def _opened(path: Path, closing: ExitStack) -> LineFile:
-    file = LineFile(path)
-    closing.callback(file.close)
-    return file
