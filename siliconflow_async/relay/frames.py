@@ -23,7 +23,7 @@ from ..wire.events import ContentDelta, Event, ReasoningDelta, Snapshot, ToolCal
 __all__ = ["BUFFER_BYTES", "Frame", "FrameQueue", "Room", "Slow", "TooSlow", "check_count", "check_seconds", "weight"]
 
 Slow: TypeAlias = Literal["wait", "merge", "drop"]
-# What whoever puts has to await before the next one.
+# What is to be awaited before the next event is put.
 Room: TypeAlias = Callable[[], Awaitable[None]]
 
 BUFFER_BYTES = 8 * 1024 * 1024

@@ -6,13 +6,14 @@ import asyncio
 import inspect
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal, TypeAlias
 
 import anyio
 import msgspec
 
 from ..errors import ConfigurationError
+from ..loops import running_loop
 from ..wire.events import error_event
 from ..wire.structs import ChatCompletion
 from .frames import BUFFER_BYTES, FrameQueue, Slow, check_seconds
@@ -87,16 +88,17 @@ async def relay(
         if inspect.iscoroutine(left):
             left.close()
         raise
-    gone = None if left is None else asyncio.ensure_future(left)
+    gone: asyncio.Future[Any] = running_loop().create_future() if left is None else asyncio.ensure_future(left)
     relayed = Relayed("left", None, None, 0)
     sender = _Sender(queue, send, send_timeout, relayed)
     reading, sending = pump.task, asyncio.ensure_future(sender.run())
+    ends: list[asyncio.Future[Any]] = [sending, sender.overdue, gone]
     # A future that the caller made is the caller's to cancel.
-    own = [sending, sender.overdue] if gone is None or gone is left else [sending, sender.overdue, gone]
+    own = [end for end in ends if end is not left]
     try:
         await _watch(pump, sender, sending, gone)
         if relayed.ended in ("left", "dropped"):
-            pump.stop(_raised(sending, sender.overdue, gone))
+            pump.stop(_raised(ends))
         # Not `await reading`, which would hand a cancellation on to on_finish.
         await _wait(reading, own)
     except asyncio.CancelledError:
@@ -107,11 +109,11 @@ async def relay(
                 await _wait(reading, own)
         finally:
             reading.cancel()
-        if (failure := _raised(reading)) is not None:
+        if (failure := _raised([reading])) is not None:
             _log.error("on_finish of a cancelled relay failed", exc_info=failure)
         raise
     finally:
-        error = _raised(sending, sender.overdue, gone)
+        error = _raised(ends)
     reading.result()
     relayed.completion = pump.completion
     relayed.error = pump.error or error
@@ -127,11 +129,11 @@ class _Sender:
         self.relayed = relayed
         self._queue = queue
         self._send = send
-        self._timeout = timeout
-        self._loop = asyncio.get_running_loop()
+        self._timeout = math.inf if timeout is None else timeout
+        self._loop = running_loop()
         self.overdue: asyncio.Future[None] = self._loop.create_future()
         self._began_at = math.inf
-        # One for many frames, as each would have it armed and cancelled: when it rings, it looks at the latest.
+        # One for many frames, else each would arm and cancel one; when it rings, it looks at the latest frame.
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
@@ -142,10 +144,9 @@ class _Sender:
                 frame = queue.take()
                 if frame is None:
                     return
-                if timeout is not None:
-                    self._began_at = loop.time()
-                    if self._timer is None:
-                        self._timer = loop.call_later(timeout, self._look, timeout)
+                self._began_at = loop.time()
+                if self._timer is None and timeout < math.inf:
+                    self._timer = loop.call_later(timeout, self._look)
                 await send(frame.to_json(numbered=True))
                 self._began_at = math.inf
                 self.relayed.frames += 1
@@ -153,24 +154,22 @@ class _Sender:
             if self._timer is not None:
                 self._timer.cancel()
 
-    def _look(self, timeout: float) -> None:
-        due = self._began_at + timeout
+    def _look(self) -> None:
+        due = self._began_at + self._timeout
         self._timer = None
         if due <= self._loop.time():
             if not self.overdue.done():
                 self.overdue.set_exception(TimeoutError())
         elif due < math.inf:
-            self._timer = self._loop.call_at(due, self._look, timeout)
+            self._timer = self._loop.call_at(due, self._look)
 
 
-async def _watch(pump: Pump, sender: _Sender, sending: asyncio.Future[None], gone: asyncio.Future[Any] | None) -> None:
+async def _watch(pump: Pump, sender: _Sender, sending: asyncio.Future[None], gone: asyncio.Future[Any]) -> None:
     """Wait until all is sent, or nobody is there to send it to, and note which."""
     relayed = sender.relayed
-    waiting: set[asyncio.Future[Any]] = {sending, sender.overdue, pump.task}
-    if gone is not None:
-        waiting.add(gone)
+    waiting: set[asyncio.Future[Any]] = {sending, sender.overdue, gone, pump.task}
     # asyncio.wait takes a turn, in which upstream would be asked for a client that has gone before.
-    while gone is None or not gone.done():
+    while not gone.done():
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if pump.too_slow or sender.overdue.done():
             relayed.ended = "dropped"
@@ -189,8 +188,7 @@ async def _wait(reading: asyncio.Future[None], own: list[asyncio.Future[Any]]) -
     await asyncio.wait([*own, reading])
 
 
-def _raised(*futures: asyncio.Future[Any] | None) -> Exception | None:
+def _raised(futures: Iterable[asyncio.Future[Any]]) -> Exception | None:
     """Return what the first of them raised that did. All are looked at, else the loop would complain."""
-    ended = [future for future in futures if future is not None and future.done() and not future.cancelled()]
-    errors = [future.exception() for future in ended]
+    errors = [future.exception() for future in futures if future.done() and not future.cancelled()]
     return next((error for error in errors if isinstance(error, Exception)), None)
