@@ -88,7 +88,7 @@ class LineReader:
 
 
 def _digest(custom_id: str) -> bytes:
-    # One byte more would take 16 more of memory.
+    # A sixteenth byte would take sixteen more of memory.
     return blake2b(custom_id.encode(), digest_size=15).digest()
 
 

@@ -37,7 +37,8 @@ class MapResults(Generic[C]):
         self._workers: Workers[C] | None = None
 
     def __repr__(self) -> str:
-        return f"<MapResults {'not entered, 0 taken, 0 given out' if self._workers is None else self._workers.state}>"
+        state = "not entered, 0 taken, 0 given out" if self._workers is None else self._workers.state
+        return f"<MapResults {state}>"
 
     async def __aenter__(self) -> Self:
         if self._workers is not None:

@@ -88,7 +88,7 @@ class Tally:
             try:
                 self._look()
             finally:
-                # It may hold who holds this.
+                # Whoever is told may hold this tally, and both would be kept.
                 self._tell = None
 
     def _tick(self) -> None:
