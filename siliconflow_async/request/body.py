@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from ..checks import MAPPINGS
 from ..errors import InvalidRequestError
 from ..wire.structs import AssistantMessage
 from .params import REQUIRED
@@ -29,7 +30,13 @@ def build_body(params: Mapping[str, Any], *, stream: bool, response_format: Any 
     body: dict[str, Any] = {}
     for name, value in params.items():
         if value is not None and name not in _NOT_IN_BODY:
-            body[name] = _messages(value) if name == "messages" else _plain(value, name)
+            if name == "messages":
+                value = _messages(value)
+            elif name == "logit_bias":
+                value = _plain(_by_text(value), name)
+            else:
+                value = _plain(value, name)
+            body[name] = value
         elif name in REQUIRED:
             raise InvalidRequestError(f"{name} must not be None", param=name)
     if response_format is not None:
@@ -136,6 +143,22 @@ def _plain(value: Any, path: str) -> Any:
     except RecursionError as error:
         raise InvalidRequestError(f"{_param(path)} is nested too deep", param=_param(path)) from error
     raise InvalidRequestError(f"{path}: {_kind(value)} can't be sent as JSON", param=_param(path))
+
+
+def _by_text(biases: Any) -> Any:
+    """Return a `logit_bias` with its token ids as text, which is all that JSON takes for keys."""
+    if not isinstance(biases, MAPPINGS):
+        return biases
+    found: dict[str, Any] = {}
+    for key, bias in biases.items():
+        if isinstance(key, bool) or not isinstance(key, int | str):
+            why = f"the key {key!r} is no token id: an integer, or its digits as text"
+            raise InvalidRequestError(f"logit_bias: {why}", param="logit_bias")
+        token = str.__str__(key) if isinstance(key, str) else str(int(key))
+        if token in found:
+            raise InvalidRequestError(f"logit_bias: the token id {token} is there twice", param="logit_bias")
+        found[token] = bias
+    return found
 
 
 def _is_flat(value: dict[Any, Any]) -> bool:

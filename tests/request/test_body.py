@@ -58,7 +58,10 @@ UNSENDABLE: list[tuple[dict[str, Any], str, str]] = [
     ({"stop": ["a", b"b"]}, "stop", "stop[1]"),
     ({"prefix": "\ud800"}, "prefix", "surrogates"),
     ({"model": "\udfff"}, "model", "surrogates"),
-    ({"logit_bias": {5: 1}}, "logit_bias", "key 5"),
+    ({"logit_bias": {5.5: 1}}, "logit_bias", "key 5.5 is no token id"),
+    ({"logit_bias": {True: 1}}, "logit_bias", "key True is no token id"),
+    ({"logit_bias": {5: 1, "5": 2}}, "logit_bias", "token id 5 is there twice"),
+    ({"logit_bias": {5: object()}}, "logit_bias", "logit_bias['5']"),
     ({"tools": [{"type": "function", "function": {1: 2}}]}, "tools", "tools[0]['function']"),
     ({"tools": [CYCLE]}, "tools", "nested too deep"),
     ({"tool_choice": CYCLE}, "tool_choice", "nested too deep"),
@@ -179,6 +182,18 @@ def test_stream_and_response_format_are_sent_when_asked_for() -> None:
     """They stand outside the list of parameters."""
     body = json.loads(build_body(ASK, stream=True, response_format={"type": "json_object"}))
     assert body == {**ASK, "stream": True, "response_format": {"type": "json_object"}}
+
+
+def test_token_ids_may_be_integers() -> None:
+    """JSON has texts for keys alone; the caller's mapping is left as it is."""
+    biases = {50256: -100, "11": 2.5}
+    assert sent(logit_bias=biases) == {**ASK, "logit_bias": {"50256": -100, "11": 2.5}}
+    assert list(biases) == [50256, "11"]
+    assert sent(logit_bias=[1]) == {**ASK, "logit_bias": [1]}  # for the service to judge
+
+
+def test_texts_to_stop_at_may_be_any_iterable() -> None:
+    assert sent(stop=("a", "b")) == sent(stop=iter("ab")) == {**ASK, "stop": ["a", "b"]}
 
 
 def test_extra_body_has_the_last_word() -> None:
