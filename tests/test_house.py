@@ -7,15 +7,20 @@ source, those under TYPE_CHECKING apart from those that run, so that imports ins
 from __future__ import annotations
 
 import ast
+import inspect
+import re
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
+from types import GenericAlias
 from typing import NamedTuple
 
 import pytest
 
 import siliconflow_async
+from siliconflow_async.endpoints.chat import Completions
+from siliconflow_async.endpoints.models import Models
 
 NAME = "siliconflow_async"
 ROOT = Path(siliconflow_async.__file__).parent
@@ -253,6 +258,43 @@ class TestFacade:
     def test_every_exception_is_exported(self) -> None:
         errors = {node.name for node in TREES[f"{NAME}.errors"].body if isinstance(node, ast.ClassDef)}
         assert errors <= set(siliconflow_async.__all__)
+
+    @pytest.mark.parametrize("name", [name for name in siliconflow_async.__all__ if name != "__version__"])
+    def test_a_public_name_and_its_methods_have_docstrings(self, name: str) -> None:
+        """Type aliases and DEFAULT have none of their own; they are told of where they are used."""
+        assert [part for part, text in docstrings(name).items() if not text] == []
+
+    def test_a_class_that_a_public_docstring_names_is_public(self) -> None:
+        classes = {
+            node.name
+            for module, tree in TREES.items()
+            if room(module) in ALLOWED["__init__"] | {"endpoints", "calls"}
+            for node in tree.body
+            if isinstance(node, ast.ClassDef)
+        }
+        texts = [text or "" for name in siliconflow_async.__all__ for text in docstrings(name).values()]
+        texts += [text or "" for face in (Completions, Models) for text in members(face).values()]
+        # With two capitals: "Model" and "End" may be words.
+        named = classes & set(re.findall(r"\b[A-Z]+[a-z]+[A-Z]\w+", " ".join(texts)))
+        assert named - set(siliconflow_async.__all__) == set()
+
+
+def docstrings(name: str) -> dict[str, str | None]:
+    """The docstrings of a public name and of what can be called on it, as they stand in the source."""
+    value = getattr(siliconflow_async, name)
+    if inspect.isfunction(value):
+        return {name: value.__doc__}
+    if not isinstance(value, type) or isinstance(value, GenericAlias) or not value.__module__.startswith(NAME):
+        return {}
+    return {name: vars(value).get("__doc__"), **members(value)}
+
+
+def members(of: type) -> dict[str, str | None]:
+    return {
+        f"{of.__name__}.{name}": value.__doc__
+        for name, value in vars(of).items()
+        if not name.startswith("_") and inspect.isfunction(value)
+    }
 
 
 def constants_then_classes(name: str) -> tuple[int, str]:

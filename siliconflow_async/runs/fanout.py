@@ -11,13 +11,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sized
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
 from ..errors import BusyError, ClosedError, SiliconFlowError
 from ..loops import on_loop, running_loop
 from .flow import Flow
 from .progress import MapProgress, Tally
-from .results import C, MapItem, MapResult, MapTimes, OnEvent, OnProgress, Requests
+from .results import C, MapDone, MapFailed, MapItem, MapTimes, OnEvent, OnProgress, Requests
 
 if TYPE_CHECKING:
     from ..calls.chat import ChatCall
@@ -55,7 +55,7 @@ class MapResults(Generic[C]):
     def __aiter__(self) -> Self:
         return self
 
-    def __anext__(self) -> Awaitable[MapResult[C]]:
+    def __anext__(self) -> Awaitable[MapDone[C] | MapFailed]:
         if self._workers is None:
             raise _outside()
         return self._workers.next()
@@ -125,7 +125,7 @@ class Workers(Generic[C]):
         self._stop()
         self._tally.stop()
 
-    async def next(self) -> MapResult[C]:
+    async def next(self) -> MapDone[C] | MapFailed:
         """Return the next result; raise StopAsyncIteration at the end, or what ended the run."""
         while not self.left:
             result = self._flow.give()
@@ -181,7 +181,7 @@ class Workers(Generic[C]):
 
     # One request
 
-    async def _run(self, item: MapItem) -> MapResult[C] | None:
+    async def _run(self, item: MapItem) -> MapDone[C] | MapFailed | None:
         """Return how it went; None if the run has failed over it."""
         started_at = time.monotonic()
         call: ChatCall | None = None
@@ -206,7 +206,9 @@ class Workers(Generic[C]):
             error = failure
         finally:
             self._tally.ended(item.index)
-        return MapResult(
+        # Cast, since the checkers don't see that the class goes by the error.
+        make = cast("Callable[..., MapDone[C] | MapFailed]", MapDone if error is None else MapFailed)
+        return make(
             index=item.index,
             custom_id=item.custom_id,
             request=item.request,
@@ -232,7 +234,7 @@ class Workers(Generic[C]):
                 return False
         return True
 
-    def _put(self, result: MapResult[C]) -> None:
+    def _put(self, result: MapDone[C] | MapFailed) -> None:
         self._tally.finished(failed=result.error is not None)
         if result.error is not None and self._fail_fast:
             named = f" (custom_id {result.custom_id!r})" if result.custom_id is not None else ""

@@ -9,7 +9,7 @@ from typing import Any, Generic
 
 from ..checks import MAPPINGS
 from ..errors import BusyError
-from .results import C, MapItem, MapResult, Requests
+from .results import C, MapDone, MapFailed, MapItem, Requests
 
 __all__ = ["Flow"]
 
@@ -34,9 +34,9 @@ class Flow(Generic[C]):
         self._turn = asyncio.Lock()
         # Those who wait for room.
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._finished: deque[MapResult[C]] = deque()
+        self._finished: deque[MapDone[C] | MapFailed] = deque()
         # Results that others have to come before.
-        self._early: dict[int, MapResult[C]] = {}
+        self._early: dict[int, MapDone[C] | MapFailed] = {}
         self._reader: asyncio.Future[None] | None = None
         if isinstance(requests, AsyncIterable):
             self._async = aiter(requests)
@@ -57,7 +57,7 @@ class Flow(Generic[C]):
             self.error = error
         self._let_in(len(self._waiting))
 
-    def put(self, result: MapResult[C]) -> None:
+    def put(self, result: MapDone[C] | MapFailed) -> None:
         """Take in a result."""
         if not self._ordered:
             self._finished.append(result)
@@ -68,7 +68,7 @@ class Flow(Generic[C]):
         if self._finished:
             self.wake()
 
-    def give(self) -> MapResult[C] | None:
+    def give(self) -> MapDone[C] | MapFailed | None:
         """Give out the next result, which makes room; None if there is none yet."""
         if not self._finished:
             return None

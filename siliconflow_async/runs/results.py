@@ -14,7 +14,7 @@ from .progress import MapProgress
 if TYPE_CHECKING:
     from ..wire.events import Event
 
-__all__ = ["MapItem", "MapResult", "MapTimes", "OnEvent", "OnProgress", "Requests"]
+__all__ = ["MapDone", "MapFailed", "MapItem", "MapResult", "MapTimes", "OnEvent", "OnProgress", "Requests"]
 
 C = TypeVar("C", bound=ChatCompletion)
 
@@ -44,7 +44,8 @@ class MapTimes(msgspec.Struct, frozen=True, kw_only=True):
 class MapResult(MapItem, Generic[C], kw_only=True):
     """How one request went: its `completion`, or else its `error`, which holds in `partial` what had arrived.
 
-    `attempts` is how often it was sent.
+    `attempts` is how often it was sent. Each is a MapDone or a MapFailed, so that a type checker knows after
+    `if result.error is None` that there is a completion.
     """
 
     completion: C | None
@@ -55,6 +56,23 @@ class MapResult(MapItem, Generic[C], kw_only=True):
     def __repr__(self) -> str:
         end = "done" if self.error is None else type(self.error).__name__
         return f"<MapResult {self.index} custom_id={self.custom_id!r} {end}>"
+
+
+class MapDone(MapResult[C], Generic[C], kw_only=True):
+    """A request that was answered: it has its `completion`, and no `error`."""
+
+    # The fields are MapResult's, in its order.
+    if TYPE_CHECKING:
+        completion: C  # pyright: ignore[reportIncompatibleVariableOverride]  # a result is read, not written
+        error: None  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class MapFailed(MapResult[Any], kw_only=True):
+    """A request that was not answered: it has its `error`, and no `completion`."""
+
+    if TYPE_CHECKING:
+        completion: None  # pyright: ignore[reportIncompatibleVariableOverride]
+        error: SiliconFlowError  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 OnEvent: TypeAlias = "Callable[[MapItem, Event], Awaitable[None] | None]"

@@ -16,7 +16,10 @@ from siliconflow_async import (
     ConfigurationError,
     ContentDelta,
     InvalidRequestError,
+    MapDone,
+    MapFailed,
     MapItem,
+    MapResult,
     TruncatedStreamError,
 )
 from siliconflow_async.testing import Stall, Until
@@ -249,6 +252,8 @@ async def test_what_the_service_refuses_is_that_requests_error() -> None:
             client.chat.completions.map([ask(), ask(temperature=9), ask()], model=MODEL, max_concurrency=1)
         )
         broken, refused, good = results
+        assert [type(result) for result in results] == [MapFailed, MapFailed, MapDone]
+        assert isinstance(good, MapResult)
         assert isinstance(broken.error, TruncatedStreamError)
         assert broken.error.partial.content == "half"
         assert broken.error.attempts == broken.attempts == 1

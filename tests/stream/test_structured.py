@@ -7,7 +7,7 @@ import dataclasses
 import json
 import pickle
 import sys
-from typing import Any, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 import pydantic
@@ -53,6 +53,10 @@ CASES: list[tuple[Any, str, Any]] = [
     (Place, '{"city": "Shanghai"}', {"city": "Shanghai"}),
     (Model, '{"name": "Ada"}', Model(name="Ada")),
     (list[Person], '{"value": [{"name": "Ada"}]}', [Person("Ada")]),
+    (Trip | None, '{"value": null}', None),
+    (Trip | str, '{"value": {"days": 3}}', Trip(3)),
+    (Literal["yes", "no"], '{"value": "no"}', "no"),
+    (Annotated[int, msgspec.Meta(ge=0)], '{"value": 5}', 5),
 ]
 
 
