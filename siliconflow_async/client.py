@@ -121,6 +121,7 @@ class AsyncSiliconFlow:
         )
         self.chat = Chat(setup)
         self.models = Models(Service(setup))
+        setup.observers.tell("attached", self)
 
     def with_options(self, *, api_key: str | None = None, **options: Unpack[ClientOptions]) -> Self:
         """Return a copy with other options, on the same pool, retry budget and limits; closing one closes both.

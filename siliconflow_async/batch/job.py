@@ -86,6 +86,7 @@ async def run_batch(
             total=pending,
             patience=patience,
         )
+        run.kind = "batch"
         async with run as answers:
             async for answer in answers:
                 outcome.write(answer)

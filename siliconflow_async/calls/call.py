@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from ..errors import APITimeoutError, SiliconFlowError
-from ..headers import replace_headers
+from ..headers import Secret, check_headers, replace_headers
 from ..stream.reading import Observer
 from ..transport.answer import Answer, Decode, Headed
 from ..transport.attempt import Request
 from ..transport.underway import Underway
 from ..wire.answered import Timing
-from .observers import Watch
+from .observers import RunState, Watch
 from .passage import Passage
 from .retry import with_retries
 from .setup import Setup
@@ -32,7 +32,8 @@ class Call:
 
     `attempts` is how often it was sent, which every answer and error of it tells. `weighs` are the parameters by which
     its model's gate judges it, None for what no gate stands before. With `patience`, in seconds, an outage is waited
-    out. What is not `repeatable` is sent again only where the service has surely not begun it.
+    out. What is not `repeatable` is sent again only where the service has surely not begun it. `parent` is the run of
+    calls that it is part of, as observers are told.
     """
 
     __slots__ = ("_repeatable", "_sent", "_setup", "_watch", "attempts", "passage")
@@ -45,6 +46,7 @@ class Call:
         weighs: Mapping[str, Any] | None = None,
         patience: float | None = None,
         repeatable: bool = True,
+        parent: RunState | None = None,
     ) -> None:
         self._setup = setup
         self._sent = sent
@@ -52,8 +54,9 @@ class Call:
         self.passage = Passage(setup.limits, weighs, patience)
         self.attempts = 0
         self._watch: Watch | None = None
-        if setup.observers or _log.isEnabledFor(logging.DEBUG):
-            self._watch = Watch.of(setup.observers, sent, base_url=setup.transport.site.base_url, params=weighs or {})
+        if setup.observers.watch() or _log.isEnabledFor(logging.DEBUG):
+            site = setup.transport.site
+            self._watch = Watch.of(setup.observers, sent, base_url=site.base_url, params=weighs or {}, parent=parent)
 
     async def fetch(self, decode: Decode[T]) -> T:
         """Return what `decode` makes of the whole answer, over all attempts."""
@@ -138,8 +141,11 @@ class Call:
         if self._watch is not None:
             observer = self._watch
             observer.attempt(admission, number=self.attempts, waited=self.passage.waited)
-            if headers := self._watch.state.headers:
-                sent.headers = replace_headers(sent.headers, headers)
+            if headers := check_headers(self._watch.state.headers):
+                if any(isinstance(value, Secret) for value in headers.values()):
+                    sent.headers = replace_headers(sent.headers, headers)
+                else:
+                    sent.added = headers
         if observer is None:
             return await attempt(None)
         try:

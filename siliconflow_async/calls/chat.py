@@ -25,6 +25,7 @@ from ..wire.protocol import ChatProtocol, decode_completion
 from ..wire.structs import ChatCompletion
 from ..wire.think import ThinkProtocol, split_completion
 from .call import Call
+from .observers import RunState
 from .retry import wait_to_resume
 from .setup import Setup
 
@@ -80,8 +81,10 @@ class ChatCall(Call):
 
     __slots__ = ("_request",)
 
-    def __init__(self, setup: Setup, request: ChatRequest, *, patience: float | None = None) -> None:
-        super().__init__(setup, request.sent, weighs=request.params, patience=patience)
+    def __init__(
+        self, setup: Setup, request: ChatRequest, *, patience: float | None = None, parent: RunState | None = None
+    ) -> None:
+        super().__init__(setup, request.sent, weighs=request.params, patience=patience, parent=parent)
         self._request = request
 
     async def whole(self) -> ChatCompletion:
@@ -123,7 +126,7 @@ class ChatCall(Call):
             return None
         self._request, self._sent, self.passage.weighs = request, request.sent, request.params
         if self._watch is not None:
-            self._watch.retried(broken.error, time.monotonic() - broke_at)
+            self._watch.retried(broken.error, time.monotonic() - broke_at, resumes=True)
         return await self.open(functools.partial(self._begin, ChatStream), continues=True)
 
     async def _begin(

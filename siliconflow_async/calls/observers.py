@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import msgspec
 
@@ -15,17 +15,47 @@ from ..transport.answer import Answer
 from ..transport.attempt import Request
 from ..wire.structs import ChatCompletion, Usage
 
-__all__ = ["CallState", "Observers", "Watch"]
+__all__ = ["CallState", "Observers", "RunKind", "RunState", "RunWatch", "Watch"]
 
 _log = logging.getLogger("siliconflow_async")
 
-HOOKS = ("waited", "sent", "answered", "first_token", "progress", "retried", "ended")
+# Told of a call, of a run of calls, and of the client.
+HOOKS = (
+    *("waited", "sent", "answered", "first_token", "progress", "retried", "ended"),
+    *("run_began", "run_ended"),
+    "attached",
+)
 
 # Of a request's parameters those that hold no text of the user's.
 _TELLABLE = frozenset(
     {"max_tokens", "n", "stop", "temperature", "top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty"}
     | {"repetition_penalty", "seed", "enable_thinking", "thinking_budget", "reasoning_effort", "dimensions"}
 )
+
+
+RunKind: TypeAlias = Literal["map", "batch", "run_tools", "execute_tool"]
+
+
+class RunState(msgspec.Struct, kw_only=True, eq=False, weakref=True):
+    """How a run of calls fares; observers are told with the same object as it begins and as it has ended.
+
+    A run is a `map`, a batch, a conversation with tools (`run_tools`), or one call of a tool in it (`execute_tool`).
+    That one's `run_began` is told in the task of the tool, whose context variables are its own. `started_at` is a time
+    of `time.time()`.
+    """
+
+    kind: RunKind
+    model: str | None
+    name: str | None  # of the tool
+    call_id: str | None  # of the model's call of the tool
+    parent: RunState | None  # the conversation of a tool
+    started_at: float
+
+    calls: int = 0  # begun in it, retries not counted
+    failed: int = 0  # of these
+    ended: Literal["done", "error", "closed"] | None = None
+    error: BaseException | None = None
+    seconds: float | None = None
 
 
 class CallState(msgspec.Struct, kw_only=True, eq=False, weakref=True):
@@ -43,8 +73,10 @@ class CallState(msgspec.Struct, kw_only=True, eq=False, weakref=True):
     params: Mapping[str, Any]
     started_at: float
     headers: dict[str, str]  # an observer's own, to be sent: `sent` of the first attempt may add some
+    parent: RunState | None = None  # the run that it is part of
 
     attempt: int = 0  # requests made so far, continuations included
+    resumes: int = 0  # continuations begun, each told of in `retried`
     waited: float = 0.0  # at the gate of its model, over all attempts
     status: int | None = None  # of the latest answer or refusal
     trace_id: str | None = None
@@ -58,7 +90,9 @@ class CallState(msgspec.Struct, kw_only=True, eq=False, weakref=True):
     error: SiliconFlowError | None = None  # of the latest attempt that failed; of the call, once it has ended
     ended: Ended | None = None  # as a stream's; "error" for all other failures, "closed" also for a cancellation
     seconds: float | None = None  # from the start to the end
-    answer: Any = None  # the completion, in `ended`, for an observer with `content = True`; else None
+    # In `ended`, for an observer with `content = True`; else None:
+    request: Mapping[str, Any] | None = None  # the parameters of the request, messages and all
+    answer: Any = None  # the completion
 
 
 class _Hook(NamedTuple):
@@ -70,33 +104,107 @@ class _Hook(NamedTuple):
 class Observers:
     """Who wants to know what. One that raises is left out from then on, which is logged once."""
 
-    __slots__ = ("_hooks",)
+    __slots__ = ("_hooks", "_watching")
 
     def __init__(self, observers: Iterable[object]) -> None:
-        self._hooks: dict[str, list[_Hook]] = {name: [] for name in HOOKS}
+        self._hooks: dict[str, tuple[_Hook, ...]] = dict.fromkeys(HOOKS, ())
+        # Those that were not left out, and what says whether they watch now.
+        self._watching: tuple[tuple[object, Callable[[], bool]], ...] = ()
         if not isinstance(observers, Iterable):
             raise ConfigurationError(f"observers must be a list of objects, not {observers!r}")
         for observer in observers:
             found = [name for name in HOOKS if callable(getattr(observer, name, None))]
             if not found:
                 raise ConfigurationError(f"an observer has one of {', '.join(HOOKS)}; {observer!r} has none")
+            self._watching += ((observer, getattr(observer, "watches", _always)),)
             for name in found:
                 content = bool(getattr(observer, "content", False))
-                self._hooks[name].append(_Hook(observer, getattr(observer, name), content))
+                self._hooks[name] += (_Hook(observer, getattr(observer, name), content),)
 
-    def __bool__(self) -> bool:
-        return any(self._hooks.values())
+    def watch(self) -> bool:
+        """Whether any wants to be told of what begins now: an observer may say no in a method `watches`."""
+        for observer, watches in self._watching:
+            try:
+                if watches():
+                    return True
+            except Exception:  # the user's own
+                self._leave_out(observer, "watches")
+        return False
 
-    def tell(self, name: str, state: CallState, answer: Any = None) -> None:
-        for hook in tuple(self._hooks[name]):
-            state.answer = answer if hook.content else None
+    @property
+    def want_content(self) -> bool:
+        """Whether any asks for what was asked and answered."""
+        return any(hook.content for hook in self._hooks["ended"])
+
+    def tell(self, name: str, told: Any) -> None:
+        """Tell of a call's state, a run's, or the client."""
+        for hook in self._hooks[name]:
+            try:
+                hook.call(told)
+            except Exception:  # the user's own, which must not be taken for the call's
+                self._leave_out(hook.observer, name)
+
+    def tell_ended(self, state: CallState, request: Mapping[str, Any] | None, answer: Any) -> None:
+        """Tell of a call's end, those who ask for it with its content."""
+        for hook in self._hooks["ended"]:
+            if hook.content:
+                state.request, state.answer = request, answer
             try:
                 hook.call(state)
-            except Exception:  # the user's own, which must not be taken for the call's
-                _log.exception("an observer raised in %s and is left out: %s", name, type(hook.observer).__name__)
-                for hooks in self._hooks.values():
-                    hooks[:] = [other for other in hooks if other.observer is not hook.observer]
-        state.answer = None
+            except Exception:  # the user's own
+                self._leave_out(hook.observer, "ended")
+            state.request = state.answer = None
+
+    def run(self, kind: RunKind, *, model: str | None = None) -> RunWatch | None:
+        """Tell of a run that begins now; None where nobody is told."""
+        return RunWatch(self, kind, model=model) if self.watch() else None
+
+    def _leave_out(self, observer: object, name: str) -> None:
+        _log.exception("an observer raised in %s and is left out: %s", name, type(observer).__name__)
+        self._watching = tuple(pair for pair in self._watching if pair[0] is not observer)
+        for name, hooks in self._hooks.items():
+            self._hooks[name] = tuple(hook for hook in hooks if hook.observer is not observer)
+
+
+def _always() -> bool:
+    return True
+
+
+class RunWatch:
+    """One run as its observers see it; `over` is its end, once."""
+
+    __slots__ = ("_began", "_observers", "state")
+
+    def __init__(
+        self,
+        observers: Observers,
+        kind: RunKind,
+        *,
+        model: str | None = None,
+        name: str | None = None,
+        call_id: str | None = None,
+        parent: RunState | None = None,
+    ) -> None:
+        self._observers = observers
+        self._began = time.monotonic()
+        self.state = RunState(kind=kind, model=model, name=name, call_id=call_id, parent=parent, started_at=time.time())
+        observers.tell("run_began", self.state)
+
+    def tool(self, name: str, call_id: str) -> RunWatch:
+        """Tell of a tool of this run that begins now."""
+        return RunWatch(self._observers, "execute_tool", name=name, call_id=call_id, parent=self.state)
+
+    def over(self, error: BaseException | None = None, *, closed: bool = False) -> None:
+        """Tell how it ended: by itself, by an error, or because it was left."""
+        state = self.state
+        if state.ended is not None:
+            return
+        if closed or (error is not None and not isinstance(error, Exception)):
+            state.ended = "closed"  # a cancellation, too, is none of its errors
+        else:
+            state.ended, state.error = "done" if error is None else "error", error
+        state.seconds = time.monotonic() - self._began
+        self._observers.tell("run_ended", state)
 
 
 class Watch:
@@ -105,10 +213,11 @@ class Watch:
     `over` is the call's own end, once; `ended` that of an attempt, which may be repeated or continued.
     """
 
-    __slots__ = ("_began", "_ending", "_gate", "_observers", "opening", "state")
+    __slots__ = ("_asked", "_began", "_ending", "_gate", "_observers", "opening", "state")
 
-    def __init__(self, observers: Observers, state: CallState) -> None:
+    def __init__(self, observers: Observers, state: CallState, asked: Mapping[str, Any] | None) -> None:
         self.state = state
+        self._asked = asked
         self._observers = observers
         self._began = time.monotonic()
         self._gate: Observer | None = None
@@ -117,8 +226,12 @@ class Watch:
         self._ending: tuple[Ended, SiliconFlowError | None, Callable[[], Any] | None] | None = None
 
     @classmethod
-    def of(cls, observers: Observers, sent: Request, *, base_url: str, params: Mapping[str, Any]) -> Self:
+    def of(
+        cls, observers: Observers, sent: Request, *, base_url: str, params: Mapping[str, Any], parent: RunState | None
+    ) -> Self:
         """Watch a call that begins now; `params` are its parameters, of which those without text are told."""
+        if parent is not None:
+            parent.calls += 1
         return cls(
             observers,
             CallState(
@@ -130,7 +243,9 @@ class Watch:
                 params={name: value for name, value in params.items() if name in _TELLABLE and value is not None},
                 started_at=time.time(),
                 headers={},
+                parent=parent,
             ),
+            params if observers.want_content else None,
         )
 
     def attempt(self, gate: Observer | None, *, number: int, waited: float) -> None:
@@ -171,9 +286,10 @@ class Watch:
         if self._gate is not None:
             self._gate.ended(error)
 
-    def retried(self, error: SiliconFlowError, delay: float) -> None:
-        """Tell of an attempt that failed so many seconds ago, and is followed by another now."""
+    def retried(self, error: SiliconFlowError, delay: float, *, resumes: bool = False) -> None:
+        """Tell of an attempt that failed so many seconds ago, and is followed by another now, or by a continuation."""
         self._failed(error)
+        self.state.resumes += resumes
         self.state.delay = delay
         self._observers.tell("retried", self.state)
 
@@ -194,12 +310,15 @@ class Watch:
         state.ended = ended
         state.seconds = time.monotonic() - self._began
         state.delay = None
-        _log.debug(
-            "%s %s: %s, HTTP %s, %.3f s, %s tokens, trace_id %s, attempts %d",
-            *(state.endpoint, state.model or "", state.ended, state.status, state.seconds),
-            *(state.usage.total_tokens if state.usage is not None else "?", state.trace_id, state.attempt),
-        )
-        self._observers.tell("ended", state, value)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug(
+                "%s %s: %s, HTTP %s, %.3f s, %s tokens, trace_id %s, attempts %d",
+                *(state.endpoint, state.model or "", state.ended, state.status, state.seconds),
+                *(state.usage.total_tokens if state.usage is not None else "?", state.trace_id, state.attempt),
+            )
+        if error is not None and state.parent is not None:
+            state.parent.failed += 1
+        self._observers.tell_ended(state, self._asked, value)
 
     def opened(self) -> None:
         """Note that the stream is open, or has ended well already."""

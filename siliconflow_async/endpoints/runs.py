@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from ..calls.chat import ChatCall, ChatRequest
+from ..calls.observers import RunState
 from ..calls.setup import Setup
 from ..checks import MAPPINGS, check_keywords, is_count, is_finite
 from ..errors import ConfigurationError, InvalidRequestError, SiliconFlowError
@@ -143,12 +144,13 @@ class Runs:
         first = {**params, "tools": list(tools.values()) or None}
         later = first if params.get("tool_choice") == "none" else {**first, "tool_choice": None}
 
-        async def ask(messages: list[Any], is_first: bool) -> ChatStream:
+        async def ask(messages: list[Any], is_first: bool, parent: RunState | None) -> ChatStream:
             asked = {**(first if is_first else later), "messages": await prepared(messages)}
-            return await self._call(asked, response_format).stream()
+            return await self._call(asked, response_format, parent=parent).stream()
 
         finish = functools.partial(parsed, form_of(response_format)) if is_type(response_format) else _as_it_is
-        return ToolRun(ask, finish, listed_messages(params["messages"]), tools, limits)
+        begin = functools.partial(self._setup.observers.run, "run_tools", model=params.get("model"))
+        return ToolRun(ask, finish, begin, listed_messages(params["messages"]), tools, limits)
 
     @overload
     def map(
@@ -294,6 +296,7 @@ class Runs:
                 Workers,
                 requests,
                 functools.partial(_begin, self._setup, given, math.inf if patience is None else patience),
+                observers=self._setup.observers,
                 # More would only wait for a connection, until the clock of that wait ended them.
                 max_concurrency=self._setup.transport.pool.at_most(max_concurrency),
                 ordered=ordered,
@@ -304,16 +307,25 @@ class Runs:
             )
         )
 
-    def _call(self, params: Mapping[str, Any], response_format: Any, *, streaming: bool = True) -> ChatCall:
+    def _call(
+        self,
+        params: Mapping[str, Any],
+        response_format: Any,
+        *,
+        streaming: bool = True,
+        parent: RunState | None = None,
+    ) -> ChatCall:
         request = ChatRequest.of(self._setup, params, streaming=streaming, response_format=response_format)
-        return ChatCall(self._setup, request)
+        return ChatCall(self._setup, request, parent=parent)
 
 
 def _as_it_is(completion: ChatCompletion) -> ChatCompletion:
     return completion
 
 
-async def _begin(setup: Setup, defaults: Mapping[str, Any], patience: float, item: MapItem) -> ChatCall:
+async def _begin(
+    setup: Setup, defaults: Mapping[str, Any], patience: float, item: MapItem, parent: RunState | None
+) -> ChatCall:
     """Make one request of many ready; raise InvalidRequestError for one that is none."""
     if not isinstance(item.request, MAPPINGS):
         kind = type(item.request).__name__
@@ -329,7 +341,7 @@ async def _begin(setup: Setup, defaults: Mapping[str, Any], patience: float, ite
         response_format = params.pop("response_format", None)
         params["messages"] = await prepared(params["messages"])
         request = ChatRequest.of(setup, params, streaming=True, response_format=response_format)
-        return ChatCall(setup, request, patience=patience)
+        return ChatCall(setup, request, patience=patience, parent=parent)
     except SiliconFlowError:
         raise
     except Exception as error:  # a mapping and its messages may be the user's own, with errors of their own

@@ -8,13 +8,15 @@ however many requests there are. Tasks know nothing of the `MapResults` that the
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable, Sized
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
+from ..calls.observers import Observers, RunKind, RunState
 from ..errors import BusyError, ClosedError, SiliconFlowError
-from ..loops import on_loop, running_loop
+from ..loops import on_any_loop, on_loop, running_loop
 from .flow import Flow
 from .progress import MapProgress, Tally
 from .results import C, MapDone, MapFailed, MapItem, MapTimes, OnEvent, OnProgress, Requests
@@ -32,7 +34,9 @@ class MapResults(Generic[C]):
     Leaving it, or letting go of the last reference, cancels what is left and closes its connections.
     """
 
-    def __init__(self, start: Callable[[], Workers[C]]) -> None:
+    def __init__(self, start: Callable[..., Workers[C]]) -> None:
+        # What the client's observers are told that it is.
+        self.kind: RunKind = "map"
         self._start = start
         self._workers: Workers[C] | None = None
 
@@ -43,7 +47,7 @@ class MapResults(Generic[C]):
     async def __aenter__(self) -> Self:
         if self._workers is not None:
             raise BusyError("these results were entered before; call map(…) again")
-        self._workers = self._start()
+        self._workers = self._start(kind=self.kind)
         return self
 
     async def __aexit__(
@@ -63,21 +67,26 @@ class MapResults(Generic[C]):
     def __del__(self) -> None:
         # Not there if __init__ failed.
         workers: Workers[C] | None = getattr(self, "_workers", None)
-        if workers is not None and not workers.left:
-            on_loop(workers.loop, workers.abandon)
+        if workers is None or workers.left:
+            return
+        if not on_loop(workers.loop, workers.abandon) and workers.watch is not None:
+            # Its tasks have gone with its loop, and can tell of no end.
+            on_any_loop(functools.partial(workers.watch.over, closed=True))
 
 
 class Workers(Generic[C]):
-    """One run, which begins at once.
+    """One run, which begins at once, and of which `observers` are told as one of that `kind`.
 
-    `begin` makes a request ready or raises a SiliconFlowError; the other keywords are those of `map`.
+    `begin` makes a request of it ready or raises a SiliconFlowError; the other keywords are those of `map`.
     """
 
     def __init__(
         self,
         requests: Requests,
-        begin: Callable[[MapItem], Awaitable[ChatCall]],
+        begin: Callable[[MapItem, RunState | None], Awaitable[ChatCall]],
         *,
+        observers: Observers,
+        kind: RunKind,
         max_concurrency: int,
         ordered: bool,
         fail_fast: bool,
@@ -98,6 +107,7 @@ class Workers(Generic[C]):
         self._tally = Tally(max_concurrency, total, None if on_progress is None else self._tell_progress)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self.watch = observers.run(kind)
         self._add_tasks(1)
 
     @property
@@ -154,6 +164,8 @@ class Workers(Generic[C]):
             self._stop(error)
         if not self._tasks:
             self._flow.wake()
+            if self.watch is not None:
+                self.watch.over(self._flow.error, closed=self.left)
 
     async def _work(self) -> None:
         take = self._flow.take
@@ -188,7 +200,7 @@ class Workers(Generic[C]):
         completion: Any = None
         error: SiliconFlowError | None = None
         try:
-            call = await self._begin(item)
+            call = await self._begin(item, None if self.watch is None else self.watch.state)
             self._tally.begun(item.index, call.passage)
             stream = await call.stream()
             try:

@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from ..calls.observers import RunWatch
 from ..checks import is_count, is_finite
 from ..errors import ClosedError, InvalidRequestError, ParseError, ToolRoundsError
 from ..request.tools import Tool, as_tool, listed
@@ -63,11 +64,12 @@ class _Outcome(NamedTuple):
 class Round:
     """The calls of an answer: as they are `sent` back, the `tasks` of those that run, and their outcomes.
 
-    Calls that have no id get one that begins with `name`.
+    Calls that have no id get one that begins with `name`. `watch` tells observers of those that run.
     """
 
-    def __init__(self, calls: list[ToolCall], limits: RunLimits, name: str) -> None:
+    def __init__(self, calls: list[ToolCall], limits: RunLimits, name: str, watch: RunWatch | None) -> None:
         self._calls = calls
+        self._watch = watch
         self.sent = [_sendable(call, f"{name}_{at}") for at, call in enumerate(calls)]
         # A task must not hold the run: one that is dropped cancels its tasks.
         self.tasks: dict[asyncio.Task[_Outcome], int] = {}
@@ -93,8 +95,10 @@ class Round:
                 self._end(at, _Outcome(f"Error: {error}", error))
         gate = asyncio.Semaphore(limits.max_concurrency)
         for at, (tool, keywords) in valid.items():
-            task = asyncio.create_task(_run(tool, keywords, gate, limits.tool_timeout), name=f"tool {tool.name}")
-            self.tasks[task] = at
+            watch = self._watch
+            begin = None if watch is None else functools.partial(watch.tool, tool.name, self.sent[at].id)
+            running = _run(tool, keywords, gate, limits.tool_timeout, begin)
+            self.tasks[asyncio.create_task(running, name=f"tool {tool.name}")] = at
 
     async def next(self) -> ToolResult | None:
         """Wait for the next call to end and tell of it; None once all were told.
@@ -188,19 +192,38 @@ def _sendable(call: ToolCall, identity: str) -> ToolCall:
     return ToolCall(call.id or identity, call.type, function)
 
 
-async def _run(tool: Tool, keywords: dict[str, Any], gate: asyncio.Semaphore, seconds: float | None) -> _Outcome:
-    """Call a tool and return what the model is told of it."""
+async def _run(
+    tool: Tool,
+    keywords: dict[str, Any],
+    gate: asyncio.Semaphore,
+    seconds: float | None,
+    begin: Callable[[], RunWatch] | None,
+) -> _Outcome:
+    """Call a tool and return what the model is told of it; `begin` tells observers, if there are any."""
     async with gate:
-        clock = asyncio.timeout(seconds)
+        if begin is None:
+            return await _outcome(tool, keywords, seconds)
+        watch = begin()
         try:
-            async with clock:
-                value = await _called(tool.function, keywords)
-            content = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=_from_pydantic).decode()
-        except Exception as error:  # whatever a tool raises is the model's to know, or the caller's
-            if clock.expired():
-                words = f"the tool {tool.name!r} gave no answer within {seconds:g} s"
-                return _Outcome(f"Error: {words}", ToolRoundsError(words))
-            return _Outcome(f"Error: {type(error).__name__}: {error}", error)
+            outcome = await _outcome(tool, keywords, seconds)
+        except BaseException as error:
+            watch.over(error)
+            raise
+        watch.over(outcome.error)
+        return outcome
+
+
+async def _outcome(tool: Tool, keywords: dict[str, Any], seconds: float | None) -> _Outcome:
+    clock = asyncio.timeout(seconds)
+    try:
+        async with clock:
+            value = await _called(tool.function, keywords)
+        content = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=_from_pydantic).decode()
+    except Exception as error:  # whatever a tool raises is the model's to know, or the caller's
+        if clock.expired():
+            words = f"the tool {tool.name!r} gave no answer within {seconds:g} s"
+            return _Outcome(f"Error: {words}", ToolRoundsError(words))
+        return _Outcome(f"Error: {type(error).__name__}: {error}", error)
     return _Outcome(content)
 
 

@@ -13,6 +13,7 @@ cancelled and awaited when the run is left, or breaks off.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
@@ -21,8 +22,9 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 import anyio
 import msgspec
 
+from ..calls.observers import RunState, RunWatch
 from ..errors import BusyError, ClosedError, ToolRoundsError
-from ..loops import on_loop
+from ..loops import on_any_loop, on_loop
 from ..request.tools import Tool
 from ..stream.stream import ChatStream, EventIterator, Uncopyable
 from ..wire.events import Event, ToolResult
@@ -50,8 +52,9 @@ class ToolRun(Uncopyable, Generic[C]):
 
     def __init__(
         self,
-        ask: Callable[[list[Any], bool], Awaitable[ChatStream]],
+        ask: Callable[[list[Any], bool, RunState | None], Awaitable[ChatStream]],
         finish: Callable[[ChatCompletion], C],
+        begin: Callable[[], RunWatch | None],
         messages: Iterable[Any],
         tools: Mapping[str, Tool],
         limits: RunLimits,
@@ -60,6 +63,9 @@ class ToolRun(Uncopyable, Generic[C]):
         self.completions: list[ChatCompletion] = []
         self._ask = ask
         self._finish = finish
+        # Tells observers, if there are any.
+        self._begin = begin
+        self._watch: RunWatch | None = None
         self._tools = tools
         self._limits = limits
         # What goes on: an answer comes, or its calls run. Neither, and the next answer is asked for.
@@ -91,6 +97,8 @@ class ToolRun(Uncopyable, Generic[C]):
             if isinstance(error, ToolRoundsError):
                 error.messages = list(self.messages)
                 error.attempts = sum(completion.timing.attempts or 0 for completion in self.completions)
+            if self._watch is not None:
+                self._watch.over(error)
             await self.aclose()
             raise
         finally:
@@ -109,6 +117,9 @@ class ToolRun(Uncopyable, Generic[C]):
         calls: Round | None = getattr(self, "_round", None)
         if calls is not None and calls.tasks:
             on_loop(next(iter(calls.tasks)).get_loop(), calls.cancel)
+        watch: RunWatch | None = getattr(self, "_watch", None)
+        if watch is not None and watch.state.ended is None:
+            on_any_loop(functools.partial(watch.over, closed=True))
 
     async def completion(self) -> C:
         """Run to the end and return the last answer; raise as iterating would."""
@@ -123,6 +134,8 @@ class ToolRun(Uncopyable, Generic[C]):
         self._events = None
         if self._stream is not None:
             self._stream.abort()
+        if self._watch is not None:
+            self._watch.over(closed=True)
         tasks = [] if self._round is None else self._round.cancel()
         if tasks:
             with anyio.move_on_after(_GRACE, shield=True) as scope:
@@ -150,7 +163,9 @@ class ToolRun(Uncopyable, Generic[C]):
         rounds = len(self.completions)
         if rounds >= self._limits.max_rounds:
             raise ToolRoundsError(f"the model still called tools after {rounds} rounds, as many as max_rounds allows")
-        self._stream = await self._ask(self.messages, rounds == 0)
+        if rounds == 0:
+            self._watch = self._begin()
+        self._stream = await self._ask(self.messages, rounds == 0, None if self._watch is None else self._watch.state)
         self._events = self._stream.events()
 
     def _conclude(self) -> None:
@@ -163,7 +178,9 @@ class ToolRun(Uncopyable, Generic[C]):
         if not message.tool_calls:
             self.messages.append(message)
             self._result = self._finish(completion)
+            if self._watch is not None:
+                self._watch.over()
             return
-        calls = self._round = Round(message.tool_calls, self._limits, f"call_{len(self.messages)}")
+        calls = self._round = Round(message.tool_calls, self._limits, f"call_{len(self.messages)}", self._watch)
         self.messages.append(msgspec.structs.replace(message, tool_calls=calls.sent))
         calls.begin(completion, self._tools)

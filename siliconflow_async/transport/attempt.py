@@ -26,7 +26,8 @@ __all__ = ["Attempt", "Request"]
 class Request(msgspec.Struct, kw_only=True):
     """What one call sends, on every attempt alike, and under which limits; `deadline` is a time of the loop.
 
-    `distrusts` alone changes: it is set if the latest attempt was failed by its connection (ConnectWatcher).
+    `distrusts` changes: it is set if the latest attempt was failed by its connection (ConnectWatcher). `added` are
+    headers of this one call, none of them a secret, so that what was made of `headers` serves other calls too.
     """
 
     body: bytes | Multipart | None
@@ -39,6 +40,7 @@ class Request(msgspec.Struct, kw_only=True):
     method: str
     path: str
     distrusts: float | None = None
+    added: Mapping[str, str] | None = None
 
 
 class Attempt:

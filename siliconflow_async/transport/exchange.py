@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 
 from ..errors import APIConnectionError, ClosedError, EventTooLargeError, StreamError
+from ..headers import replace_headers
 from ..wire.failures import READ_ERROR_BODY, cut_off, is_blank, status_error
 from .answer import Answer, Decode, Headed
 from .attempt import Attempt, Request
@@ -128,7 +129,8 @@ class Transport:
     def _send(self, request: Request, attempt: Attempt) -> Awaitable[aiohttp.ClientResponse]:
         body = request.body
         # No more than is needed: each keyword costs aiohttp's long signature a search.
-        options: dict[str, Any] = {"headers": request.headers, "allow_redirects": False}
+        headers = request.headers if request.added is None else replace_headers(request.headers, request.added)
+        options: dict[str, Any] = {"headers": headers, "allow_redirects": False}
         if isinstance(body, bytes):
             options["data"] = body if len(body) < LARGE else Upload(body, attempt)
         if request.query:

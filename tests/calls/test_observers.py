@@ -19,7 +19,7 @@ from siliconflow_async import (
     SiliconFlowError,
     Timeouts,
 )
-from siliconflow_async.calls.observers import CallState
+from siliconflow_async.calls.observers import CallState, RunState
 from siliconflow_async.testing import FakeSiliconFlow, Fin, Rst, Stall
 
 from ..asking import ASK, DONE, NO_WAIT, chunk, served
@@ -314,6 +314,105 @@ async def test_map_and_tools_tell_too() -> None:
     assert {state.ended for state in told.ends} == {"done"}
 
 
+class ToldOfRuns:
+    """Notes the runs, as they begin and once they have ended, and the calls that have ended."""
+
+    def __init__(self) -> None:
+        self.began: list[RunState] = []
+        self.ended_runs: list[RunState] = []
+        self.ends: list[CallState] = []
+
+    def run_began(self, run: RunState) -> None:
+        assert (run.ended, run.seconds, run.calls) == (None, None, 0)
+        self.began.append(run)
+
+    def run_ended(self, run: RunState) -> None:
+        self.ended_runs.append(run)
+
+    def ended(self, state: CallState) -> None:
+        self.ends.append(state)
+
+
+async def test_runs_are_told_and_calls_know_theirs() -> None:
+    """A `map` with how many calls it had; a conversation, and each tool of it; a call by itself has no run."""
+    told = ToldOfRuns()
+    async with served(observers=[told]) as (server, client):
+        await client.chat.completions.create(**ASK)
+        server.fail(400)
+        async with client.chat.completions.map([ASK] * 3) as results:
+            assert len([result async for result in results]) == 3
+        server.reply(tool_calls=[{"name": "weather", "arguments": {"city": "Xi'an"}}])
+        await client.chat.completions.run_tools(**ASK, tools=[weather]).completion()
+    run, conversation, tool = told.began
+    assert (run.kind, run.ended, run.calls, run.failed, run.parent) == ("map", "done", 3, 1, None)
+    assert (conversation.kind, conversation.model, conversation.calls) == ("run_tools", ASK["model"], 2)
+    assert (tool.kind, tool.name, tool.parent, tool.ended) == ("execute_tool", "weather", conversation, "done")
+    assert tool.call_id
+    assert [state.parent for state in told.ends] == [None, run, run, run, conversation, conversation]
+    assert told.ended_runs == [run, tool, conversation]
+    assert all(run.seconds is not None for run in told.ended_runs)
+
+
+def test_a_run_that_outlives_its_loop_is_told_of_once(complaints: list[str]) -> None:
+    """It has ended when its loop cancelled its tasks, whoever still holds it."""
+
+    class Sent(ToldOfRuns):
+        def sent(self, state: CallState) -> None:
+            sent.set()
+
+    told, sent = Sent(), asyncio.Event()
+    kept: list[Any] = []
+    with FakeSiliconFlow().threaded() as server:
+        server.raw([chunk("a"), Stall()])
+
+        async def main() -> None:
+            client = AsyncSiliconFlow("k", base_url=server.base_url, observers=[told])
+            kept.append(client.chat.completions.map([ASK]))
+            await kept[0].__aenter__()
+            await sent.wait()
+
+        asyncio.run(main())
+        assert all("a task is left when its loop ends" in complaint for complaint in complaints)
+        complaints.clear()
+        assert [run.ended for run in told.ended_runs] == ["error"]
+        kept.clear()
+        gc.collect()
+    assert len(told.ended_runs) == 1
+
+
+async def test_an_observer_may_say_that_it_does_not_watch() -> None:
+    """It is asked as a call or a run begins, and told of none that began while it, and all others, did not."""
+
+    class Sleepy(ToldOfRuns):
+        awake = False
+
+        def watches(self) -> bool:
+            return self.awake
+
+    told = Sleepy()
+    async with served(observers=[told]) as (_, client):
+        for told.awake in (False, True, False):
+            await client.chat.completions.create(**ASK)
+            async with client.chat.completions.map([ASK]) as results:
+                assert [result.error async for result in results] == [None]
+    assert (len(told.ends), len(told.ended_runs)) == (2, 1)
+
+
+async def test_an_observer_is_told_of_its_clients() -> None:
+    """A client and each of its copies, once they are ready."""
+    clients: list[AsyncSiliconFlow] = []
+
+    class Attached:
+        def attached(self, client: AsyncSiliconFlow) -> None:
+            assert client.limits == {}
+            clients.append(client)
+
+    async with served(observers=[Attached()]) as (_, client):
+        assert clients == [client]
+        copy = client.with_options(timeout=5)
+        assert clients == [client, copy]
+
+
 def weather(city: str) -> str:
     return f"sunny in {city}"
 
@@ -340,16 +439,20 @@ async def test_one_that_raises_is_left_out_and_the_call_goes_on(caplog: pytest.L
 async def test_content_is_for_those_who_ask() -> None:
     """And only in what they are told."""
     seen: dict[str, list[Any]] = {"asked": [], "not": []}
+    requests: list[Any] = []
 
     class Asks:
         content = True
 
         def ended(self, state: CallState) -> None:
             seen["asked"].append(state.answer)
+            assert state.request is not None
+            requests.append(state.request["messages"])
 
     class Not:
         def ended(self, state: CallState) -> None:
             seen["not"].append(state.answer)
+            assert state.request is None
 
     async with served(observers=[Asks(), Not()]) as (_, client):
         done = await client.chat.completions.create(**ASK)
@@ -357,6 +460,7 @@ async def test_content_is_for_those_who_ask() -> None:
             folded = await stream.completion()
     assert [answer.content for answer in seen["asked"]] == [done.content, folded.content]
     assert seen["not"] == [None, None]
+    assert requests == [ASK["messages"]] * 2
 
 
 async def test_headers_of_an_observer_are_sent() -> None:
@@ -370,6 +474,21 @@ async def test_headers_of_an_observer_are_sent() -> None:
         server.fail(503)
         await client.chat.completions.create(**ASK, extra_headers={"X-Mine": "1"})
     assert [(r.headers["traceparent"], r.headers["X-Mine"]) for r in server.requests] == [("00-1-2-01", "1")] * 2
+
+
+async def test_a_secret_header_of_an_observer_is_masked() -> None:
+    """As one of the caller's own would be, whatever it is sent beside."""
+
+    class Keyed:
+        def sent(self, state: CallState) -> None:
+            state.headers["X-Api-Key"] = "observers-own-key"
+
+    async with served(observers=[Keyed()]) as (server, client):
+        server.fail(400, {"code": 20015, "message": "not with observers-own-key"})
+        with pytest.raises(APIStatusError) as caught:
+            await client.chat.completions.create(**ASK)
+    assert server.requests[0].headers["X-Api-Key"] == "observers-own-key"
+    assert "observers-own-key" not in str(caught.value)
 
 
 async def test_one_debug_line_for_each_call(caplog: pytest.LogCaptureFixture) -> None:
