@@ -69,6 +69,7 @@ ALLOWED = {
     },
     "relay": {"checks", "errors", "loops", "wire"},
     "batch": {"client", "errors", "request", "runs", "wire"},
+    "integrations": {"calls", "client", "errors", "request", "runs", "version", "wire"},
     "cli": {"__init__", "batch", "client", "errors", "relay", "testing", "version", "wire"},
     "__main__": {"cli"},
 }
@@ -85,6 +86,7 @@ THIRD_PARTY = {
     "click": {"cli"},
     "jiter": {"stream"},
     "msgspec": ALLOWED.keys(),
+    "opentelemetry": {"integrations"},
     "pytest": {"testing"},
     "tqdm": {"cli"},
 }
@@ -198,6 +200,17 @@ def test_a_module_imports_only_known_packages_where_they_belong(module: str) -> 
     packages = {item.target.partition(".")[0] for item in imports(module) if not item.for_types}
     foreign = packages - sys.stdlib_module_names - {NAME}
     assert {package for package in foreign if room(module) not in THIRD_PARTY.get(package, ())} == set()
+
+
+@pytest.mark.parametrize("module", [module for module in PATHS if room(module) == "integrations"])
+def test_an_integration_needs_one_extra_and_no_other_integration(module: str) -> None:
+    """Each is a module or package of its own, and everything else in the house can do without it."""
+    prefix = f"{NAME}.integrations"
+    own = ".".join(module.split(".")[:3])
+    targets = {item.target for item in imports(module)}
+    assert {target for target in targets if target.startswith(f"{prefix}.") and not target.startswith(own)} == set()
+    others = {found for found in PATHS if not found.startswith(own)}
+    assert {found for found in others for item in imports(found) if item.target.startswith(prefix)} == set()
 
 
 @pytest.mark.parametrize("module", [module for module in PATHS if room(module) == "wire"])
