@@ -34,10 +34,12 @@ What went wrong underneath is in `__cause__`.
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, dataclass_transform
 
 if TYPE_CHECKING:
+    from dataclasses import KW_ONLY
+
     from .wire.structs import ChatCompletion, Usage
 
 # The response header by which SiliconFlow's support finds a request, in lower case as our headers are.
@@ -47,8 +49,16 @@ Clock: TypeAlias = Literal["pool", "connect", "first_token", "idle", "total"]
 
 Stage: TypeAlias = Literal["local", "connect", "answer"]
 
+T = TypeVar("T")
 
-@dataclass(eq=False, repr=False)
+
+@dataclass_transform(eq_default=False)
+def _fields(*, kw_only: bool = False) -> Callable[[type[T]], type[T]]:
+    """Tell type checkers that the class is built from its fields; no real dataclass, which encoders would write out."""
+    return lambda made: made
+
+
+@_fields()
 class SiliconFlowError(Exception):
     """Base of every exception of this library.
 
@@ -70,6 +80,18 @@ class SiliconFlowError(Exception):
     retry_after: float | None = None
     # Where nobody refused.
     _may_pass = False
+
+    def __init__(self, message: str = "", **fields: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        for name, value in fields.items():
+            if not hasattr(type(self), name):
+                raise TypeError(f"{type(self).__name__} has no {name}")
+            setattr(self, name, value)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Set what follows from the fields."""
 
     @property
     def passing(self) -> bool:
@@ -102,7 +124,7 @@ class ConfigurationError(SiliconFlowError, ValueError):
     """The client cannot work as it was set up; nothing was sent."""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@_fields(kw_only=True)
 class InvalidRequestError(SiliconFlowError, ValueError):
     """A parameter that can't be sent, named in `param`; nothing was sent."""
 
@@ -117,7 +139,7 @@ class BusyError(SiliconFlowError, RuntimeError):
     """Another task is already waiting for this stream."""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@_fields(kw_only=True)
 class APIConnectionError(SiliconFlowError):
     """Could not connect, or the connection broke before the answer began; also of a proxy that refuses the tunnel.
 
@@ -131,7 +153,7 @@ class APIConnectionError(SiliconFlowError):
     _may_pass = True
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@_fields(kw_only=True)
 class APITimeoutError(APIConnectionError, TimeoutError):
     """One of the five clocks ran out.
 
@@ -154,7 +176,7 @@ class APITimeoutError(APIConnectionError, TimeoutError):
         return self.message or f"the {self.clock} limit{limit} ran out{why}"
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@_fields(kw_only=True)
 class APIStatusError(SiliconFlowError):
     """The service refused the request.
 
@@ -166,10 +188,12 @@ class APIStatusError(SiliconFlowError):
     status: int = 0
     code: int | str | None = None
     body: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = {}
     hint: str | None = None
 
     def __post_init__(self) -> None:
+        # Its own, also where none were given.
+        self.headers = dict(self.headers)
         if self.status >= 400:
             self.refusal = self.status
 
@@ -240,7 +264,7 @@ class GatewayTimeoutError(ServerError):
     """504, 524, 598: the gateway gave up waiting; long answers want streaming."""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@_fields(kw_only=True)
 class StreamError(SiliconFlowError):
     """The answer went wrong after it had begun.
 
@@ -257,7 +281,7 @@ class StreamError(SiliconFlowError):
         return self.partial.usage if self.partial is not None else None
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@_fields(kw_only=True)
 class TruncatedStreamError(StreamError):
     """The answer ended with neither a finish_reason nor `[DONE]`, or its body broke off.
 
@@ -267,7 +291,7 @@ class TruncatedStreamError(StreamError):
     empty: bool = False
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@_fields(kw_only=True)
 class StreamAPIError(StreamError):
     """The service sent an error object inside the stream: `code` and `message` are its own."""
 
@@ -288,7 +312,7 @@ class EventTooLargeError(StreamError):
     _may_pass = False
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@_fields(kw_only=True)
 class ParseError(SiliconFlowError):
     """The answer does not fit the type that was asked for; `completion` is the answer."""
 
@@ -298,8 +322,11 @@ class ParseError(SiliconFlowError):
         self.attempts = 0 if self.completion is None else self.completion.timing.attempts or 0
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@_fields(kw_only=True)
 class ToolRoundsError(SiliconFlowError):
     """The tool conversation reached its bound; `messages` is the conversation so far."""
 
-    messages: list[Any] = field(default_factory=list)
+    messages: Sequence[Any] = ()
+
+    def __post_init__(self) -> None:
+        self.messages = list(self.messages)

@@ -75,8 +75,15 @@ def value_of(kind: Any, *, full: bool) -> Any:
 
 
 def struct_of(kind: type[msgspec.Struct], *, full: bool) -> Any:
-    fields = msgspec.structs.fields(kind)
-    return kind(**{item.name: value_of(item.type, full=full) for item in fields if full or item.required})
+    # One that holds another of its kind ends there.
+    fields = [item for item in msgspec.structs.fields(kind) if kind not in get_args(item.type) or item.required]
+    return kind(
+        **{
+            item.name: None if kind in get_args(item.type) else value_of(item.type, full=full)
+            for item in fields
+            if full or item.required
+        }
+    )
 
 
 @pytest.mark.parametrize("full", [True, False], ids=["full", "bare"])

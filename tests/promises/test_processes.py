@@ -26,6 +26,8 @@ from siliconflow_async import (
     ClosedError,
     ErrorEvent,
     Limit,
+    MapFailed,
+    MapResult,
     RetryPolicy,
     Seam,
     SiliconFlowError,
@@ -335,16 +337,21 @@ async def test_every_public_object_survives(again: Callable[[Any], Any]) -> None
             [ASK], on_event=lambda item, event: watched.append(item), on_progress=watched.append
         ) as results:
             met([result async for result in results], seen)
+        server.fail(400)
+        async with client.chat.completions.map([ASK]) as results:
+            (failed,) = [result async for result in results]
         met([*watched, client.limits[ASK["model"]], Limit(rpm=5), client.connections], seen)
     seam = Seam(index=0, attempt=1, error="TruncatedStreamError", message="no", at=5)
     made = [RetryPolicy(base=1.0), Timeouts(idle=3), ErrorEvent(index=0, error="StreamError", message="no"), seam]
     met([*made, ToolResult(0, 0, "1", "f", "no", is_error=True), image("cat.jpg", detail="low")], seen)
     structs = {value for value in PUBLIC.values() if inspect.isclass(value) and issubclass(value, msgspec.Struct)}
-    assert structs - seen.keys() == {siliconflow_async.CallState}
+    # The state of a call and errors equal themselves alone, and a result is one of the two kinds.
+    assert structs - seen.keys() == {siliconflow_async.CallState, MapFailed, MapResult}
+    assert type(again(failed)) is type(failed) is MapFailed
+    assert repr(again(failed)) == repr(failed)
     for value in seen.values():
         assert again(value) == value
         assert repr(again(value)) == repr(value)
-    # One call's state equals itself alone.
     assert calls.ended_as
     for state in calls.ended_as:
         assert msgspec.structs.asdict(again(state)) == msgspec.structs.asdict(state)
