@@ -69,7 +69,7 @@ def value_of(kind: Any, *, full: bool) -> Any:
         return {"a": 1}
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return struct_of(kind, full=full)
-    if isinstance(kind, type) and issubclass(kind, Exception):
+    if isinstance(kind, type) and issubclass(kind, BaseException):
         return None
     return {int: 1, str: "é", float: 0.5, bool: True, NoneType: None, Any: {"a": 1}}[kind]
 

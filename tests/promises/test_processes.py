@@ -354,7 +354,7 @@ async def test_every_public_object_survives(again: Callable[[Any], Any]) -> None
         assert repr(again(value)) == repr(value)
     assert calls.ended_as
     for state in calls.ended_as:
-        assert msgspec.structs.asdict(again(state)) == msgspec.structs.asdict(state)
+        assert repr(again(state)) == repr(state)
 
 
 @EVERY_WAY
