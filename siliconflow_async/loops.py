@@ -1,8 +1,8 @@
 """The loop that runs, and what finalizers have to do in the thread and at the turn of the loop that it belongs to.
 
 The garbage collector runs a finalizer in whichever thread it likes, between any two steps of what that thread is doing:
-in the midst of a heap, a queue or a gate that the finalizer would change. So no `__del__` of this package acts by
-itself. It leaves word, and whatever it hands over for that stays alive until then.
+it may be amid changing the queue or the gate that the finalizer would change too. So no `__del__` of this package acts
+by itself. It hands a callback to a loop, and what that needs stays alive until then.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ under way may still use. The queue is first come, first served: a large request 
 and one above the limit runs alone in an empty window.
 
 Where several calls in a row fail for want of the service, it is away: all pause, and one at a time is let out to see
-whether it is back. Only calls with `patience` notice an outage and bring one about; so long each of them waits at most.
+whether it is back. Only calls with `patience` take part in this: each waits for the service so many seconds at most.
 
 Calls may come from several threads: `join`, `poll`, `next_at` and `state` want the gate's `lock` held; what a call
 tells of its answer takes it by itself.
@@ -80,9 +80,9 @@ class Gate:
     ) -> Ticket:
         """Begin a request of `size` bytes of text and `extra` tokens, or of `prompt` tokens, or have it wait its turn.
 
-        One that comes `again`, having failed, goes first: else a few would meet every refusal, and give up. But where
-        the service is away it goes last, or one that brings the service down would be every probe. `since` is when a
-        call with `patience`, in seconds, came for the first time.
+        One that comes `again`, having failed, goes first: else the same few would meet every refusal, and give up. But
+        while the service is away it goes last: else a request that brings the service down would be the probe each
+        time. `since` is when a call with `patience`, in seconds, came for the first time.
         """
         estimate = self.meters.estimate
         tokens = estimate.prompt(size) + extra if prompt is None else prompt
@@ -109,7 +109,7 @@ class Gate:
     def poll(self) -> list[Ticket]:
         """Let out the calls at the head of the queue that may begin now, and return them.
 
-        With them those that are `over` because their patience is: the service has been away for too long.
+        With them those whose patience has run out, the service being away: they are `over`, and not `granted`.
         """
         now, granted = self._tick(), list[Ticket]()
         while self._queue:
@@ -148,7 +148,7 @@ class Gate:
         return len(self._queue) - self._gone
 
     def is_blank(self) -> bool:
-        """Whether it holds nothing that a new gate of the model would not: no call, no use, no limit of its finding."""
+        """Whether a new gate of the model would be the same: it holds no call, no use, and no limit that it found."""
         now = self._tick()
         busy = self._queue or self.running or now < self.pace.paused_until or self.outage.since is not None
         return not busy and self.meters.is_blank()
@@ -258,7 +258,7 @@ class Gate:
             _log.info("%s: overloaded, concurrency down to %d", self.model, self.pace.cap)
 
     def _is_there(self, ticket: Ticket) -> None:
-        """The service has answered a call, if only to refuse it; one of long ago says nothing of how it is now."""
+        """The service has answered a call, if only to refuse it. (A call let out long ago does not end an outage.)"""
         if self.outage.answered(ticket.number):
             self.pace.resume(self.now())
             self._notify()
@@ -275,7 +275,7 @@ class Gate:
         if not outage.lapse(ticket.number, now, self.running, pace.cap, counts=not (doubtful and ticket.again)):
             return False
         outage.error = copy(error)
-        # As if it had begun just now: a 503 before it may have cut concurrency, and so begun a generation.
+        # The present generation, not the ticket's: a 503 in between may have cut concurrency, and so begun another.
         pause = pace.refuse(pace.generation, now, error.retry_after, bore=outage.bore)
         outage.generation = pace.generation
         _log.warning("%s: the service is away (%s), all calls wait %.2f s", self.model, type(error).__name__, pause)

@@ -29,7 +29,7 @@ class GateKeeper:
 
     def __init__(self, model: str, limit: Limit) -> None:
         self.gate = Gate(model, limit, time.monotonic, self._open)
-        # Of the loops in which calls wait: what one timer for all would be set on may end before the others do.
+        # One for each loop in which calls wait, as any of them may end before the others.
         self._timers: dict[asyncio.AbstractEventLoop, _Timer] = {}
         self._waiters: dict[Ticket, asyncio.Future[None]] = {}
 
@@ -38,9 +38,9 @@ class GateKeeper:
     ) -> Ticket:
         """Return the ticket of a call: it may begin if that is `granted`, else `wait` for it.
 
-        One that comes `again` goes before others. With `patience`, in seconds, the call waits out an outage for so
-        long, counted from `since`, a time of `time.monotonic()`, at the earliest. Tell the gate when the call has
-        `ended`. Raises InvalidRequestError where the user's `count_tokens` fails.
+        One that comes `again` goes before others. With `patience` the call waits out an outage for so many seconds,
+        counted from the outage's beginning or from `since`, a time of `time.monotonic()`, whichever is later. Tell the
+        gate when the call has `ended`. Raises InvalidRequestError where the user's `count_tokens` fails.
         """
         gate = self.gate
         max_tokens = _whole(params.get("max_tokens"))
@@ -116,7 +116,7 @@ class _Timer:
         self.waiting = 0
 
     def set(self, at: float, here: asyncio.AbstractEventLoop | None) -> None:
-        """Look at a time, unless it looks before: whoever looks sets it anew."""
+        """Look at this time, or at the earlier one that is set; after each look it is set anew."""
         if at < self._at:
             self._at = at
             _call_in(self._loop, here, self._arm)

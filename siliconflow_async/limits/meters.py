@@ -155,9 +155,9 @@ class Meters:
         ticket.owed = tokens
 
     def refused(self, meter: str | None, now: float, generation: int | None) -> bool:
-        """The service has refused a request for a full meter; return whether that taught a limit.
+        """The service has refused a request because a meter is full; return whether that taught a limit.
 
-        `generation` is the request's, None for one of before the last refusal, which says nothing new.
+        `generation` is the request's; None if it was sent before the last refusal, and so says nothing new.
         """
         self.window.expire(now)
         self._refusals.expire(now)

@@ -42,14 +42,14 @@ class Pace:
         # Those that count against the cap: after a pause, only the ones that began since.
         self.in_flight = 0
         self.paused_until = -math.inf
-        # As far as a rate limit is the reason.
+        # The part of it that a rate limit asked for, which no answer ends.
         self._limited_until = -math.inf
         self._threshold = math.inf
         # The cap to come back to once a call has succeeded; None where it has to grow.
         self._until_probed: float | None = None
         self._counted_from = 0
         self._pauses = 0
-        # Times to first token: the least of late and of the time before, and a mean of the last few.
+        # Times to first token: the least of the present ten windows and of the ten before, and a mean of the last few.
         self._least = self._least_before = math.inf
         self._least_until = -math.inf
         self._recent = 0.0
@@ -102,8 +102,8 @@ class Pace:
     ) -> float | None:
         """Note a 429, and the seconds it asks to wait; return those of the pause that it begins, None if it is old.
 
-        `learned` says that what a window takes is known from now on; `bore`, that it was no refusal, but nobody was
-        there, and how many calls at a time the service bore before.
+        `learned` says that what a window takes is known from now on. `bore` is given where the service did not refuse
+        but is away: how many calls at a time it bore before.
         """
         if generation != self.generation:
             # It began before the pause that there is: it knows no more, but may ask for longer.
@@ -132,7 +132,7 @@ class Pace:
         return pause
 
     def resume(self, now: float) -> None:
-        """End the pause that there is, but for a rate limit's: one call goes first, as after its time."""
+        """End a pause early, but not what a rate limit asked for; one call goes first, as at its proper end."""
         self.paused_until = min(self.paused_until, max(now, self._limited_until))
 
     def _pause(self, until: float, *, is_limit: bool) -> None:

@@ -79,7 +79,7 @@ class Attempt:
 
     def connected(self, protocol: AnswerProtocol) -> None:
         self.protocol = protocol
-        # Whoever sends it again, we or aiohttp, does so because this connection failed.
+        # Should it be sent again, by us or by aiohttp, then because this connection failed.
         self.distrusts = monotonic()
         self._sent_by_now()
 

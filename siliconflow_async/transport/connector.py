@@ -32,7 +32,7 @@ __all__ = ["AnswerProtocol", "ConnectWatcher", "Connector", "connect_watcher", "
 # asyncio's own 256 KiB are mapped and unmapped by malloc for each receive, which costs a third of a paced token; and
 # what is made of more bytes at once outgrows the processor's caches.
 _RECEIVE_SIZE = 64 * 1024
-# A head makes an object of twenty times its size, and uvloop reads up to 8 MiB in one turn, before any can be taken.
+# Each makes an object of twenty times its size, and uvloop reads up to 8 MiB of them in a turn, before any is taken.
 _MOST_HEADS = 64
 # aiohttp bounds each header field and their number; a server that used both to the full would take 40 MB.
 MAX_HEAD = 1024 * 1024
@@ -212,7 +212,7 @@ class Connector(aiohttp.TCPConnector):
         try:
             return await super()._resolve_host(host, port, traces)
         except KeyError:
-            # Another request forgot the address between the end of its look-up, which we awaited, and our turn.
+            # We awaited another request's look-up, and before our turn came another yet had the address forgotten.
             return await super()._resolve_host(host, port, traces)
 
 

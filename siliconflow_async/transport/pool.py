@@ -4,9 +4,9 @@ A client is made outside any loop and may serve several, one after another or ea
 session of its own when it first needs one; an async generator, parked in the loop, closes that session when the loop
 shuts down.
 
-What a loop has is used in its own thread alone. The threads share `closed` and the table of loops, of which each
-changes its own entry; the table and the sets of what is under way are copied to be looked through, in one step of C
-that no other thread comes between.
+What belongs to a loop is used in its thread alone. The threads share `closed` and the table of loops, in which each
+changes its own entry. Whoever goes through the table, or a set of what is under way, copies it first: that is one step
+of C, which no other thread can interrupt.
 """
 
 from __future__ import annotations
@@ -158,8 +158,8 @@ class SessionPool:
     def _forget_ended(self) -> None:
         """Let go of loops that are closed, also of those that were not run to the end of their async generators.
 
-        What these leave open ends with its transports: nobody can close it any more, nor is there anything to be said
-        that asyncio does not say of its own, in development mode.
+        What these leave open ends with its transports: nobody can close it any more. In development mode asyncio
+        complains of it by itself.
         """
         for loop in [known for known in self._by_loop.copy() if known.is_closed()]:
             entry = self._by_loop.pop(loop, None)
