@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -76,13 +75,3 @@ def server() -> Iterator[FakeSiliconFlow]:
 @pytest.fixture
 def command(server: FakeSiliconFlow) -> Command:
     return Command(server.base_url)
-
-
-@pytest.fixture(autouse=True)
-def _sigint_reaches_children() -> Iterator[None]:
-    # A test run in the background of a script ignores SIGINT, and its children would inherit that.
-    before = signal.getsignal(signal.SIGINT)
-    if before == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
