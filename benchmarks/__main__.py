@@ -16,7 +16,8 @@ from typing import Any
 
 from . import alone, fanouts, guard, refusals, relaying, report, together, weather
 from .children import loops, run
-from .contestants import contestants, usable
+from .contestants import usable
+from .entries import contestants
 from .measure import Row, Setting
 from .server import Server
 

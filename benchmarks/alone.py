@@ -15,7 +15,7 @@ from functools import partial
 
 from . import ROOT
 from .children import LINUX, alone, ready, rss
-from .contestants import load
+from .entries import load
 from .fixtures import whole_answer
 from .measure import Sample, Setting, WrongAnswer, cpu_of, percentile
 

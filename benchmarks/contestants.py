@@ -155,7 +155,7 @@ class WholeChoice(msgspec.Struct):
     finish_reason: str | None = None
 
 
-class Answer(msgspec.Struct):
+class WholeAnswer(msgspec.Struct):
     id: str
     object: str
     created: int
@@ -165,7 +165,7 @@ class Answer(msgspec.Struct):
 
 
 _CHUNK = msgspec.json.Decoder(Chunk)
-_ANSWER = msgspec.json.Decoder(Answer)
+_ANSWER = msgspec.json.Decoder(WholeAnswer)
 _HEADERS = {"Authorization": "Bearer key", "Content-Type": "application/json"}
 
 
@@ -279,19 +279,3 @@ class RawSockets(Contestant):
 
 
 BY_HAND = (Unit, RawSockets)
-
-
-def contestants() -> tuple[type[Contestant], ...]:
-    """Return all of them, whether or not they can run."""
-    # Whoever measures the unit alone has no other client in its process.
-    from .clients import CLIENTS
-
-    return (*BY_HAND, *CLIENTS)
-
-
-def load(name: str) -> type[Contestant]:
-    """Return a contestant's class; ImportError if what it needs is not installed."""
-    by_hand = any(kind.name == name for kind in BY_HAND)
-    (found,) = (kind for kind in (BY_HAND if by_hand else contestants()) if kind.name == name)
-    found.check()
-    return found

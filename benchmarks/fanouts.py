@@ -18,7 +18,8 @@ from siliconflow_async import AsyncSiliconFlow
 
 from . import OURS, UNIT
 from .children import LINUX, alone, rss
-from .contestants import Entrant, load
+from .contestants import Entrant
+from .entries import load
 from .fixtures import MESSAGES, MODEL, make
 from .measure import Sample, Setting, WrongAnswer, compare, cpu_of
 

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from . import UNIT
 
 if TYPE_CHECKING:
-    from .contestants import Contestant
-    from .fanouts import FanOut
+    from .contestants import Contestant, Entrant
     from .server import Server
 
 T = TypeVar("T")
@@ -133,7 +132,7 @@ class Setting:
     loop: str
     server: Server
     contestants: dict[str, type[Contestant]]
-    fanouts: dict[str, type[FanOut]]
+    fanouts: dict[str, type[Entrant]]
     note: Note
     quick: bool = False
     rounds: int | None = None

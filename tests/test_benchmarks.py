@@ -16,7 +16,8 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from benchmarks import OURS, RAW, UNIT, guard, report
 from benchmarks.__main__ import CASES, LONG
-from benchmarks.contestants import load, usable
+from benchmarks.contestants import usable
+from benchmarks.entries import load
 from benchmarks.fanouts import AT_ONCE, BEYOND, CPU, FANOUTS, MAP, SELF, FanOut, asked
 from benchmarks.fixtures import NAMES, Fixture, huge_event, make, whole_answer
 from benchmarks.measure import Row, WrongAnswer, compare, rows

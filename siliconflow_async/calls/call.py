@@ -14,7 +14,7 @@ from ..transport.answer import Answer, Decode, Headed
 from ..transport.attempt import Request
 from ..transport.underway import Underway
 from ..wire.answered import Timing
-from .observers import RunState, Watch
+from .observers import CallWatch, RunState
 from .passage import Passage
 from .retry import with_retries
 from .setup import Setup
@@ -53,10 +53,12 @@ class Call:
         self._repeatable = repeatable
         self.passage = Passage(setup.limits, weighs, patience)
         self.attempts = 0
-        self._watch: Watch | None = None
+        self._watch: CallWatch | None = None
         if setup.observers.watch() or _log.isEnabledFor(logging.DEBUG):
             site = setup.transport.site
-            self._watch = Watch.of(setup.observers, sent, base_url=site.base_url, params=weighs or {}, parent=parent)
+            self._watch = CallWatch.of(
+                setup.observers, sent, base_url=site.base_url, params=weighs or {}, parent=parent
+            )
 
     async def fetch(self, decode: Decode[T]) -> T:
         """Return what `decode` makes of the whole answer, over all attempts."""

@@ -15,7 +15,7 @@ from ..transport.answer import Answer
 from ..transport.attempt import Request
 from ..wire.structs import ChatCompletion, Usage
 
-__all__ = ["CallState", "Observers", "RunKind", "RunState", "RunWatch", "Watch"]
+__all__ = ["CallState", "CallWatch", "Observers", "RunKind", "RunState", "RunWatch"]
 
 _log = logging.getLogger("siliconflow_async")
 
@@ -207,7 +207,7 @@ class RunWatch:
         self._observers.tell("run_ended", state)
 
 
-class Watch:
+class CallWatch:
     """One call as its observers see it: an observer of each attempt's answer, which tells them and the gate.
 
     `over` is the call's own end, once; `ended` that of an attempt, which may be repeated or continued.
@@ -229,7 +229,7 @@ class Watch:
     def of(
         cls, observers: Observers, sent: Request, *, base_url: str, params: Mapping[str, Any], parent: RunState | None
     ) -> Self:
-        """Watch a call that begins now; `params` are its parameters, of which those without text are told."""
+        """CallWatch a call that begins now; `params` are its parameters, of which those without text are told."""
         if parent is not None:
             parent.calls += 1
         return cls(
