@@ -67,7 +67,8 @@ class GateKeeper:
             timer.waiting += 1
             self._open()
         try:
-            if not ticket.granted:
+            # Another thread may have let it out, or given it up, since it joined.
+            if not (ticket.granted or ticket.over):
                 async with asyncio.timeout_at(deadline):
                     await waiter
         except BaseException:

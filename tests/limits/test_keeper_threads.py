@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from siliconflow_async import AsyncSiliconFlow, Limit
+from siliconflow_async import AsyncSiliconFlow, Limit, OverloadedError
+from siliconflow_async.limits.keeper import GateKeeper
 from siliconflow_async.testing import FakeSiliconFlow
 
 from ..asking import ASK
@@ -94,6 +95,17 @@ def test_a_loop_that_is_closed_under_those_who_wait_keeps_no_place(service: Fake
     assert client.limits[MODEL].in_flight == 0
     waiting.close()
     assert client.limits[MODEL].in_flight == client.limits[MODEL].waiting == 0
+
+
+def test_a_call_that_another_thread_gave_up_before_it_waits_does_not_wait() -> None:
+    """Between `join` and `wait` another thread may look at the gate, and find the call's patience over."""
+    keeper = GateKeeper(MODEL, Limit(rpm=1_000_000))
+    for ticket in [keeper.join({}, again=False, patience=60.0) for _ in range(2)]:
+        keeper.gate.ended(ticket, OverloadedError(status=503))
+    impatient = keeper.join({}, again=False, patience=0.0)
+    assert keeper.gate.poll() == [impatient]
+    asyncio.run(asyncio.wait_for(keeper.wait(impatient, None), 5))
+    assert (impatient.granted, impatient.over) == (False, True)
 
 
 @pytest.mark.usefixtures("quick_switches")
