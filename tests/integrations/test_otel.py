@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import pickle
 import subprocess
 import sys
 import threading
@@ -697,6 +698,16 @@ while not measured.watches():
 assert measured.watches()
 """
     )
+
+
+def test_a_client_that_has_it_is_pickled() -> None:
+    """Providers stay where they are; what was asked for is asked for there too."""
+    telemetry = Telemetry(content=True, time_per_output_chunk=True)
+    client = AsyncSiliconFlow("k", observers=[telemetry.observer])
+    observer = pickle.loads(pickle.dumps(telemetry.observer))
+    assert (observer.content, hasattr(observer, "progress")) == (True, True)
+    assert pickle.dumps(client)
+    assert not hasattr(pickle.loads(pickle.dumps(Telemetry().observer)), "progress")
 
 
 async def test_a_call_that_nobody_watches_is_left_alone() -> None:

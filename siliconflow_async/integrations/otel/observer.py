@@ -8,13 +8,14 @@ is current until the task ends, so that what the tool does belongs to it.
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry._logs import LoggerProvider, LogRecord, SeverityNumber, get_logger, get_logger_provider
 from opentelemetry.context import Context, attach
-from opentelemetry.metrics import MeterProvider, get_meter_provider
+from opentelemetry.metrics import Histogram, MeterProvider, get_meter_provider
 from opentelemetry.trace import Span, SpanKind, StatusCode, TracerProvider, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -40,7 +41,7 @@ class OpenTelemetry:
 
     Providers are the global ones, also where they are set later, unless others are given. `content=True` also emits
     what was asked and answered, as an event for each call; `time_per_output_chunk=True` also records that metric, which
-    costs some 7 µs a chunk.
+    costs some 7 µs a chunk. One that is pickled, with its client, has the global providers where it arrives.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class OpenTelemetry:
         self._instruments = instruments_of(meter_provider)
         self._instruments.watch(self)
         self._given = (tracer_provider, meter_provider, logger_provider)
+        self._per_chunk: Histogram | None = None
         self._listened_to = False
         self._look_again_at = 0.0
         if time_per_output_chunk:
@@ -67,6 +69,10 @@ class OpenTelemetry:
             self._per_chunk = self._instruments.histogram(GenAI.TIME_PER_OUTPUT_CHUNK)
             self.first_token = self._first_token
             self.progress = self._progress
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        again = functools.partial(type(self), content=self.content, time_per_output_chunk=self._per_chunk is not None)
+        return again, ()
 
     def watches(self) -> bool:
         """Whether there is an SDK: without one a call is not watched at all."""
@@ -180,6 +186,7 @@ class OpenTelemetry:
         call.chunk_at, call.chunks = time.monotonic(), 1
 
     def _progress(self, state: CallState) -> None:
+        assert self._per_chunk is not None
         call = self._call(state)
         now = time.monotonic()
         more = state.chunks - call.chunks
