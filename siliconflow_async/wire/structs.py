@@ -164,31 +164,27 @@ class ChatCompletionChunk(Beside, Answered):
     code: None = None
     message: None = None
 
-    def _first(self) -> ChunkChoice | None:
+    def _first(self) -> ChunkChoice:
         for choice in self.choices:
             if choice.index == 0:
                 return choice
-        return None
+        return ChunkChoice()
 
     @property
     def content(self) -> str | None:
-        choice = self._first()
-        return choice.delta.content if choice is not None else None
+        return self._first().delta.content
 
     @property
     def reasoning_content(self) -> str | None:
-        choice = self._first()
-        return choice.delta.reasoning_content if choice is not None else None
+        return self._first().delta.reasoning_content
 
     @property
     def tool_calls(self) -> list[ChoiceDeltaToolCall] | None:
-        choice = self._first()
-        return choice.delta.tool_calls if choice is not None else None
+        return self._first().delta.tool_calls
 
     @property
     def finish_reason(self) -> str | None:
-        choice = self._first()
-        return choice.finish_reason if choice is not None else None
+        return self._first().finish_reason
 
 
 class ChatCompletion(Headed, Answered):
@@ -210,36 +206,31 @@ class ChatCompletion(Headed, Answered):
     code: None = None
     message: None = None
 
-    def _first(self) -> Choice | None:
+    def _first(self) -> Choice:
         for choice in self.choices:
             if choice.index == 0:
                 return choice
-        return None
+        return Choice()
 
     @property
     def content(self) -> str | None:
-        choice = self._first()
-        return choice.message.content if choice is not None else None
+        return self._first().message.content
 
     @property
     def reasoning_content(self) -> str | None:
-        choice = self._first()
-        return choice.message.reasoning_content if choice is not None else None
+        return self._first().message.reasoning_content
 
     @property
     def tool_calls(self) -> list[ToolCall] | None:
-        choice = self._first()
-        return choice.message.tool_calls if choice is not None else None
+        return self._first().message.tool_calls
 
     @property
     def finish_reason(self) -> str | None:
-        choice = self._first()
-        return choice.finish_reason if choice is not None else None
+        return self._first().finish_reason
 
     @property
     def logprobs(self) -> dict[str, Any] | None:
-        choice = self._first()
-        return choice.logprobs if choice is not None else None
+        return self._first().logprobs
 
 
 CHUNK_DECODER = msgspec.json.Decoder(ChatCompletionChunk)
