@@ -159,7 +159,12 @@ async def _turns(
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-async def _measure(server: Server, rounds: int, requests: int, chunks: int) -> None:
+async def _measure(rounds: int, requests: int, chunks: int) -> None:
+    async with Server() as server:
+        await _measure_by(server, rounds, requests, chunks)
+
+
+async def _measure_by(server: Server, rounds: int, requests: int, chunks: int) -> None:
     by_hand, sdk, per_chunk = _Sdk(by_hand=True), _Sdk(), _Sdk(time_per_output_chunk=True)
     watching: dict[str, list[object]] = {
         "nobody": [],
@@ -179,8 +184,8 @@ async def _measure(server: Server, rounds: int, requests: int, chunks: int) -> N
 
     for at_once in (1, 100):
         ask = functools.partial(_wholes, at_once=at_once)
-        await turns(f"whole answers, {at_once} at a time", "request", server.whole(), requests, ask)
-    await turns("a stream", "chunk", server.bulk("text", chunks, _PER_BLOCK), chunks, _stream)
+        await turns(f"whole answers, {at_once} at a time", "request", server.url("whole"), requests, ask)
+    await turns("a stream", "chunk", server.url("bulk", "text", chunks, _PER_BLOCK), chunks, _stream)
     for one in (by_hand, sdk, per_chunk):
         one.check((2 * requests + 1) * (rounds + 1))
 
@@ -191,8 +196,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--quick", action="store_true", help="tiny counts: does it run? The figures mean nothing")
     options = parser.parse_args(arguments)
     rounds, requests, chunks = (1, 100, 60) if options.quick else (options.rounds, 1_000, 5_000)
-    with Server() as server:
-        asyncio.run(_measure(server, rounds, requests, chunks))
+    asyncio.run(_measure(rounds, requests, chunks))
 
 
 if __name__ == "__main__":

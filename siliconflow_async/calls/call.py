@@ -13,7 +13,7 @@ from ..stream.reading import Observer
 from ..transport.answer import Answer, Decode, Headed
 from ..transport.attempt import Request
 from ..transport.underway import Underway
-from ..wire.answered import Timing
+from ..wire.plain import Timing
 from .observers import CallWatch, RunState
 from .passage import Passage
 from .retry import with_retries

@@ -9,7 +9,7 @@ from typing import TypeAlias, TypeVar
 import aiohttp
 
 from ..errors import TRACE_ID, APIStatusError, StreamError
-from ..wire.answered import Headed
+from ..wire.plain import Headed
 from .body import Body
 from .mask import Mask
 

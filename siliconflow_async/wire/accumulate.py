@@ -36,8 +36,8 @@ class _ChoiceParts:
         self.reasoning: list[str] = []
         self.calls: ToolCallAssembler | None = None
         self.finish_reason: str | None = None
-        # As JSON, which takes a tenth of what it stands for; those of a large chunk as they are, or who holds the chunk
-        # would have them twice.
+        # As JSON, which takes a tenth of the objects' memory. Those of a large chunk stay objects: whoever holds the
+        # chunk has them already.
         self.logprobs: list[bytes | dict[str, Any]] = []
 
 

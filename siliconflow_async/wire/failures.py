@@ -1,8 +1,8 @@
 """Error bodies, codes and statuses to exceptions, after the table on SiliconFlow's error page and recorded bodies.
 
-The class goes by HTTP status, its subclass by the service's code or, for a context overflow, by its words. What is told
-of an answer passes a `Mask`, since it may quote the key that was sent: after it was judged, so that no mask changes a
-class or a code, and before it is cut, since half a key is not found.
+The class goes by HTTP status, its subclass by the service's code or, for a context overflow, by its words. An error's
+words may quote the key that was sent, so they pass a `Mask`: once the error has its class, which no mask may change,
+and before they are cut to length, since half a key would not be found.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ MAX_ERROR_BODY = 64 * 1024
 BOM = b"\xef\xbb\xbf"
 # How much of a body that is no answer is shown.
 _SHOWN = 80
-# How many bytes more than are shown are masked: as many as a secret may have of which only the beginning is shown.
+# How many bytes beyond those shown are masked with them, so that a secret that is shown in part is found.
 _MARGIN = 8 * 1024
 # So much is read of an error's body.
 READ_ERROR_BODY = MAX_ERROR_BODY + _MARGIN
@@ -103,7 +103,7 @@ def value_in(body: bytes, what_else: str, mask: Mask) -> Any:
 
 
 def value_of(data: bytes) -> Any:
-    """Return what JSON says, or of an error that is too heavy to parse no more than that; raise ValueError for none."""
+    """Return the value of JSON, of an error too heavy to parse only what tells it; raise ValueError for no JSON."""
     try:
         return jsontext.parse(data)
     except TooHeavyError:
@@ -209,7 +209,7 @@ def stream_error(value: Any, mask: Mask = unmasked) -> StreamAPIError:
 
 
 def _masked(text: str, mask: Mask) -> str:
-    """Return no more of a text than is kept, which even so may be long."""
+    """Return as much of a text as an error keeps, masked."""
     return mask(text[: MAX_ERROR_BODY + _MARGIN]).encode("utf-8", "replace")[:MAX_ERROR_BODY].decode("utf-8", "ignore")
 
 

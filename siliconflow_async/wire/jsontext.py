@@ -4,7 +4,7 @@
 compatible servers: bad UTF-8 and lone surrogates (replaced by U+FFFD), NaN and Infinity among log probabilities.
 `encode(value)` is the way back and never raises.
 
-What would take many times its size is not parsed (`weight`). `telling(data)` reads of it what an error would say.
+What would take many times its size is not parsed (`weight`). `telling(data)` reads no more of it than an error has.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ def parse(data: bytes | msgspec.Raw) -> Any:
 
 
 def telling(data: bytes) -> dict[str, Any]:
-    """Return what an object tells if it is an error, and whether it has choices, without parsing what else it holds.
+    """Return the members of an object that make it an error, and its choices, without parsing any others.
 
-    Of a member that is large itself, the start of its JSON stands for it. Empty where the text is no object.
+    A large member is given as the start of its JSON. Empty where the text is no object.
     """
     try:
         told = _TELLING.decode(data)
@@ -143,7 +143,7 @@ def encode(value: Any) -> msgspec.Raw:
 def without_none(value: Any, levels: int = _LEVELS) -> Any:
     """Make a parsed value, in place, one that any encoder can write, and return it: without keys that are null.
 
-    Null too is what no JSON has (NaN, Infinity), and what is nested so deep that encoding it might fail.
+    What JSON does not have (NaN, Infinity), or what is nested too deep to be encoded for sure, counts as null.
     """
     if isinstance(value, float):
         return value if math.isfinite(value) else None

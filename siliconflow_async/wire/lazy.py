@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Meta, Raw, field
 
 from . import jsontext
-from .answered import Beside, nothing
 from .lenient import to_chunk, to_usage
+from .plain import Beside, nothing
 from .structs import CHUNK_DECODER, MOST_CHOICES, ChatCompletionChunk, ChunkChoice, Usage
 
 __all__ = ["LAZY_DECODER", "Chunk", "LazyChunk", "whole"]
@@ -24,7 +24,7 @@ _USAGE_DECODER = msgspec.json.Decoder(Usage | None)
 class LazyChunk(Beside, msgspec.Struct, gc=False):
     """What stands for a ChatCompletionChunk where no user sees it. `raw` has to be set."""
 
-    # Nobody reads it, but an object of another kind has to be refused, for the careful way to read.
+    # Nobody reads it; but an object of another kind has to be refused, so that it is read the careful way.
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
     choices: Annotated[list[ChunkChoice], Meta(max_length=MOST_CHOICES)] = field(default_factory=nothing)
     usage_json: Raw = field(default=Raw(b"null"), name="usage")

@@ -11,15 +11,15 @@ from typing import Any
 
 import msgspec
 
-from .answered import Answered, Headed, nothing, told
 from .failures import Mask, malformed, unmasked, value_in
+from .plain import Headed, Plain, nothing, told
 
 __all__ = ["Model", "ModelList", "decode_models"]
 
 _NONE = "no list of models"
 
 
-class Model(Answered):
+class Model(Plain):
     """One model; `id` is the name to ask it by."""
 
     id: str
@@ -28,7 +28,7 @@ class Model(Answered):
     owned_by: str = told("")
 
 
-class ModelList(Headed, Answered):
+class ModelList(Headed, Plain):
     """The models that the service has, in `data`.
 
     `raw` is the body as it came, `headers` the answer's headers with lower-case names, `trace_id` what SiliconFlow's

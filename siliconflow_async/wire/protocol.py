@@ -2,13 +2,14 @@
 
 `feed(data)` returns the chunks that `data` completes; `eof()` returns those that the end of the body completes. Neither
 raises: `failure` holds the StreamError or APIStatusError that follows the chunks given out so far, `done` says that
-`[DONE]` came. After either, nothing more comes out. Whether an end without `[DONE]` is whole is for the caller to say,
-who knows the finish reasons.
+`[DONE]` came. After either, nothing more comes out. Whether an end without `[DONE]` is a good one is left to
+the caller, who knows the finish reasons.
 
 A body that is no event stream is known by its first byte, since relays label them at will: JSON (an error, a whole
 answer, or bare chunks) is read at its end, HTML and text are malformed. An object or an event that the end cuts short
-is dropped. A whole answer needs no other end, and what follows it is nobody's concern; JSON that is no answer is
-malformed. `decode_completion`, for answers that are asked for whole, leaves to the same judge what it can't decode.
+is dropped. A whole answer needs no other end, and what follows it is not read; JSON that is no answer is malformed.
+
+`decode_completion` is for answers that are asked for whole. What its decoder refuses is read as a stream would be.
 """
 
 from __future__ import annotations

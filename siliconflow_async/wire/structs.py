@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, field
 
-from .answered import Answered, Beside, Headed, Timing, nothing, told
+from .plain import Beside, Headed, Plain, Timing, nothing, told
 
 __all__ = [
     "MOST_CALLS",
@@ -43,19 +43,19 @@ MOST_CHOICES = 1024
 MOST_CALLS = 1024
 
 
-class CompletionTokensDetails(Answered):
+class CompletionTokensDetails(Plain):
     """How `completion_tokens` is made up."""
 
     reasoning_tokens: int | None = None
 
 
-class PromptTokensDetails(Answered):
+class PromptTokensDetails(Plain):
     """How `prompt_tokens` is made up."""
 
     cached_tokens: int | None = None
 
 
-class Usage(Answered):
+class Usage(Plain):
     """Tokens of one request. In a stream it is cumulative: the last one counts."""
 
     prompt_tokens: int = told(0)
@@ -67,14 +67,14 @@ class Usage(Answered):
     prompt_cache_miss_tokens: int | None = None
 
 
-class Function(Answered):
+class Function(Plain):
     """What a tool call calls; `arguments` is JSON text, as the model wrote it."""
 
     name: str = told("")
     arguments: str = told("")
 
 
-class ToolCall(Answered):
+class ToolCall(Plain):
     """One complete tool call."""
 
     id: str = told("")
@@ -82,7 +82,7 @@ class ToolCall(Answered):
     function: Function = field(default_factory=Function)
 
 
-class AssistantMessage(Answered):
+class AssistantMessage(Plain):
     """The model's turn; append it to `messages` as it is to send it back."""
 
     role: Literal["assistant"] = told("assistant")
@@ -92,7 +92,7 @@ class AssistantMessage(Answered):
     reasoning: None = None
 
 
-class Choice(Answered):
+class Choice(Plain):
     """One answer of `n`."""
 
     index: int = told(0)
@@ -101,14 +101,14 @@ class Choice(Answered):
     logprobs: dict[str, Any] | None = None
 
 
-class ChoiceDeltaToolCallFunction(Answered):
+class ChoiceDeltaToolCallFunction(Plain):
     """A fragment of a tool call's function; append `arguments` to what came before."""
 
     name: str | None = None
     arguments: str | None = None
 
 
-class ChoiceDeltaToolCall(Answered):
+class ChoiceDeltaToolCall(Plain):
     """A fragment of a tool call; fragments of one `index` belong together."""
 
     index: int | None = None
@@ -117,7 +117,7 @@ class ChoiceDeltaToolCall(Answered):
     function: ChoiceDeltaToolCallFunction | None = None
 
 
-class ChoiceDelta(Answered):
+class ChoiceDelta(Plain):
     """What one chunk adds to one choice."""
 
     content: str | None = None
@@ -138,7 +138,7 @@ else:
     Logprobs = dict[str, Logprobs]
 
 
-class ChunkChoice(Answered):
+class ChunkChoice(Plain):
     """One choice's part of a chunk."""
 
     index: int = told(0)
@@ -147,7 +147,7 @@ class ChunkChoice(Answered):
     logprobs: Logprobs | None = None
 
 
-class ChatCompletionChunk(Beside, Answered):
+class ChatCompletionChunk(Beside, Plain):
     """One event of a stream. `content`, `reasoning_content`, `tool_calls` and `finish_reason` are those of choice 0.
 
     `usage` is cumulative, so far, if the chunk carries it; `raw` is the bytes of the event.
@@ -187,7 +187,7 @@ class ChatCompletionChunk(Beside, Answered):
         return self._first().finish_reason
 
 
-class ChatCompletion(Headed, Answered):
+class ChatCompletion(Headed, Plain):
     """A whole answer, sent whole or folded from a stream.
 
     `content`, `reasoning_content`, `tool_calls`, `finish_reason` and `logprobs` are those of choice 0. `raw` is the

@@ -26,7 +26,7 @@ from siliconflow_async import (
 )
 from siliconflow_async.calls.service import Service
 from siliconflow_async.transport.upload import Multipart, Part
-from siliconflow_async.wire.answered import Answered, Headed
+from siliconflow_async.wire.plain import Headed, Plain
 
 from ..asking import NO_WAIT
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-class Content(Headed, Answered):
+class Content(Headed, Plain):
     """A whole body as it came."""
 
     data: bytes

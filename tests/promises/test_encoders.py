@@ -25,7 +25,7 @@ from siliconflow_async import (
 from siliconflow_async import batch as batches
 from siliconflow_async import relay as relays
 from siliconflow_async.testing import sse
-from siliconflow_async.wire.answered import Answered
+from siliconflow_async.wire.plain import Plain
 
 from ..asking import ASK, DONE, chunk, served
 
@@ -94,7 +94,7 @@ def test_every_public_struct_is_encoded_as_to_dict_has_it(name: str, encoder: st
     value = struct_of(PUBLIC[name], full=full)
     plain = ENCODERS[encoder](value)
     assert plain == msgspec.to_builtins(value)
-    if isinstance(value, Answered):
+    if isinstance(value, Plain):
         assert plain == value.to_dict() == json.loads(value.to_json())
         assert None not in plain.values()
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siliconflow_async.wire.answered import Answered
 from siliconflow_async.wire.jsontext import encode, parse, parse_each, without_none
+from siliconflow_async.wire.plain import Plain
 from siliconflow_async.wire.protocol import ChatProtocol, decode_completion
 
 
@@ -84,9 +84,9 @@ def test_log_probabilities_of_any_depth_can_be_encoded_from_any_depth_of_calls(f
     for depth in (2, 8, 20, 400, 850):
         deep = b'{"a":' + b"[" * depth + b"]" * depth + b"}"
         [one] = ChatProtocol(1 << 20).feed(b'data: {"choices":[{"logprobs":%b}]}\n\n' % deep)
-        answers: list[Answered] = [one, decode_completion(b'{"choices":[{"logprobs":%b}]}' % deep)]
+        answers: list[Plain] = [one, decode_completion(b'{"choices":[{"logprobs":%b}]}' % deep)]
 
-        def deeper(left: int, answers: list[Answered] = answers) -> list[dict[str, Any]]:
+        def deeper(left: int, answers: list[Plain] = answers) -> list[dict[str, Any]]:
             if left:
                 return deeper(left - 1)
             assert all(json.loads(answer.to_json()) == answer.to_dict() for answer in answers)

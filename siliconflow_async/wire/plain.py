@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-__all__ = ["Answered", "Beside", "Headed", "Timing", "nothing", "told"]
+__all__ = ["Beside", "Headed", "Plain", "Timing", "nothing", "told"]
 
 T = TypeVar("T")
 
@@ -28,8 +28,8 @@ def nothing() -> list[Any]:
     return []
 
 
-class Answered(Struct, gc=False, omit_defaults=True):
-    """What every struct of an answer can do."""
+class Plain(Struct, gc=False, omit_defaults=True):
+    """A struct of an answer: every encoder writes what `to_dict` gives."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts and lists under the wire's names; None and `raw` are left out."""
@@ -76,7 +76,7 @@ class Beside:
         return {name: getattr(self, name) for name in self._names}
 
 
-class Timing(Answered):
+class Timing(Plain):
     """Seconds from the call: to the first token (None for whole answers), and to the end.
 
     `attempts` is how many requests were made for the answer, retries and continuations included.
