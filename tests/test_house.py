@@ -85,6 +85,7 @@ THIRD_PARTY = {
     "anyio": ALLOWED.keys() - {"wire"},
     "click": {"cli"},
     "jiter": {"stream"},
+    "markdown_it": {"cli"},
     "msgspec": ALLOWED.keys(),
     "opentelemetry": {"integrations"},
     "pytest": {"testing"},

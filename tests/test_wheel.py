@@ -12,7 +12,9 @@ from hatchling.builders.wheel import WheelBuilder
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "siliconflow_async"
-PAGE = {f"siliconflow_async/cli/playground/page/{name}" for name in ("index.html", "page.css", "page.js")}
+SCRIPTS = ("page", "answer", "chat", "dom", "edit", "export", "markdown", "pictures", "settings", "store")
+FILES = ("index.html", "page.css", "answer.css", *(f"{name}.js" for name in SCRIPTS))
+PAGE = {f"siliconflow_async/cli/playground/page/{name}" for name in FILES}
 
 
 @pytest.fixture(scope="module")

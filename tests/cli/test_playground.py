@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -19,9 +20,10 @@ import aiohttp
 import pytest
 
 import siliconflow_async
-from siliconflow_async import AsyncSiliconFlow
+from siliconflow_async import AsyncSiliconFlow, CallState, Limit, RetryPolicy
 from siliconflow_async.cli import playground
 from siliconflow_async.cli.playground import Playground
+from siliconflow_async.cli.playground.markdown import render
 from siliconflow_async.cli.playground.snippet import snippet
 from siliconflow_async.testing import FakeSiliconFlow, Stall
 
@@ -36,7 +38,17 @@ pytestmark = pytest.mark.anyio
 
 ASK = {"model": "Qwen/Qwen3-8B", "messages": [{"role": "user", "content": "Why?"}]}
 PAGE = Path(playground.__file__).parent / "page"
+FILES = sorted(path.name for path in PAGE.iterdir())
 PATHS = ("/", "/page.css", "/page.js", "/favicon.ico", "/api/settings", "/api/models")
+
+
+def E(tag: str, *children: Any, **attributes: Any) -> list[Any]:
+    """An element of a tree."""
+    return [tag, attributes, list(children)]
+
+
+def P(*children: Any) -> list[Any]:
+    return E("p", *children)
 
 
 class Browser:
@@ -54,6 +66,12 @@ class Browser:
             text = await response.text()
             self.told += f"{response.headers}{text}"
             return response.status, text, response.headers
+
+    async def post(self, path: str, value: Any, **headers: str) -> tuple[int, str]:
+        """Return status and body."""
+        body = io.BytesIO(json.dumps(value).encode())
+        async with self._session.post(self.url + path, data=body, headers=headers) as response:
+            return response.status, await response.text()
 
     @asynccontextmanager
     async def asking(self, request: Any = ASK, **headers: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
@@ -322,6 +340,52 @@ async def test_the_models_and_the_settings_are_told() -> None:
         assert "HTTP 403: Forbidden" in json.loads(text)["message"]
 
 
+async def test_retries_are_told_as_they_happen() -> None:
+    """What an attempt failed of before the wait for the next one; the client's own observers are told as before."""
+    told: list[str] = []
+
+    class Observer:
+        def retried(self, state: CallState) -> None:
+            told.append(type(state.error).__name__)
+
+    retry = RetryPolicy(max_attempts=3, base=0.01, cap=30)
+    async with (
+        FakeSiliconFlow() as server,
+        AsyncSiliconFlow("k", base_url=server.base_url, retry=retry, observers=[Observer()]) as client,
+        Playground(client) as page,
+        aiohttp.ClientSession() as session,
+    ):
+        browser = Browser(session, page)
+        server.fail(503)
+        server.fail(429, headers={"Retry-After": "29"})
+        async with browser.asking() as ws:
+            failed = await until(ws, "failed")
+            assert failed["message"].startswith("OverloadedError: HTTP 503")
+            assert 0 < failed["seconds"] <= 0.01
+            retried = await until(ws, "retried")
+            assert (retried["attempt"], retried["message"]) == (2, failed["message"])
+            failed = await until(ws, "failed")
+            assert (failed["message"].partition(":")[0], failed["seconds"]) == ("RateLimitError", 29)
+            await ws.send_str("stop")
+            assert (await until(ws, "summary"))["ended"] == "left"
+    assert told == ["OverloadedError"]
+
+
+async def test_a_wait_for_room_in_the_limits_is_told() -> None:
+    """With the seconds that it took."""
+    async with (
+        FakeSiliconFlow() as server,
+        AsyncSiliconFlow("k", base_url=server.base_url, limits=Limit(rpm=1, window=0.5)) as client,
+        Playground(client) as page,
+        aiohttp.ClientSession() as session,
+    ):
+        browser = Browser(session, page)
+        await browser.ask()
+        _, waited, *_ = await browser.ask()
+        assert waited["type"] == "waited"
+        assert waited["seconds"] > 0
+
+
 HOSTILE = "\"\"\"'''\\ \n\t\r\x00\x1b\x7f {x} %s \u2028\u202e\ufeff 你好 😀\\"
 
 
@@ -359,8 +423,10 @@ async def test_the_snippet_makes_the_same_request(params: Any) -> None:
 
 async def test_the_page_is_whole_by_itself() -> None:
     """No address of another place, nothing that runs within the page, no way for text to become markup."""
-    html, css, js = ((PAGE / name).read_text(encoding="utf-8") for name in ("index.html", "page.css", "page.js"))
-    for text in (html, css, js):
+    texts = {name: (PAGE / name).read_text(encoding="utf-8") for name in FILES}
+    html = texts["index.html"]
+    js = "".join(text for name, text in texts.items() if name.endswith(".js"))
+    for text in texts.values():
         assert not re.search(r"https?:|//[\w.-]+\.\w|@import|url\(", text)
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]* src=)|javascript:", html)
     assert not re.search(r"(inner|outer)HTML|insertAdjacentHTML|document\.write|srcdoc|\beval\b|new Function", js)
@@ -386,8 +452,8 @@ async def test_the_page_is_served_from_within_a_zip_file(command: Command, tmp_p
     try:
         url = (await process.stdout.readline()).decode().split()[-1]
         async with aiohttp.ClientSession() as session:
-            for path, name in (("", "index.html"), ("page.css", "page.css"), ("page.js", "page.js")):
-                async with session.get(url + path) as response:
+            for name in FILES:
+                async with session.get(url + name.replace("index.html", "")) as response:
                     assert (response.status, await response.read()) == (200, (PAGE / name).read_bytes())
     finally:
         process.send_signal(signal.SIGINT)
@@ -451,3 +517,149 @@ async def test_a_client_of_ones_own_is_left_open() -> None:
         async with Playground(client):
             pass
         assert (await client.models.list()).data
+
+
+@pytest.mark.parametrize(
+    ("text", "trees"),
+    [
+        (
+            "a *b* **c** `d` ~~e~~",
+            [P("a ", E("em", "b"), " ", E("strong", "c"), " ", E("code", "d"), " ", E("s", "e"))],
+        ),
+        ("a\nb  \nc", [P("a", E("br"), "b", E("br"), "c")]),
+        ("# a\n\n### b", [E("h3", "a", level=1), E("h3", "b", level=3)]),
+        ("- a\n- b", [E("ul", E("li", "a"), E("li", "b"))]),
+        ("3. a\n\n   b", [E("ol", E("li", P("a"), P("b")), start=3)]),
+        ("> a\n***", [E("blockquote", P("a")), E("hr")]),
+        ("```py x\n<b>\n```", [E("pre", E("span", "<b>\n"), language="py")]),
+        ("    a", [E("pre", E("span", "a\n"), language="")]),
+        (
+            "|a|b|\n|-|-:|\n|1|2|",
+            [
+                E(
+                    "table",
+                    E("thead", E("tr", E("th", "a"), E("th", "b", align="right"))),
+                    E("tbody", E("tr", E("td", "1"), E("td", "2", align="right"))),
+                )
+            ],
+        ),
+        ("[a *b*](https://c.d/?e=f)", [P(E("a", "a ", E("em", "b"), href="https://c.d/?e=f"))]),
+        (
+            "<mailto:a@b.c> [r]\n\n[r]: HTTP://x",
+            [P(E("a", "mailto:a@b.c", href="mailto:a@b.c"), " ", E("a", "r", href="HTTP://x"))],
+        ),
+    ],
+)
+def test_markdown_becomes_trees(text: str, trees: Any) -> None:
+    """Of the few elements that the page knows."""
+    assert render(text, {}).blocks == trees
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "javascript:alert(1)",
+        "JaVaScRiPt:x",
+        "data:text/html,x",
+        "data:image/png;base64,x",
+        "file:///etc",
+        "vbscript:x",
+        "/api/models",
+        "//evil.example",
+        "#log",
+        "page.js",
+        "blob:x",
+        "about:blank",
+        "&#106;avascript:x",
+        "\tjavascript:x",
+        "https:x",
+    ],
+)
+def test_links_lead_to_the_web_alone(target: str) -> None:
+    """Written in any way; what is left is the text."""
+    for text in (f"[a]({target})", f"[a](<{target}>)", f"![a]({target})", f"<{target}>", f"[a]\n\n[a]: {target}"):
+        assert '"href"' not in json.dumps(render(text, {}).blocks)
+    assert '"href"' not in json.dumps(render("[a]", {"A": {"href": target, "title": ""}}).blocks)
+
+
+def test_a_picture_of_an_answer_is_a_link() -> None:
+    """Whoever fetched it would tell its server what the address holds."""
+    assert render("![a](https://evil.example/?q=secret)", {}).blocks == [
+        P(E("a", "image: a", href="https://evil.example/?q=secret"))
+    ]
+
+
+def test_markup_in_markdown_is_text() -> None:
+    """Also within a block that HTML would be."""
+    for html in ("<b>x</b>", "<script>\nx\n</script>", "<!-- x -->", "a <img src=x onerror=y> b"):
+        tags = set(re.findall(r'\["(\w+)", \{', json.dumps(render(html, {}).blocks)))
+        assert tags <= {"p", "br"}
+
+
+GROWING = """# Title
+Text with *emphasis
+over* lines, and [a link](https://a.b) [r]
+===
+- one
+- two
+
+  more
+1. x
+> quote
+lazy
+
+| a | b |
+|---|---|
+| 1 | 2 |
+text
+```py
+x = 1
+
+y = 2
+```
+para
+#tag
+***bold***
+```inline``` code
+***
+
+    code
+
+    more
+
+end\r\nof it\r\n\r\n[r]: https://r.example
+"""
+
+
+@pytest.mark.parametrize("at", range(len(GROWING)))
+def test_closed_blocks_are_the_same_however_the_text_goes_on(at: int) -> None:
+    """What is closed where a text is cut anywhere, and what follows from the line that is told, make the whole."""
+    beginning = render(GROWING[:at], {})
+    lines = re.findall(r"[^\r\n]*(?:\r\n|\n)|[^\r\n]+", GROWING)
+    whole = render(GROWING, {})
+    rest = render("".join(lines[beginning.line :]), {})
+    known = render(GROWING[:at], whole.references)
+    assert (known.closed, known.line) == (beginning.closed, beginning.line)
+    assert known.blocks[: known.closed] + rest.blocks == whole.blocks
+
+
+def test_long_code_comes_in_pieces_of_whole_lines() -> None:
+    """Of which the page lays out the last alone when it grows."""
+    code = "".join(f"line {number}\n" for number in range(100))
+    ((tag, _, pieces),) = render(f"```\n{code}", {}).blocks
+    texts = [text for _, _, (text,) in pieces]
+    assert (tag, "".join(texts), len(texts)) == ("pre", code, 3)
+
+
+async def test_markdown_is_rendered_for_the_page_alone() -> None:
+    """What it can't have asked for is refused, and so is what other pages ask."""
+    async with played() as (_, browser):
+        status, text = await browser.post("/api/markdown", {"text": "*a*"})
+        assert (status, json.loads(text)) == (
+            200,
+            {"blocks": [["p", {}, [["em", {}, ["a"]]]]], "closed": 0, "line": 0, "references": {}},
+        )
+        for wrong in ({}, {"text": 1}, [], {"text": "a", "references": {"A": {}}}):
+            assert (await browser.post("/api/markdown", wrong))[0] == 400
+        assert (await browser.post("/api/markdown", {"text": "a" * 1024 * 1024}))[0] == 413
+        assert (await browser.post("/api/markdown", {"text": "a"}, Origin="http://evil.example"))[0] == 403

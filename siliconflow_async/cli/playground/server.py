@@ -14,6 +14,8 @@ from ...relay import Relayed, relay
 from ...wire import jsontext
 from ...wire.events import error_event
 from .guard import guard, harden
+from .markdown import answer_markdown
+from .notices import Notices
 from .snippet import snippet
 
 __all__ = ["HOST", "Playground", "read_request"]
@@ -21,10 +23,11 @@ __all__ = ["HOST", "Playground", "read_request"]
 HOST = "127.0.0.1"
 # Not by its path: the package may be within a zip file.
 _PAGE = resources.files("siliconflow_async.cli.playground") / "page"
+_SCRIPTS = ("page", "answer", "chat", "dom", "edit", "export", "markdown", "pictures", "settings", "store")
 _FILES = {
     "/": ("index.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
+    **{f"/{name}.css": (f"{name}.css", "text/css") for name in ("page", "answer")},
+    **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in _SCRIPTS},
 }
 # A browser that vanished without a word is found out after one and a half of these.
 _HEARTBEAT = 20.0
@@ -32,6 +35,8 @@ _CLOSE_SECONDS = 2.0
 _LIST_SECONDS = 30.0
 # A long conversation with pictures in it.
 _MAX_REQUEST = 64 * 1024 * 1024
+# A piece of an answer, of the length that the page asks for, and what was defined before it.
+_MAX_RENDERED = 1024 * 1024
 # What concerns the client and not the service stays on this side: a header may be a key.
 _PARAMS = ChatParams.__annotations__.keys() - {"timeout", "extra_headers", "extra_query", "extra_body"}
 
@@ -91,7 +96,7 @@ class Playground:
 
     async def start(self) -> None:
         """Listen. Raises OSError where the port is taken."""
-        app = web.Application(middlewares=[guard])
+        app = web.Application(middlewares=[guard], client_max_size=_MAX_RENDERED)
         app.on_response_prepare.append(harden)
         app.on_shutdown.append(self._close_sockets)
         for path in _FILES:
@@ -100,6 +105,7 @@ class Playground:
         app.router.add_get("/api/settings", self._tell_settings)
         app.router.add_get("/api/models", self._list_models)
         app.router.add_get("/api/chat", self._chat)
+        app.router.add_post("/api/markdown", answer_markdown)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSE_SECONDS)
         await runner.setup()
         try:
@@ -161,9 +167,10 @@ class Playground:
             await _send(socket, _Summary("error"))
             return
         await _send(socket, asked)
-        stream = self._client.chat.completions.stream(**params)
-        # Whatever the page says then stops the answer, as its leaving does.
-        relayed = await relay(stream, socket.send_str, left=socket.receive())
+        async with Notices(socket.send_str) as notices:
+            stream = notices.watched(self._client).chat.completions.stream(**params)
+            # Whatever the page says then stops the answer, as its leaving does.
+            relayed = await relay(stream, socket.send_str, left=socket.receive())
         if not socket.closed:
             await _send(socket, _summary(relayed))
 
