@@ -88,6 +88,7 @@ THIRD_PARTY = {
     "markdown_it": {"cli"},
     "msgspec": ALLOWED.keys(),
     "opentelemetry": {"integrations"},
+    "prompt_toolkit": {"cli"},
     "pytest": {"testing"},
     "tqdm": {"cli"},
 }

@@ -25,7 +25,7 @@ def main() -> None:
 
         app(prog_name="siliconflow-async")
     except ModuleNotFoundError as error:
-        if error.name not in ("click", "tqdm"):
+        if error.name not in ("click", "prompt_toolkit", "tqdm"):
             raise
         print(_NO_CLICK, file=sys.stderr)
         sys.exit(2)

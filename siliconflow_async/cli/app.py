@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -16,6 +16,7 @@ from . import interrupt
 from .batch import batch
 from .chat import chat
 from .demo import check_service
+from .models import models
 from .playground import playground
 from .screen import Failed, Screen
 from .serve import serve
@@ -89,20 +90,49 @@ def _port(default: int, where: str) -> Callable[[Callable[..., None]], Callable[
     help="Switch a hybrid model's thinking; left out: as the model does.",
 )
 @click.option("--max-tokens", type=int, help="The most tokens to generate.")
+@click.option("--temperature", type=float, help="How freely to choose words, 0 to 2; left out: as the model does.")
+@click.option(
+    "--image",
+    "-i",
+    "images",
+    type=text,
+    multiple=True,
+    help="A picture for a model that sees, a path or URL (repeat it).",
+)
 @click.option("--json", is_flag=True, help="Print each event as a line of JSON.")
 @_demo
 @_base_url
-def _chat(prompt: str | None, demo: bool, base_url: str | None, **options: Any) -> None:
-    """Stream the answer to one prompt.
+def _chat(prompt: str | None, demo: bool, base_url: str | None, json: bool, **options: Any) -> None:
+    """Stream the answer to one prompt, or talk on.
 
-    PROMPT is what to ask; from stdin if left out or `-`. The key comes from SILICONFLOW_API_KEY.
+    PROMPT is what to ask; from stdin if left out or `-`. On a terminal, without it, you talk on: with the editing of
+    lines and a history that stays in memory (no prompt is written to disk); /help shows the commands, Ctrl-C stops an
+    answer, Ctrl-D leaves. The key comes from SILICONFLOW_API_KEY.
     """
     check_service(demo, base_url, otherwise='chat --demo "Hello"')
+    options |= {"demo": demo, "base_url": base_url}
+    if prompt is None and not json and _is_terminal(sys.stdin) and _is_terminal(sys.stdout):
+        # Here and not above: it would add to the start of every command.
+        from .talk import talk
+
+        _run(talk, **options)
     if prompt is None or prompt == "-":
         prompt = _read_stdin(asked_for=prompt == "-")
     if not prompt.strip():
         raise Failed('no prompt. Give it as an argument, or pipe it in: echo "Hello" | siliconflow-async chat')
-    _run(chat, prompt=prompt, demo=demo, base_url=base_url, **options)
+    _run(chat, prompt=prompt, json=json, **options)
+
+
+@app.command("models", epilog=_EXITS)
+@click.option("--type", "-t", "kind", help="Those of one type: text, image, audio or video.")
+@click.option("--sub-type", help="Those of one use: chat, embedding, reranker, text-to-image, speech-to-text, ...")
+@click.option("--json", is_flag=True, help="Print each model as a line of JSON.")
+@_demo
+@_base_url
+def _models(demo: bool, base_url: str | None, **options: Any) -> None:
+    """List the models, one on each line. The key comes from SILICONFLOW_API_KEY."""
+    check_service(demo, base_url, otherwise="models --demo")
+    _run(models, demo=demo, base_url=base_url, **options)
 
 
 @app.command("batch", epilog=_BATCH_EXITS)
@@ -120,6 +150,7 @@ def _chat(prompt: str | None, demo: bool, base_url: str | None, **options: Any) 
 @click.option("--ordered", is_flag=True, help="Write the results in the order of the requests.")
 @click.option("--retry-failed", is_flag=True, help="Ask again for lines that were refused in an earlier run.")
 @click.option("--skip-bad", is_flag=True, help="Skip lines that can't be sent, rather than refuse them all.")
+@_demo
 @_base_url
 def _batch(**options: Any) -> None:
     """Run a file of requests.
@@ -175,6 +206,11 @@ class _Notes(logging.Handler):
 
 def _read_stdin(*, asked_for: bool) -> str:
     """Return what stdin holds, or "" where nobody meant it to be read."""
-    if sys.stdin is None or (sys.stdin.isatty() and not asked_for):
+    if sys.stdin is None or (_is_terminal(sys.stdin) and not asked_for):
         return ""
     return sys.stdin.buffer.read().decode("utf-8-sig", errors="replace").rstrip("\r\n")
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    # None: the descriptor was closed before Python started.
+    return stream is not None and stream.isatty()

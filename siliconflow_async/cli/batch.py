@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import AsyncSiliconFlow, ConfigurationError, InvalidRequestError, Limit, SiliconFlowError
+from .. import AsyncSiliconFlow, Limit, SiliconFlowError
 from ..batch import BatchReport, run_batch
 from ..batch.files import errors_beside
-from ..client import ClientOptions
 from .bar import ProgressBar
-from .demo import check_key
+from .demo import announced, check_service
+from .errors import exit_code
 from .screen import CannotWrite, Failed, Screen, one_line
 from .stdin import stdin_lines
 
@@ -49,6 +49,7 @@ async def batch(
     output: str | None,
     errors: str | None,
     retry_failed: bool,
+    demo: bool,
     base_url: str | None,
     rpm: int | None,
     tpm: int | None,
@@ -56,7 +57,7 @@ async def batch(
     **options: Any,
 ) -> int:
     """Run a batch; return the exit code. The names are those of the options, `options` goes on to `run_batch`."""
-    check_key()
+    check_service(demo, base_url, otherwise="batch --demo requests.jsonl -o results.jsonl")
     if requests == "-" and sys.stdin is None:
         raise Failed("stdin is closed")
     if output is None and requests != "-":
@@ -70,18 +71,19 @@ async def batch(
     )
     if retry_failed and not files.goes_on:
         raise Failed("--retry-failed goes on with an earlier run, which needs files on both sides")
-    chosen: ClientOptions = {"base_url": base_url, "max_connections": max(1000, options["max_concurrency"])}
+    chosen: dict[str, Any] = {"max_connections": max(1000, options["max_concurrency"])}
     if rpm is not None or tpm is not None:
         chosen["limits"] = Limit(rpm=rpm, tpm=tpm)
     if max_retries is not None:
         chosen["max_retries"] = max_retries
     try:
-        report = await _run(screen, files, chosen, retry_failed=retry_failed, **options)
+        async with announced(screen, demo, base_url, **chosen) as client:
+            report = await _run(screen, files, client, retry_failed=retry_failed, **options)
     except SiliconFlowError as error:
         screen.notice(f"error: {error}")
         for note in getattr(error, "__notes__", ()):
             screen.notice(f"{note}; the same command goes on from here" if files.goes_on else note)
-        return 2 if isinstance(error, ConfigurationError | InvalidRequestError) else 1
+        return exit_code(error)
     except OSError as error:
         raise CannotWrite(f"can't write {error.filename or 'the results'}: {error.strerror}") from error
     except asyncio.CancelledError:
@@ -93,7 +95,7 @@ async def batch(
     return 1 if report.failed or report.open or report.bad else 0
 
 
-async def _run(screen: Screen, files: _Files, chosen: ClientOptions, **options: Any) -> BatchReport:
+async def _run(screen: Screen, files: _Files, client: AsyncSiliconFlow, **options: Any) -> BatchReport:
     bad = 0
 
     def show_bad(why: str) -> None:
@@ -112,23 +114,21 @@ async def _run(screen: Screen, files: _Files, chosen: ClientOptions, **options: 
         screen.line(line.decode())
 
     with ExitStack() as closing:
-        client = AsyncSiliconFlow(**chosen)
         bar = None
         # Lines on the terminal show by themselves how far it is.
         if sys.stderr is not None and not (files.results is None and sys.stdout.isatty()):
             bar = closing.enter_context(ProgressBar())
             screen.lifted = bar.lifted
-        async with client:
-            return await run_batch(
-                client,
-                stdin_lines() if files.requests is None else files.requests,
-                show_line if files.results is None else files.results,
-                errors=files.errors,
-                on_bad=show_bad,
-                on_begin=begin,
-                on_progress=bar,
-                **options,
-            )
+        return await run_batch(
+            client,
+            stdin_lines() if files.requests is None else files.requests,
+            show_line if files.results is None else files.results,
+            errors=files.errors,
+            on_bad=show_bad,
+            on_begin=begin,
+            on_progress=bar,
+            **options,
+        )
 
 
 def _closing_lines(report: BatchReport, files: _Files) -> list[str]:

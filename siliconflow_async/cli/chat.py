@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Sequence
 from typing import Any
 
 from .. import (
     ChatCompletion,
     ChatStream,
-    ConfigurationError,
     ContentDelta,
     Event,
-    InvalidRequestError,
+    MessageParam,
     ReasoningDelta,
     SiliconFlowError,
     ToolCallDone,
+    image,
 )
 from ..wire.events import error_event
-from .demo import client_of
+from .demo import announced
+from .errors import exit_code, tell
 from .screen import Screen
 
-__all__ = ["chat", "closing_line"]
+__all__ = ["chat", "closing_line", "show_answer", "user_message"]
 
 
 async def chat(
@@ -28,6 +29,7 @@ async def chat(
     *,
     prompt: str,
     system: str | None,
+    images: Sequence[str],
     json: bool,
     demo: bool,
     base_url: str | None,
@@ -37,36 +39,43 @@ async def chat(
 
     `params` are more parameters of the request.
     """
-    messages = [{"role": "user", "content": prompt}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": system})
     try:
-        async with client_of(demo, base_url) as client:
-            if demo:
-                screen.notice(f"demo: a stand-in on this machine answers, at {client.base_url}; no key is needed")
-            await _show_stream(client.chat.completions.stream(messages=messages, **params), screen, json=json)
+        messages = [user_message(prompt, images)]
+        if system is not None:
+            messages.insert(0, {"role": "system", "content": system})
+        async with (
+            announced(screen, demo, base_url) as client,
+            client.chat.completions.stream(messages=messages, **params) as stream,
+        ):
+            await show_answer(stream, screen, json=json)
     except SiliconFlowError as error:
         if json:
             screen.line(error_event(error).to_json())
-        else:
-            screen.notice(f"error: {type(error).__name__}: {_with_trace_id(error)}")
-        return 2 if isinstance(error, ConfigurationError | InvalidRequestError) else 1
+            return exit_code(error)
+        return tell(error, screen)
     return 0
 
 
-async def _show_stream(opening: AbstractAsyncContextManager[ChatStream], screen: Screen, *, json: bool) -> None:
+def user_message(prompt: str, images: Sequence[str]) -> MessageParam:
+    """Return a turn of the user's; `images` are paths and URLs. Raises InvalidRequestError."""
+    if not images:
+        return {"role": "user", "content": prompt}
+    return {"role": "user", "content": [*map(image, images), {"type": "text", "text": prompt}]}
+
+
+async def show_answer(stream: ChatStream, screen: Screen, *, json: bool = False) -> None:
+    """Print an answer as it comes, with `json` as events, and its closing line."""
     tokens = 0
     try:
-        async with opening as stream:
-            async for event in stream.events():
-                tokens += isinstance(event, ContentDelta | ReasoningDelta)
-                if json:
-                    screen.line(event.to_json())
-                else:
-                    _show(event, screen)
-            done = await stream.completion()
+        async for event in stream.events():
+            tokens += isinstance(event, ContentDelta | ReasoningDelta)
+            if json:
+                screen.line(event.to_json())
+            else:
+                _show(event, screen)
+        done = await stream.completion()
     finally:
-        screen.end_line()
+        screen.end_answer()
     screen.notice(closing_line(done, deltas=tokens))
 
 
@@ -116,9 +125,3 @@ def _rate(tokens: int, first: float | None, total: float | None) -> float | None
     if tokens > 1 and first is not None and after >= 0.001:
         return (tokens - 1) / after
     return tokens / total
-
-
-def _with_trace_id(error: SiliconFlowError) -> str:
-    text = str(error) or "no message"
-    trace_id = getattr(error, "trace_id", None)
-    return text if not trace_id or trace_id in text else f"{text} [trace id {trace_id}]"

@@ -6,11 +6,12 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
-__all__ = ["run"]
+__all__ = ["diverted", "run"]
 
 _GRACE = 1.0
 
@@ -49,6 +50,19 @@ async def _interruptible(command: Coroutine[Any, Any, int], code: int) -> int:
         if interrupts:
             _leave(code)
         raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def diverted(stop: Callable[[], object]) -> Iterator[None]:
+    """Let Ctrl-C call `stop` in the loop while the block runs, rather than end the command."""
+    loop = asyncio.get_running_loop()
+    before = signal.getsignal(signal.SIGINT)
+    if before != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda number, frame: loop.call_soon_threadsafe(stop))
+    try:
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -123,8 +123,13 @@ class Screen:
         """Print a line on stdout: JSON or an address."""
         self._out.write(text.translate(_ESCAPED) + "\n")
 
+    def end_answer(self) -> None:
+        """Close the line that the answer or the reasoning left open; what comes next is another answer's."""
+        self._thinking = False
+        self.end_line()
+
     def end_line(self) -> None:
-        """Close the line that the answer or the reasoning left open."""
+        """Close the line that was left open."""
         self._out.end_line()
         self._err.end_line()
 

@@ -49,10 +49,15 @@ class Command:
         return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
     @contextmanager
-    def start(self, *args: str, env: dict[str, str] | None = None, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-        """Start, with unbuffered pipes; a command that never ends is killed, so that every read returns."""
+    def start(
+        self, *args: str, env: dict[str, str] | None = None, by: tuple[str, ...] = (), **options: Any
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Start, with unbuffered pipes; a command that never ends is killed, so that every read returns.
+
+        `by` is a program that runs the command that its arguments are.
+        """
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = subprocess.Popen([*COMMAND, *args], env=self.env | (env or {}), bufsize=0, **(pipes | options))
+        process = subprocess.Popen([*by, *COMMAND, *args], env=self.env | (env or {}), bufsize=0, **(pipes | options))
         guard = threading.Timer(_TIMEOUT, process.kill)
         guard.start()
         try:

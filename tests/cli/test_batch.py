@@ -216,6 +216,25 @@ def test_without_a_key_it_says_what_to_do(command: Command, requests: Path) -> N
     assert done.stderr.count("\n") == 1
 
 
+def test_the_demo_needs_no_key(command: Command, server: FakeSiliconFlow, requests: Path, tmp_path: Path) -> None:
+    """Its stand-in answers the file."""
+    results = tmp_path / "results.jsonl"
+    done = command.run("batch", "--demo", str(requests), "-o", str(results), SILICONFLOW_API_KEY="")
+    assert (done.returncode, done.stdout) == (0, "")
+    first, last = done.stderr.splitlines()
+    assert first.startswith("demo: a stand-in on this machine answers, at ")
+    assert last == "5 done"
+    assert ids(results) == [f"id-{i}" for i in range(5)]
+    assert server.requests == []
+
+
+def test_the_demo_takes_no_other_service(command: Command, requests: Path, tmp_path: Path) -> None:
+    args = ("--demo", "--base-url", "http://127.0.0.1:9", "-o", str(tmp_path / "r.jsonl"))
+    done = command.run("batch", str(requests), *args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "leave --base-url out" in done.stderr
+
+
 def test_a_dash_reads_stdin_and_writes_stdout(command: Command, tmp_path: Path) -> None:
     """Results and errors are lines of stdout; the last line of stdin needs no end; errors may have a file."""
     lines = (request("a") + request("b", temperature=9) + request("c")).rstrip().encode()

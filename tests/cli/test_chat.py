@@ -11,6 +11,8 @@ from siliconflow_async.testing import Fin, Gate, Until, stream_events
 from siliconflow_async.wire.structs import ChatCompletion, Choice, Timing, Usage
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from siliconflow_async.testing import FakeSiliconFlow
 
     from .conftest import Command
@@ -51,17 +53,48 @@ def test_only_what_was_asked_for_is_sent(command: Command, server: FakeSiliconFl
 
 def test_every_option_reaches_the_service(command: Command, server: FakeSiliconFlow) -> None:
     options = ["--model", "org/Qwen3-9B", "--system", "Be brief", "--no-thinking", "--max-tokens", "3"]
-    done = command.run("chat", "Hello", *options)
+    done = command.run("chat", "Hello", *options, "--temperature", "0.2")
     assert done.returncode == 0, done.stderr
     assert sent(server) == {
         "model": "org/Qwen3-9B",
         "messages": [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "Hello"}],
         "enable_thinking": False,
         "max_tokens": 3,
+        "temperature": 0.2,
         "stream": True,
     }
     assert "3 tokens" in done.stderr
     assert "finish reason length" in done.stderr
+
+
+def test_pictures_go_before_the_prompt(command: Command, server: FakeSiliconFlow, tmp_path: Path) -> None:
+    """A file as base64, a URL as it is."""
+    cat = tmp_path / "cat.jpg"
+    cat.write_bytes(b"\xff\xd8\xff\xe0")
+    url = "https://pictures.example/dog.png"
+    done = command.run("chat", "-m", "org/Qwen3-VL", "What is this?", "--image", str(cat), "--image", url)
+    assert done.returncode == 0, done.stderr
+    pictures = [{"type": "image_url", "image_url": {"url": at}} for at in ("data:image/jpeg;base64,/9j/4A==", url)]
+    content = [*pictures, {"type": "text", "text": "What is this?"}]
+    assert sent(server)["messages"] == [{"role": "user", "content": content}]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--image", "missing.png"), "error: InvalidRequestError: .*missing.png"),
+        (("--image", "ftp://pictures.example/cat.png"), "error: InvalidRequestError: .*"),
+        (("--temperature", "nan"), "error: InvalidRequestError: temperature: .*"),
+        (("--temperature", "hot"), "Error: Invalid value for '--temperature'.*"),
+    ],
+)
+def test_what_cannot_be_sent_is_named(
+    command: Command, server: FakeSiliconFlow, args: tuple[str, ...], words: str
+) -> None:
+    done = command.run("chat", "Hello", *args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.match(words, done.stderr.splitlines()[-1])
+    assert server.requests == []
 
 
 def test_thinking_can_be_asked_for(command: Command, server: FakeSiliconFlow) -> None:

@@ -50,11 +50,13 @@ def test_help_names_the_commands_their_options_and_the_exit_codes(call: Call) ->
     assert "serve" in text
     assert "playground" in text
     assert "batch" in text
+    assert "models" in text
     code, text, _ = call("chat", "--help")
     assert code == 0
     for name in ("PROMPT", "--model", "--system", "--no-thinking", "--max-tokens", "--json", "--demo", "--base-url"):
         assert name in text
     assert "130 Ctrl-C" in text
+    assert "no prompt is written to disk" in " ".join(text.split())
 
 
 @pytest.mark.parametrize(
