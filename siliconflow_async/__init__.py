@@ -52,6 +52,7 @@ from .request.messages import (
     VideoURLParam,
 )
 from .request.params import (
+    NOT_GIVEN,
     ChatOptions,
     ChatParams,
     FunctionParam,
@@ -109,6 +110,7 @@ from .wire.structs import (
 )
 
 __all__ = [
+    "NOT_GIVEN",
     "APIConnectionError",
     "APIStatusError",
     "APITimeoutError",

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Set
 from typing import Any, TypeGuard
 
+from .elsewhere import KEYWORDS
+
 __all__ = ["LISTS", "MAPPINGS", "check_keywords", "is_count", "is_finite"]
 
 # For isinstance, with each request: a union made on the spot costs more than it does, and an abstract class is slow to
@@ -37,4 +39,6 @@ def check_keywords(given: Mapping[str, Any], known: Set[str]) -> None:
                 raise TypeError(f"the names of parameters are text, not {name!r}")
             near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
+            if name in KEYWORDS:
+                hint = f": {KEYWORDS[name]}"
             raise TypeError(f"unexpected keyword argument {name!r}{hint}")

@@ -16,6 +16,7 @@ from .calls.retry import RetryPolicy
 from .calls.service import Service
 from .calls.setup import Setup
 from .checks import check_keywords, is_count
+from .elsewhere import CLIENT, Explained
 from .endpoints.chat import Chat
 from .endpoints.models import Models
 from .errors import ConfigurationError
@@ -73,7 +74,7 @@ class ClientOptions(TypedDict, total=False):
 _POOL_OPTIONS = frozenset({"max_connections", "session", "ssl"})
 
 
-class AsyncSiliconFlow:
+class AsyncSiliconFlow(Explained):
     """A client of SiliconFlow's chat API.
 
         async with AsyncSiliconFlow() as client:
@@ -86,6 +87,7 @@ class AsyncSiliconFlow:
     """
 
     base_url: str = ""
+    elsewhere = CLIENT
 
     def __init__(self, api_key: str | None = None, **options: Unpack[ClientOptions]) -> None:
         # From here on no secret is in a frame's locals but masked.
@@ -165,6 +167,11 @@ class AsyncSiliconFlow:
         Each loop ends what it has under way at its next turn, and closes its connections as it ends itself.
         """
         self._pool.abort()
+
+    @property
+    def api_key(self) -> str:
+        """The key that requests are sent with; its repr is masked. `with_options(api_key=…)` takes another."""
+        return self._site.secret
 
     @property
     def limits(self) -> Mapping[str, LimitState]:

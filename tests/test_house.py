@@ -27,7 +27,8 @@ ROOT = Path(siliconflow_async.__file__).parent
 
 # room: the rooms that it may import. Data flows one way, so this is a graph without cycles.
 ALLOWED = {
-    "checks": set(),
+    "checks": {"elsewhere"},
+    "elsewhere": set(),
     "errors": set(),
     "loops": {"errors"},
     "version": set(),
@@ -42,10 +43,11 @@ ALLOWED = {
     "stream": {"errors", "loops", "request", "timeouts", "transport", "wire"},
     "calls": {"checks", "errors", "headers", "limits", "loops", "request", "stream", "timeouts", "transport", "wire"},
     "runs": {"calls", "checks", "errors", "limits", "loops", "request", "stream", "wire"},
-    "endpoints": {"calls", "checks", "errors", "headers", "request", "runs", "stream", "timeouts", "wire"},
+    "endpoints": {"calls", "checks", "elsewhere", "errors", "headers", "request", "runs", "stream", "timeouts", "wire"},
     "client": {
         "calls",
         "checks",
+        "elsewhere",
         "endpoints",
         "errors",
         "headers",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from ..calls.setup import Setup
+from ..elsewhere import CHAT, COMPLETIONS, Explained
 from ..headers import conceal
 from ..request.content import prepared
 from ..request.params import CREATE_NAMES, ChatParams, ResponseFormatParam, check_names
@@ -16,6 +17,7 @@ from ..stream.manager import ChatStreamManager
 from ..stream.stream import ChatStream
 from ..stream.structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager
 from ..wire.structs import ChatCompletion
+from .raw import RawCompletions
 from .runs import Runs
 
 if TYPE_CHECKING:
@@ -26,19 +28,26 @@ P = TypeVar("P")
 __all__ = ["Chat", "Completions"]
 
 
-class Chat:
+class Chat(Explained):
     """The `chat` of a client."""
 
     __slots__ = ("completions",)
+    elsewhere = CHAT
 
     def __init__(self, setup: Setup) -> None:
         self.completions = Completions(setup)
 
 
-class Completions(Runs):
+class Completions(Runs, Explained):
     """Chat completions of one client."""
 
     __slots__ = ()
+    elsewhere = COMPLETIONS
+
+    @property
+    def with_raw_response(self) -> RawCompletions:
+        """`create` as the openai package has it there: its answer in `parse()`, beside `headers` and the like."""
+        return RawCompletions(self.create)
 
     @overload
     async def create(
@@ -136,6 +145,14 @@ class Completions(Runs):
         params["messages"] = await prepared(params["messages"])
         call = self._call(params, response_format, streaming=bool(stream))
         return await (call.stream() if stream else call.whole())
+
+    async def parse(self, *, response_format: TypeForm[P], **params: Unpack[ChatParams]) -> ParsedChatCompletion[P]:
+        """`create` with a type as `response_format`, as the openai package names it; the value is `parsed`.
+
+        The parameters, and what is raised, are those of `create`.
+        """
+        conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
+        return await self.create(response_format=response_format, **params)
 
     @overload
     def stream(self, *, response_format: None = None, **params: Unpack[ChatParams]) -> ChatStreamManager: ...

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from collections.abc import Coroutine, Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from ..checks import check_keywords
+from ..elsewhere import MODELS, Explained
 from ..errors import InvalidRequestError
 from ..headers import conceal
 from ..timeouts import Timeouts
-from ..wire.models import ModelList, decode_models
+from ..wire.models import Model, ModelList, decode_models
 
 if TYPE_CHECKING:
     from ..calls.service import Service
 
-__all__ = ["ListParams", "Models"]
+__all__ = ["ListParams", "Listing", "Models"]
 
 
 class ListParams(TypedDict, total=False):
@@ -29,22 +30,64 @@ class ListParams(TypedDict, total=False):
     extra_query: Mapping[str, str | int | float | bool] | None
 
 
-class Models:
+class Listing(Coroutine[Any, Any, ModelList]):
+    """What `models.list()` returns: await it for the ModelList, or `async for` its models, as openai's users do."""
+
+    __slots__ = ("_asking", "_models")
+
+    def __init__(self, asking: Coroutine[Any, Any, ModelList]) -> None:
+        self._asking = asking
+        self._models: Iterator[Model] | None = None
+
+    def __await__(self) -> Generator[Any, Any, ModelList]:
+        return self._asking.__await__()
+
+    # A coroutine, so that tasks can be made of it.
+    def send(self, value: Any) -> Any:
+        """Go on, as coroutines do."""
+        return self._asking.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raise inside, as coroutines do."""
+        return self._asking.throw(*error)
+
+    def close(self) -> None:
+        """End, as coroutines do."""
+        self._asking.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Model:
+        if self._models is None:
+            self._models = iter((await self._asking).data)
+        for model in self._models:
+            return model
+        raise StopAsyncIteration
+
+
+class Models(Explained):
     """The models of the service that a client talks to."""
 
     __slots__ = ("_service",)
+    elsewhere = MODELS
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def list(self, **params: Unpack[ListParams]) -> ModelList:
-        """Return the models in `.data`, all of them or those of one `type` or `sub_type`.
+    def list(self, **params: Unpack[ListParams]) -> Listing:
+        """Ask for the models, all of them or those of one `type` or `sub_type`; await it, or `async for` them.
+
+        `await client.models.list()` has them in `.data`.
 
         Raises what a whole chat answer raises: InvalidRequestError before anything is sent, APIStatusError,
         APIConnectionError and APITimeoutError, StreamError, ClosedError; TypeError for a keyword that is none.
         """
         conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_keywords(params, ListParams.__annotations__.keys())
+        return Listing(self._list(params))
+
+    async def _list(self, params: ListParams) -> ModelList:
         return await self._service.fetch("GET", "/models", decode_models, params, query=_filters(params))
 
 

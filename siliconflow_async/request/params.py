@@ -8,7 +8,7 @@ the words; a test holds them to be alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, Required, TypeAlias, TypedDict
+from typing import Any, Final, Literal, Required, TypeAlias, TypedDict
 
 from ..checks import check_keywords
 from ..timeouts import Timeouts
@@ -16,6 +16,7 @@ from .messages import MessageParam
 
 __all__ = [
     "CREATE_NAMES",
+    "NOT_GIVEN",
     "REQUIRED",
     "STREAM_NAMES",
     "ChatOptions",
@@ -103,6 +104,10 @@ ToolChoiceParam: TypeAlias = (
 )
 ResponseFormatParam: TypeAlias = TextFormatParam | JSONObjectFormatParam | JSONSchemaFormatParam | Mapping[str, Any]
 ReasoningEffort: TypeAlias = Literal["low", "medium", "high", "xhigh", "max"] | str
+
+
+# As the openai package names what counts as not set.
+NOT_GIVEN: Final = None
 
 
 class ChatOptions(TypedDict, total=False):

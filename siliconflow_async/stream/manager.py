@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ..errors import BusyError
 from .stream import ChatStream
@@ -29,6 +30,16 @@ class ChatStreamManager:
             "`async with … .stream(…) as stream:` opens a stream, which can then be iterated; "
             "what can be awaited is `create(…, stream=True)`"
         )
+
+    if TYPE_CHECKING:
+        pass  # any name would be one, to a type checker
+    else:
+
+        def __getattr__(self, name: str) -> None:
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if hasattr(ChatStream, name):
+                message = f"{message}: it is the stream's that `async with … .stream(…) as stream:` opens"
+            raise AttributeError(message, name=name, obj=self)
 
     # None, as which no type checker lets them pass.
     __await__ = __aiter__ = __iter__ = _misused

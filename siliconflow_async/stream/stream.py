@@ -100,6 +100,10 @@ class ChatStream(OpenAnswer[Chunk]):
             self._ready = self._rest = _NOTHING
         return self.partial
 
+    async def get_final_completion(self) -> ChatCompletion:
+        """`completion()`, as the openai package names it."""
+        return await self.completion()
+
     def abort(self) -> None:
         """`aclose()` for callers that can't await."""
         if self._end is not None:

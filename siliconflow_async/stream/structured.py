@@ -53,6 +53,10 @@ class ParsedChatStream(ChatStream, Generic[T]):
         """Read what is left and return the answer, parsed; raise ParseError if it does not fit, or as iterating."""
         return parsed(self._form, await super().completion())
 
+    async def get_final_completion(self) -> ParsedChatCompletion[T]:
+        """`completion()`, as the openai package names it."""
+        return await self.completion()
+
     @property
     def parsed_partial(self) -> Any:
         """The value so far as plain dicts, lists, texts and numbers: unchecked, and texts may lack their end.

@@ -40,6 +40,14 @@ class Plain(Struct, gc=False, omit_defaults=True):
         """Return `to_dict()` as JSON text."""
         return msgspec.json.encode(self).decode()
 
+    def model_dump(self, **_: Any) -> dict[str, Any]:
+        """`to_dict()`, as the openai package names it; whatever the keywords, None is left out."""
+        return self.to_dict()
+
+    def model_dump_json(self, *, indent: int | None = None, **_: Any) -> str:
+        """`to_json()`, as the openai package names it."""
+        return self.to_json() if indent is None else msgspec.json.format(self.to_json(), indent=indent)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"
 

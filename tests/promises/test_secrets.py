@@ -159,6 +159,12 @@ GIVEN: dict[str, Callable[[AsyncSiliconFlow], Any]] = {
     "extra_headers of a stream": lambda client: client.chat.completions.create(
         **ASK, stream=True, extra_headers={"X-Api-Key": KEY}
     ),
+    "extra_headers of parse()": lambda client: client.chat.completions.parse(
+        **ASK, response_format=int, extra_headers={"X-Api-Key": KEY}
+    ),
+    "extra_headers of a raw response": lambda client: client.chat.completions.with_raw_response.create(
+        **ASK, extra_headers={"X-Api-Key": KEY}
+    ),
     "extra_headers that can't be sent": lambda client: client.chat.completions.create(
         **ASK, extra_headers={"X-Api-Key": KEY + "\n"}
     ),

@@ -9,15 +9,19 @@ from typing import Annotated, Any, Literal, assert_type
 from msgspec import Meta, Struct
 
 from siliconflow_async import (
+    NOT_GIVEN,
     AssistantMessage,
     AssistantMessageParam,
     AsyncSiliconFlow,
     ChatCompletion,
     ChatOptions,
+    ChatStream,
     ClientOptions,
     ContentPartParam,
     ImagePartParam,
     MessageParam,
+    Model,
+    ModelList,
     ParsedChatCompletion,
     ResponseFormatParam,
     SystemMessageParam,
@@ -140,3 +144,23 @@ async def forms(client: AsyncSiliconFlow, flag: bool, form: dict[str, Any] | Non
         assert_type(either, ChatCompletion)
     print((await chat.create(model="m", messages=ask, response_format=form)).parsed)  # type: ignore[attr-defined]
     await chat.create(model="m", messages=ask, response_format=Cat(""))  # type: ignore[call-overload]
+
+
+async def openai_names(client: AsyncSiliconFlow) -> None:
+    """Names that the openai package has too."""
+    chat = client.chat.completions
+    ask: list[MessageParam] = [{"role": "user", "content": "hi"}]
+    parsed = await chat.parse(model="m", messages=ask, response_format=Cat | None, temperature=NOT_GIVEN)
+    assert_type(parsed.parsed, Cat | None)
+    raw = await chat.with_raw_response.create(model="m", messages=ask)
+    assert_type(raw.parse(), ChatCompletion)
+    assert_type((await chat.with_raw_response.create(model="m", messages=ask, stream=True)).parse(), ChatStream)
+    async for model in client.models.list():
+        assert_type(model, Model)
+    assert_type(await client.models.list(), ModelList)
+    async with chat.stream(model="m", messages=ask, response_format=Dog) as stream:
+        assert_type((await stream.get_final_completion()).parsed, Dog)
+    assert_type(client.api_key, str)
+    print(client.beta)  # type: ignore
+    print(chat.retrieve)  # type: ignore
+    chat.stream(model="m", messages=ask).text()  # type: ignore

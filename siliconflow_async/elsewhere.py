@@ -1,0 +1,120 @@
+"""Names that the openai package has and this one has not, and what to write here instead.
+
+Who comes from there meets a TypeError for a keyword, an AttributeError for an attribute, and either says it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+__all__ = ["CHAT", "CLIENT", "COMPLETIONS", "KEYWORDS", "MODELS", "Explained"]
+
+_KEY_ALONE = "SiliconFlow knows an account by its API key alone"
+_BODY = "SiliconFlow's page has no such parameter; extra_body sends it"
+_AIOHTTP = "session= takes an aiohttp.ClientSession, proxy= and ssl= what is for a proxy and for TLS"
+_NOT_YET = "only chat and the list of models are here yet"
+_NOT_THERE = "SiliconFlow has no such endpoint"
+_NOTHING_KEPT = "SiliconFlow keeps no answers"
+_GIVEN = "it is given to AsyncSiliconFlow(…) or client.with_options(…), and not read back"
+_OTHER_REQUESTS = "for other requests use aiohttp with client.base_url and client.api_key"
+_ANSWER_HAS = "answers and streams have headers and trace_id, and create(…, stream=True) streams"
+
+# Keywords of the client, and of `create` and its kin.
+KEYWORDS: Mapping[str, str] = {
+    **dict.fromkeys(("organization", "project", "admin_api_key", "workload_identity"), _KEY_ALONE),
+    **dict.fromkeys(("provider", "data_residency"), "base_url= names the site"),
+    **dict.fromkeys(("webhook_secret", "websocket_base_url"), _NOT_THERE),
+    **dict.fromkeys(("_strict_response_validation", "_enforce_credentials"), "it is always so"),
+    "http_client": _AIOHTTP,
+    "default_query": "extra_query= of each call takes parameters for the query",
+    "max_completion_tokens": "max_tokens= is its name",
+    "functions": "tools= takes functions",
+    "function_call": "tool_choice= says which to call",
+    **dict.fromkeys(
+        (
+            "audio",
+            "metadata",
+            "modalities",
+            "moderation",
+            "prediction",
+            "prompt_cache_key",
+            "prompt_cache_options",
+            "prompt_cache_retention",
+            "safety_identifier",
+            "service_tier",
+            "store",
+            "user",
+            "verbosity",
+            "web_search_options",
+        ),
+        _BODY,
+    ),
+}
+
+CLIENT: Mapping[str, str] = {
+    "beta": "client.chat.completions has parse(…), stream(…) and run_tools(…) itself",
+    **dict.fromkeys(("responses", "conversations", "realtime", "live"), "client.chat.completions.create(…) answers"),
+    "completions": "client.chat.completions.create(…, prefix=…, suffix=…) goes on from a text",
+    **dict.fromkeys(("audio", "embeddings", "files", "images", "uploads", "videos"), _NOT_YET),
+    "batches": "siliconflow_async.batch.run_batch runs a file of requests, client.chat.completions.map(…) an iterable",
+    **dict.fromkeys(
+        (
+            "admin",
+            "containers",
+            "content_provenance_checks",
+            "decisions",
+            "evals",
+            "fine_tuning",
+            "moderations",
+            "safety",
+            "skills",
+            "vector_stores",
+            "webhook_secret",
+            "webhooks",
+            "websocket_base_url",
+        ),
+        _NOT_THERE,
+    ),
+    **dict.fromkeys(("admin_api_key", "organization", "project", "workload_identity"), _KEY_ALONE),
+    **dict.fromkeys(("default_headers", "max_retries", "timeout"), _GIVEN),
+    **dict.fromkeys(("default_query", "qs"), KEYWORDS["default_query"]),
+    "copy": "client.with_options(…) makes a copy",
+    **dict.fromkeys(("get", "post", "put", "patch", "delete", "request", "get_api_list"), _OTHER_REQUESTS),
+    **dict.fromkeys(("auth_headers", "custom_auth", "platform_headers", "user_agent"), _OTHER_REQUESTS),
+    "with_raw_response": "client.chat.completions.with_raw_response.create(…) has it",
+    "with_streaming_response": _ANSWER_HAS,
+}
+
+CHAT: Mapping[str, str] = {
+    "with_raw_response": CLIENT["with_raw_response"],
+    "with_streaming_response": _ANSWER_HAS,
+}
+
+COMPLETIONS: Mapping[str, str] = {
+    **dict.fromkeys(("delete", "list", "messages", "retrieve", "update"), _NOTHING_KEPT),
+    "with_streaming_response": _ANSWER_HAS,
+}
+
+MODELS: Mapping[str, str] = {
+    "retrieve": "client.models.list() has them all",
+    "delete": _NOT_THERE,
+    **dict.fromkeys(("with_raw_response", "with_streaming_response"), "the list has headers and raw"),
+}
+
+
+class Explained:
+    """Has an AttributeError say what to write instead of a name that is `elsewhere`."""
+
+    __slots__ = ()
+    elsewhere: ClassVar[Mapping[str, str]]
+
+    if TYPE_CHECKING:
+        pass  # any name would be one, to a type checker
+    else:
+
+        def __getattr__(self, name: str) -> Any:
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if name in self.elsewhere:
+                message = f"{message}: {self.elsewhere[name]}"
+            raise AttributeError(message, name=name, obj=self)
