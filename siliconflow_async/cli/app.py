@@ -59,6 +59,19 @@ def text(given: str) -> str:
     return given
 
 
+class _Failure(click.ParamType[tuple[int, float]]):
+    """A status and the share of requests that get it."""
+
+    name = "status:share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, float]:
+        status, _, share = str(value).partition(":")
+        try:
+            return int(status), float(share)
+        except ValueError:
+            self.fail(f"{value!r} is not a status and a share, as in 503:0.1", param, ctx)
+
+
 # What several commands have in common.
 _model = click.option(
     "--model",
@@ -168,8 +181,21 @@ def _batch(**options: Any) -> None:
 @click.option("--tokens-per-second", type=float, help="The pace of answers; left out: as fast as it goes.")
 @click.option("--api-key", help="The only key that is valid; left out: any key.")
 @click.option("--model", "-m", "models", multiple=True, help="A model that exists (repeat it); left out: any org/name.")
+@click.option("--rpm", type=_AT_LEAST_1, help="Requests a minute that each model takes; beyond it: 429.")
+@click.option("--tpm", type=_AT_LEAST_1, help="Tokens a minute that each model takes; beyond it: 429.")
+@click.option(
+    "--fail",
+    "failures",
+    type=_Failure(),
+    multiple=True,
+    help="Refuse a share of the requests with a status, as in 503:0.1 (repeat it).",
+)
+@click.option("--delay", type=click.FloatRange(0), default=0.0, help="Seconds before each answer.")
 def _serve(**options: Any) -> None:
-    """Run a stand-in for SiliconFlow's chat service. Prints its base URL; Ctrl-C stops it, with exit code 0."""
+    """Run a stand-in for SiliconFlow's chat service. Prints its base URL; Ctrl-C stops it, with exit code 0.
+
+    Each request is a line on stderr once its answer has ended: method, path, model, status and seconds.
+    """
     _run(serve, interrupted=0, **options)
 
 

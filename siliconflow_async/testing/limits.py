@@ -10,10 +10,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from .refusals import refuse
 
-__all__ = ["Meter", "make_meters"]
+__all__ = ["Limits", "Meter", "Meters"]
+
+Limits: TypeAlias = tuple[int | None, int | None]
+"""Requests and tokens in a window, (rpm, tpm); None is no limit."""
 
 _WORDS = "Request was rejected due to rate limiting. Details: {} limit reached."
 
@@ -72,14 +76,33 @@ class Meter:
             self.peak_tokens = max(self.peak_tokens, self.tokens)
 
 
-def make_meters(limits: Mapping[str, tuple[int | None, int | None]] | None, window: float) -> dict[str, Meter]:
-    """Return a meter for each model. Raises ValueError for a limit or a window that can't be."""
-    if not window > 0:
-        raise ValueError(f"window must be above 0, not {window}")
-    meters: dict[str, Meter] = {}
-    for model, (rpm, tpm) in (limits or {}).items():
-        for limit in (rpm, tpm):
-            if limit is not None and limit < 1:
-                raise ValueError(f"the limits of {model!r} must be at least 1 or None, not {limit}")
-        meters[model] = Meter(rpm, tpm, window)
-    return meters
+class Meters(dict[str, Meter]):
+    """The meters by model: of those that `limits` names, or of every one that was asked, where it is one for all.
+
+    Raises ValueError for a limit or a window that can't be.
+    """
+
+    def __init__(self, limits: Mapping[str, Limits] | Limits | None, window: float) -> None:
+        super().__init__()
+        if not window > 0:
+            raise ValueError(f"window must be above 0, not {window}")
+        self._window = window
+        self._for_all = limits if isinstance(limits, tuple) else None
+        if isinstance(limits, tuple):
+            _check(limits, "every model")
+        else:
+            for model, limit in (limits or {}).items():
+                _check(limit, repr(model))
+                self[model] = Meter(*limit, window)
+
+    def of(self, model: str) -> Meter | None:
+        """Return the meter of a model that was asked, None where it has no limits."""
+        if self._for_all is not None and model not in self:
+            self[model] = Meter(*self._for_all, self._window)
+        return self.get(model)
+
+
+def _check(limits: Limits, whose: str) -> None:
+    for limit in limits:
+        if limit is not None and limit < 1:
+            raise ValueError(f"the limits of {whose} must be at least 1 or None, not {limit}")

@@ -93,10 +93,12 @@ class Seen:
         self.received += 1
         self.requests.append(request)
 
-    def note_left(self, request: RecordedRequest) -> None:
-        """Note that a request's client has gone, unless its answer was over."""
-        if note_end(request, "left_early"):
+    def note_left(self, request: RecordedRequest) -> bool:
+        """Note that a request's client has gone, unless its answer was over; return whether it was not."""
+        left = note_end(request, "left_early")
+        if left:
             self.left.append(request)
+        return left
 
     def nth_received(self, count: int) -> RecordedRequest:
         """Return the request that was the `count`-th to arrive. Raises LookupError if it is no longer kept."""

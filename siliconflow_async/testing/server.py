@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import ssl as ssl_module
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 
@@ -13,7 +14,8 @@ import msgspec
 from aiohttp import web
 from anyio.from_thread import start_blocking_portal
 
-from .limits import Meter, make_meters
+from .failing import Failures
+from .limits import Limits, Meter, Meters
 from .record import Connections, RecordedRequest, Seen, note_end
 from .refusals import Refused
 from .script import Script
@@ -68,8 +70,12 @@ class FakeSiliconFlow(Script):
     models: the models that exist (any other is 400/20012); None: every `org/name`, of which `GET /models` lists a few.
     api_key: the key that is valid (any other is 401); None: every key.
     tokens_per_second: the pace of chat answers, for demos; None: as fast as the client reads.
-    limits: for each model that has some, its requests and tokens in a `window` of seconds, (rpm, tpm); beyond them it
-        answers 429. Scripted answers stand outside.
+    limits: for each model that has some, its requests and tokens in a `window` of seconds, (rpm, tpm); or one such
+        pair, which every model has for itself. Beyond them it answers 429.
+    failures: the share of requests, from 0 to 1, that is refused with each status, as {503: 0.1}; the same requests in
+        the same order fail in every run. What is refused for a reason of its own, such as a wrong key, is so anyway.
+    delay: seconds before each answer. Scripted answers stand outside of limits, failures and delay.
+    on_end: called with each request once its answer has ended, be it that the client has left; in the server's loop.
     ssl: a server-side context: the stand-in then speaks https.
     keep: how many requests the record keeps, the latest ones.
     max_body_size: bytes of a request beyond which the answer is 413/20043, as documented.
@@ -83,8 +89,11 @@ class FakeSiliconFlow(Script):
         models: Iterable[str] | None = None,
         api_key: str | None = None,
         tokens_per_second: float | None = None,
-        limits: Mapping[str, tuple[int | None, int | None]] | None = None,
+        limits: Mapping[str, Limits] | Limits | None = None,
         window: float = 60.0,
+        failures: Mapping[int, float] | None = None,
+        delay: float = 0.0,
+        on_end: Callable[[RecordedRequest], object] | None = None,
         ssl: ssl_module.SSLContext | None = None,
         keep: int = 10_000,
         max_body_size: int = 500 * 1024 * 1024,
@@ -92,13 +101,17 @@ class FakeSiliconFlow(Script):
         super().__init__()
         if tokens_per_second is not None and tokens_per_second <= 0:
             raise ValueError(f"tokens_per_second must be above 0, not {tokens_per_second}")
+        if not 0 <= delay < math.inf:
+            raise ValueError(f"delay must be seconds from 0, not {delay}")
         self._host = host
         self._port = port
         self._ssl = ssl
         self._pace = tokens_per_second
         self._max_body_size = max_body_size
-        self._meters = make_meters(limits, window)
-        self._unscripted = Unscripted(models, api_key, self._meters)
+        self._delay = delay
+        self._on_end = on_end
+        self._meters = Meters(limits, window)
+        self._unscripted = Unscripted(models, api_key, self._meters, Failures(failures))
         self._watch = Watch()
         self._keep = keep
         self._seen = Seen(keep)
@@ -180,7 +193,10 @@ class FakeSiliconFlow(Script):
 
     @property
     def meters(self) -> Mapping[str, Meter]:
-        """What the limited models have used, and the most that any window held."""
+        """What the limited models have used, and the most that any window held.
+
+        Where one pair is for every model, of those that were asked.
+        """
         return self._meters
 
     def reset(self) -> None:
@@ -243,9 +259,11 @@ class FakeSiliconFlow(Script):
     def _lost(self, handler: web.RequestHandler) -> None:
         with self._watch.lock:
             connection = self._open.pop(handler)
-            if connection.request is not None and not self._closing:
-                connection.seen.note_left(connection.request)
+            request = connection.request
+            left = request is not None and not self._closing and connection.seen.note_left(request)
         self._watch.changed()
+        if left and request is not None:
+            self._tell_end(request)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = self._open[request.protocol]
@@ -273,6 +291,9 @@ class FakeSiliconFlow(Script):
             except Refused as refused:
                 await writer.whole(refused.status, refused.body)
             note_end(recorded, "completed")
+        # A client that has left may be noticed here first; then it is told of as its connection is lost.
+        if recorded.ended and not recorded.left_early:
+            self._tell_end(recorded)
         return writer.response()
 
     async def _answer(self, writer: AnswerWriter, seen: Seen) -> None:
@@ -282,7 +303,13 @@ class FakeSiliconFlow(Script):
             seen.note_received(recorded)
         self._watch.changed()
         if scripted is None:
+            if self._delay:
+                await asyncio.sleep(self._delay)
             await self._unscripted.send(writer)
         else:
             await writer.play(scripted.before)
             await scripted.send(writer)
+
+    def _tell_end(self, request: RecordedRequest) -> None:
+        if self._on_end is not None:
+            self._on_end(request)

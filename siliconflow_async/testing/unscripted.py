@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from .answers import CallPieces, ChatAnswer, ChoicePieces, deltas, wanted_logprobs
-from .limits import Meter
+from .failing import Failures
+from .limits import Meters
 from .models import EXAMPLES, Capabilities, capabilities, is_model
 from .refusals import Refused, refuse
 from .rules import check_messages, check_parameters
@@ -29,14 +30,16 @@ class Unscripted:
     """Answers requests from their bytes alone.
 
     `models` are the names that exist, None for every `org/name`, of which the list of models has a few. `api_key` is
-    the key that is valid, None for any. `meters` are the limits of those models that have some.
+    the key that is valid, None for any. `meters` are the limits of those models that have some, `failures` says which
+    requests fail by chance.
     """
 
-    def __init__(self, models: Iterable[str] | None, api_key: str | None, meters: Mapping[str, Meter]) -> None:
+    def __init__(self, models: Iterable[str] | None, api_key: str | None, meters: Meters, failures: Failures) -> None:
         # In the order given, each once: the list of models keeps to it.
         self._models = None if models is None else dict.fromkeys(models)
         self._api_key = api_key
         self._meters = meters
+        self._failures = failures
 
     async def send(self, writer: AnswerWriter) -> None:
         """Answer the request, or raise Refused with the error that it gets instead."""
@@ -44,7 +47,10 @@ class Unscripted:
         if (asked.method, asked.path) not in (("POST", _CHAT), ("GET", _MODELS)):
             raise Refused(404)
         self._check_key(asked.headers.get("authorization", ""))
+        failure = self._failures.draw()
         if asked.path == _MODELS:
+            if failure is not None:
+                raise Refused(failure)
             await writer.whole(200, self._list(asked.query))
             return
         try:
@@ -58,9 +64,11 @@ class Unscripted:
             refuse("model: Must be a string")
         if not is_model(name, self._models):
             refuse("Model does not exist. Please check it carefully.", code=20012)
-        meter = self._meters.get(name)
+        meter = self._meters.of(name)
         if meter is not None:
             meter.arrive()
+        if failure is not None:
+            raise Refused(failure)
         model = capabilities(name)
         messages = check_messages(request.get("messages"), model)
         check_parameters(request, model)

@@ -109,6 +109,28 @@ class TestPace:
             assert usage["total_tokens"] <= server.meters[MODEL].tokens < 100
 
 
+class TestEveryModel:
+    """One pair of limits, which every model has for itself."""
+
+    @pytest.fixture
+    async def server(self) -> AsyncIterator[FakeSiliconFlow]:
+        async with FakeSiliconFlow(limits=(1, 1000)) as server:
+            yield server
+
+    async def test_each_has_its_own_meter(self, client: Client, server: FakeSiliconFlow) -> None:
+        """What one has used is no matter to another."""
+        assert server.meters == {}
+        await client.whole()
+        await client.whole(model="org/other")
+        assert (await client.error(ask()))[0] == 429
+        assert {name: meter.requests for name, meter in server.meters.items()} == {MODEL: 2, "org/other": 1}
+
+    async def test_what_is_no_model_has_no_meter(self, client: Client, server: FakeSiliconFlow) -> None:
+        """It is refused before anything is counted."""
+        assert (await client.error(ask(model="nonsense")))[0] == 400
+        assert server.meters == {}
+
+
 async def test_a_window_passes() -> None:
     """What is older than the window counts no more."""
     meter = Meter(1, None, 0.05)
@@ -121,7 +143,7 @@ async def test_a_window_passes() -> None:
     assert (meter.refused, meter.peak_requests) == (0, 1)
 
 
-@pytest.mark.parametrize("limits", [{MODEL: (0, None)}, {MODEL: (None, -1)}])
+@pytest.mark.parametrize("limits", [{MODEL: (0, None)}, {MODEL: (None, -1)}, (0, None), (None, 0)])
 def test_a_limit_below_one_is_refused(limits: Any) -> None:
     """A limit of nothing is a slip in the test."""
     with pytest.raises(ValueError, match="must be at least 1"):

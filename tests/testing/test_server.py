@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from siliconflow_async.testing import FakeSiliconFlow, Gate, Pause, Stall, Until
+from siliconflow_async.testing import FakeSiliconFlow, Fin, Gate, Pause, RecordedRequest, Stall, Until
+
+from .conftest import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from .conftest import Client
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     Connect = Callable[[bytes], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
@@ -254,3 +254,84 @@ async def test_requests_on_one_connection_may_be_pipelined(server: FakeSiliconFl
     assert answers.count(b"HTTP/1.1 200") == 2
     assert answers.endswith(b"b")
     writer.close()
+
+
+async def test_a_delay_comes_before_every_answer(session: aiohttp.ClientSession) -> None:
+    """Before a refusal too."""
+    async with FakeSiliconFlow(delay=0.05) as server:
+        client = Client(session, server)
+        await client.whole()
+        await client.error({})
+        for request in server.requests:
+            assert request.ended_at is not None
+            assert request.ended_at - request.received_at >= 0.05
+
+
+async def test_a_scripted_answer_stands_outside_of_the_delay(session: aiohttp.ClientSession) -> None:
+    async with FakeSiliconFlow(delay=3600) as server, asyncio.timeout(30):
+        server.reply("a")
+        await Client(session, server).whole()
+
+
+@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf")])
+def test_a_delay_that_cannot_be_is_refused(delay: float) -> None:
+    with pytest.raises(ValueError, match="delay must be seconds from 0"):
+        FakeSiliconFlow(delay=delay)
+
+
+class TestEnds:
+    """`on_end` is told of each request once."""
+
+    @pytest.fixture
+    def ended(self) -> list[RecordedRequest]:
+        return []
+
+    @pytest.fixture
+    async def server(self, ended: list[RecordedRequest]) -> AsyncIterator[FakeSiliconFlow]:
+        async with FakeSiliconFlow(on_end=ended.append) as server:
+            yield server
+
+    async def test_of_answers_and_refusals(
+        self, server: FakeSiliconFlow, client: Client, ended: list[RecordedRequest]
+    ) -> None:
+        await client.whole()
+        await client.chunks()
+        await client.error({})
+        # The last bytes arrive before the server has told.
+        await client.session.close()
+        await server.disconnected()
+        assert ended == server.requests
+        assert [(request.status, request.completed) for request in ended] == [(200, True), (200, True), (400, True)]
+
+    async def test_of_a_client_that_leaves(
+        self, server: FakeSiliconFlow, connect: Connect, ended: list[RecordedRequest]
+    ) -> None:
+        server.raw([b"data: a\n\n", Stall()])
+        reader, writer = await connect(REQUEST)
+        await reader.readuntil(b"data: a\n\n")
+        assert ended == []
+        writer.transport.abort()
+        await server.left_early()
+        await server.disconnected()
+        assert [request.left_early for request in ended] == [True]
+
+    async def test_of_a_client_that_leaves_while_much_is_sent(
+        self, server: FakeSiliconFlow, connect: Connect, ended: list[RecordedRequest]
+    ) -> None:
+        """Be it the writing or the reading that notices first."""
+        server.raw([b"x" * 1000] * 100_000)
+        reader, writer = await connect(REQUEST)
+        await reader.readexactly(5000)
+        writer.transport.abort()
+        await server.left_early()
+        await server.disconnected()
+        assert [request.left_early for request in ended] == [True]
+
+    async def test_of_an_answer_that_the_script_cuts(
+        self, server: FakeSiliconFlow, connect: Connect, ended: list[RecordedRequest]
+    ) -> None:
+        server.raw([b"data: a\n\n", Fin()])
+        reader, _ = await connect(REQUEST)
+        await reader.read()
+        await server.disconnected()
+        assert [request.cut for request in ended] == [True]
