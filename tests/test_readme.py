@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,8 @@ import pytest
 
 from siliconflow_async import AsyncSiliconFlow
 from siliconflow_async.testing import FakeSiliconFlow
+
+from .terminal import LOGIN, PROMPT, SILENT, Terminal
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -75,7 +78,11 @@ DEMO, TESTS = (block.code for block in SHELL[:2])
 (BATCH,) = (block for block in SHELL if " batch " in block.code)
 ALONE = [block for block in SHELL if block.code not in (DEMO, TESTS) and block is not BATCH]
 LINES = [DEMO.rpartition(" && .venv/bin/")[2].strip(), *"".join(block.code for block in ALONE).splitlines()]
-CHATS = [line for line in dict.fromkeys(LINES) if " chat " in line]
+# A prompt is a question; where there is none, the command talks on.
+CHATS = [line for line in dict.fromkeys(LINES) if " chat " in line and re.search('[?？]"', line)]
+TALKS = [line for line in dict.fromkeys(LINES) if " chat " in line and line not in CHATS]
+MODELS = [line for line in dict.fromkeys(LINES) if " models " in line]
+COMPLETIONS = [line for line in dict.fromkeys(LINES) if "_COMPLETE=" in line]
 SERVES = [line for line in dict.fromkeys(LINES) if " serve " in line]
 PLAYS = [line for line in dict.fromkeys(LINES) if " playground " in line]
 
@@ -143,7 +150,7 @@ def test_a_block_of_python_runs_and_prints_what_the_manual_shows(
 
 def test_every_command_is_run() -> None:
     """Each is of a kind that these tests know."""
-    assert {*LINES} == {*CHATS, *SERVES, *PLAYS}
+    assert {*LINES} == {*CHATS, *TALKS, *MODELS, *COMPLETIONS, *SERVES, *PLAYS}
 
 
 of_each_file = pytest.mark.parametrize("path", MANUAL, ids=name)
@@ -249,12 +256,50 @@ def test_a_command_that_chats_runs(command: str, shell: dict[str, str], server: 
     assert len(server.requests) == (0 if "--demo" in command else 1)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="opens a pseudo-terminal")
+@pytest.mark.parametrize("command", TALKS)
+def test_a_command_that_talks_on_runs(command: str, shell: dict[str, str], server: FakeSiliconFlow) -> None:
+    """It answers what is typed, and leaves with 0 after Ctrl-D."""
+    master, slave = os.openpty()
+    try:
+        program = [*LOGIN, "sh", "-c", command]
+        with subprocess.Popen(program, stdin=slave, stdout=slave, stderr=slave, env=shell | SILENT) as process:
+            os.close(slave)
+            terminal = Terminal(master, process)
+            terminal.see(PROMPT)
+            assert "You said: “Hello”" in terminal.ask("Hello")
+            assert terminal.leave() == 0
+    finally:
+        os.close(master)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("command", MODELS)
+def test_a_command_that_lists_models_runs(command: str, shell: dict[str, str]) -> None:
+    done = subprocess.run(["sh", "-c", command], env=shell, capture_output=True, encoding="utf-8", timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "Qwen/Qwen3-8B" in done.stdout
+
+
+@pytest.mark.parametrize("command", COMPLETIONS)
+def test_a_shell_learns_to_complete(command: str, shell: dict[str, str]) -> None:
+    """By a script of click's for this very command, which bash, where there is one, is given."""
+    inner = re.search(r"_SILICONFLOW_ASYNC_COMPLETE=(bash|zsh|fish)_source siliconflow-async", command)
+    assert inner is not None
+    told = subprocess.run(["sh", "-c", inner.group()], env=shell, capture_output=True, encoding="utf-8", timeout=60)
+    assert f"_SILICONFLOW_ASYNC_COMPLETE={inner[1]}_complete" in told.stdout
+    if inner[1] == "bash" and shutil.which("bash"):
+        asked = ["bash", "--norc", "-c", f"{command}\ncomplete -p siliconflow-async"]
+        assert "siliconflow-async" in subprocess.check_output(asked, env=shell, encoding="utf-8", timeout=60)
+
+
 def test_the_batch_runs(shell: dict[str, str], tmp_path: Path) -> None:
-    """Its two requests are answered from the file into a file, and from stdin to stdout."""
+    """Its two requests are answered from the file into a file, from stdin to stdout, and in the demo."""
     command = ["sh", "-e", "-c", BATCH.code]
     done = subprocess.run(command, cwd=tmp_path, env=shell, capture_output=True, encoding="utf-8", timeout=60)
-    assert (done.returncode, done.stderr) == (0, "2 done\n2 done\n")
-    for name in ("results.jsonl", "answers.jsonl"):
+    assert done.returncode == 0
+    assert re.fullmatch("2 done\n2 done\ndemo: .*\n2 done\n", done.stderr)
+    for name in ("results.jsonl", "answers.jsonl", "demo.jsonl"):
         lines = [json.loads(line) for line in (tmp_path / name).read_text(encoding="utf-8").splitlines()]
         assert {line["custom_id"] for line in lines} == {"sky", "line-2"}
         assert list(lines[0]) == ["id", "custom_id", "response", "error"]
@@ -264,7 +309,7 @@ def test_the_batch_runs(shell: dict[str, str], tmp_path: Path) -> None:
 def test_a_command_that_serves_runs_until_ctrl_c(command: str, shell: dict[str, str]) -> None:
     """It prints its URL, answers there, and exits with 0 after Ctrl-C."""
     # Another port than the README's or the default, which may be taken on the machine that runs the tests.
-    arguments = [word for word in shlex.split(command) if word != "--port" and not word.isdecimal()] + ["--port", "0"]
+    arguments = [*shlex.split(re.sub(r"--port \d+", "", command)), "--port", "0"]
     with subprocess.Popen(
         arguments, env=shell, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
     ) as process:

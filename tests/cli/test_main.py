@@ -74,6 +74,16 @@ def test_the_module_is_the_same_program(command: Command) -> None:
     assert command.run("--version").stdout == f"siliconflow-async {siliconflow_async.__version__}\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [("siliconflow-async mod", "plain,models"), ("siliconflow-async chat --temp", "plain,--temperature")],
+)
+def test_a_shell_is_told_what_may_follow(command: Command, words: str, wanted: str) -> None:
+    """By click's own completion, which the manual says how to switch on."""
+    asked = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_SILICONFLOW_ASYNC_COMPLETE": "bash_complete"}
+    assert command.run(**asked).stdout == f"{wanted}\n"
+
+
 def test_without_the_extra_it_says_how_to_install_it(command: Command) -> None:
     script = "import sys; sys.modules['click'] = None; from siliconflow_async.cli import main; main()"
     done = subprocess.run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from siliconflow_async.testing import Fin, Gate, Stall, Until, stream_events
+
+from ..terminal import CTRL_C, ENTER, LOGIN, PROMPT, SILENT, UP, Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,58 +24,9 @@ if TYPE_CHECKING:
 
     from .conftest import Command
 
-    Talks: TypeAlias = Callable[..., AbstractContextManager["Terminal"]]
+    Talks: TypeAlias = Callable[..., AbstractContextManager[Terminal]]
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="opens a pseudo-terminal")
-
-LOGIN = (sys.executable, "-c", "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])")
-CTRL_C, CTRL_D, UP, ENTER = "\x03", "\x04", "\x1b[A", "\r"
-# Brackets around what is pasted are asked for once a line is edited.
-PROMPT = "\x1b[?2004h"
-ESCAPES = re.compile(r"\x1b\[[?\d;]*[A-Za-z]")
-
-
-class Terminal:
-    """What a user has before them: keys to press, and text that appears."""
-
-    def __init__(self, descriptor: int, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self._descriptor = descriptor
-        self._bytes = b""
-
-    def see(self, text: str) -> str:
-        """Wait for a text; return what came before it, since the one that was last waited for."""
-        wanted = text.encode()
-        while wanted not in self._bytes:
-            self._bytes += self._more()
-        seen, _, self._bytes = self._bytes.partition(wanted)
-        return ESCAPES.sub("", seen.decode())
-
-    def press(self, *keys: str) -> None:
-        os.write(self._descriptor, "".join(keys).encode())
-
-    def ask(self, prompt: str) -> str:
-        """Enter a line at the prompt; return what came until the next one."""
-        self.press(prompt, ENTER)
-        return self.see(PROMPT)
-
-    def leave(self) -> int:
-        self.press(CTRL_D)
-        # It waits until all that it wrote is read.
-        try:
-            while True:
-                self._more()
-        except EOFError:
-            return self.process.wait()
-
-    def _more(self) -> bytes:
-        try:
-            piece = os.read(self._descriptor, 65536)
-        except OSError:  # Linux says EIO once the other end is closed
-            piece = b""
-        if not piece:
-            raise EOFError(f"the command has ended, after {self._bytes!r}")
-        return piece
 
 
 @pytest.fixture
@@ -83,8 +35,7 @@ def talk(command: Command, tmp_path: Path) -> Talks:
 
     @contextmanager
     def talk(*args: str, **env: str) -> Iterator[Terminal]:
-        # A terminal that knows where its cursor is would have to say so when it is asked.
-        env = {"PROMPT_TOOLKIT_NO_CPR": "1", "HOME": str(tmp_path), **env}
+        env = {**SILENT, "HOME": str(tmp_path), **env}
         master, slave = os.openpty()
         try:
             pipes = dict.fromkeys(("stdin", "stdout", "stderr"), slave)
