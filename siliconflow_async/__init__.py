@@ -1,6 +1,6 @@
 """siliconflow-async: an asyncio-first streaming client for SiliconFlow's chat API."""
 
-from .calls.observers import CallState
+from .calls.observers import CallState, RunState
 from .calls.retry import RetryPolicy
 from .client import AsyncSiliconFlow, ClientOptions, Connections
 from .errors import (
@@ -193,6 +193,7 @@ __all__ = [
     "ResponseFormatParam",
     "RetryPolicy",
     "RunEvent",
+    "RunState",
     "Seam",
     "ServerError",
     "SiliconFlowError",

@@ -95,7 +95,7 @@ class AsyncSiliconFlow(Explained):
         conceal(options)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_keywords(options, ClientOptions.__annotations__.keys())
         self._api_key = api_key
-        self._options = options
+        self._options = _kept(options)
         _check_pool_options(options)
         self._pool = SessionPool(
             max_connections=_positive(options.get("max_connections", 1000), "max_connections"),
@@ -135,7 +135,7 @@ class AsyncSiliconFlow(Explained):
         check_keywords(options, ClientOptions.__annotations__.keys() - _POOL_OPTIONS)
         client = object.__new__(type(self))
         client._api_key = self._api_key if api_key is None else api_key
-        client._options = {**self._options, **options}
+        client._options = {**self._options, **_kept(options)}
         # The later of two names for one thing counts.
         for name, other in (("timeout", "timeouts"), ("max_retries", "retry"), ("headers", "default_headers")):
             if name in options and other not in options:
@@ -219,6 +219,12 @@ class AsyncSiliconFlow(Explained):
         if "proxy" in options:
             options["proxy"] = self._site.proxy
         return functools.partial(type(self), **options), ()
+
+
+def _kept(options: ClientOptions) -> ClientOptions:
+    """Return options that copies of the client can be made from: what is read once is listed."""
+    observers = options.get("observers")
+    return {**options, "observers": list(observers)} if isinstance(observers, Iterable) else options
 
 
 def _check_pool_options(options: ClientOptions) -> None:

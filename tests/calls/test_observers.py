@@ -508,6 +508,16 @@ async def test_one_debug_line_for_each_call(caplog: pytest.LogCaptureFixture) ->
     assert not any("test-key" in line or done.content in line for line in lines)
 
 
+async def test_observers_that_are_read_once_serve_copies_too() -> None:
+    """A generator of them, or none."""
+    told = Told()
+    async with served(observers=(one for one in [told])) as (_, client):
+        await client.with_options(max_retries=0).chat.completions.create(**ASK)
+        await client.with_options(observers=()).chat.completions.create(**ASK)
+        await client.with_options(observers=None).chat.completions.create(**ASK)
+    assert told.names == ["sent", "answered", "ended"]
+
+
 def test_what_is_no_observer_is_refused() -> None:
     """By name, before anything is sent."""
     with pytest.raises(ConfigurationError, match="an observer has one of waited, sent"):
