@@ -98,7 +98,7 @@ class SiliconFlowError(Exception):
         """Whether the same request may fare better later: nobody refused it for what it asks, or for who asks.
 
         So for the connection, be it the wrong one, the clocks, full meters, a service that fails, and answers that
-        broke off or are none.
+        broke off or could not be read.
         """
         if self.refusal is None:
             return self._may_pass

@@ -41,7 +41,7 @@ def on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> 
 
 
 def on_any_loop(callback: Callable[[], object]) -> None:
-    """Have this thread's loop call back at its next turn; at once where none runs, so that there is none to disturb."""
+    """Have this thread's loop call back at its next turn; at once where none runs: there is nothing to disturb."""
     here = any_running_loop()
     if here is None:
         callback()

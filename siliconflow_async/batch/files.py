@@ -140,7 +140,7 @@ class LineFile(OwnFile):
         """Yield what all lines say, and mend the last one.
 
         One that was cut off is taken away; one that lacks only its end gets it. Raises ConfigurationError at a line
-        that is none of ours.
+        that this library did not write.
         """
         start = 0
         is_torn = False

@@ -39,7 +39,7 @@ _RECORD = msgspec.json.Decoder(Record)
 
 
 def read_record(line: bytes) -> Record:
-    """Return what a line says; raise ValueError for one that is none of ours."""
+    """Return what a line says; raise ValueError for a line that this library did not write."""
     try:
         return _RECORD.decode(line)
     except (msgspec.DecodeError, RecursionError) as error:

@@ -35,7 +35,7 @@ class RetryBudget:
                 self._credit = min(_MAX_CREDIT, self._credit + share)
 
     def draw(self) -> bool:
-        """Take one retry; False if there is none."""
+        """Take one retry; False if none is left."""
         with self._lock:
             if self._credit < 1:
                 return False

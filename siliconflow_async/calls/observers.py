@@ -200,7 +200,7 @@ class RunWatch:
         if state.ended is not None:
             return
         if closed or (error is not None and not isinstance(error, Exception)):
-            state.ended = "closed"  # a cancellation, too, is none of its errors
+            state.ended = "closed"  # a cancellation is no error of the run
         else:
             state.ended, state.error = "done" if error is None else "error", error
         state.seconds = time.monotonic() - self._began

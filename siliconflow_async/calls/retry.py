@@ -286,7 +286,7 @@ async def wait_to_resume(
 
 
 def _granted(delay: float | None, error: SiliconFlowError, deadline: float | None, budget: RetryBudget) -> float | None:
-    """Return a delay that ends before the deadline, having drawn a retry for it; None if there is none.
+    """Return a delay that ends before the deadline, having drawn a retry for it; None if the call may not be repeated.
 
     An error for which none is left is told so.
     """

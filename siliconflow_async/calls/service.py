@@ -43,7 +43,7 @@ class Service:
         twice, is sent again only where the service has surely not begun it.
 
         Raises InvalidRequestError before anything is sent, APIStatusError, APIConnectionError and APITimeoutError,
-        StreamError where the body breaks off or is none, ClosedError.
+        StreamError where the body breaks off or is empty, ClosedError.
         """
         request = self.setup.request(method, path, params, body=body, query=query)
         return await Call(self.setup, request, repeatable=repeatable).fetch(decode)

@@ -137,8 +137,8 @@ class Completions(Runs, Explained):
             extra_body: Merged into the body last: for what has no keyword here.
 
         Raises InvalidRequestError before anything is sent, APIStatusError where the service refuses,
-        APIConnectionError and APITimeoutError, StreamError for an answer that breaks off or is none, ParseError for
-        one that does not fit the type, ClosedError after `aclose()`; TypeError for a keyword that is none.
+        APIConnectionError and APITimeoutError, StreamError for an answer that breaks off or is empty, ParseError for
+        one that does not fit the type, ClosedError after `aclose()`; TypeError for an unknown keyword.
         """
         conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_names(params, CREATE_NAMES)

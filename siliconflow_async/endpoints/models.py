@@ -81,7 +81,7 @@ class Models(Explained):
         `await client.models.list()` has them in `.data`.
 
         Raises what a whole chat answer raises: InvalidRequestError before anything is sent, APIStatusError,
-        APIConnectionError and APITimeoutError, StreamError, ClosedError; TypeError for a keyword that is none.
+        APIConnectionError and APITimeoutError, StreamError, ClosedError; TypeError for an unknown keyword.
         """
         conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_keywords(params, ListParams.__annotations__.keys())

@@ -226,7 +226,7 @@ class Runs:
 
         `requests` is read as there is room: at most `2 * max_concurrency` are held. The parameters of a chat are
         defaults, for the requests that don't have them. Each result has its `completion`, which has `parsed` where
-        `response_format` is a type, or its `error`, also where the request itself is none.
+        `response_format` is a type, or its `error`, also where the request itself is invalid.
 
         Every request is streamed, and passes its model's gate: the limits that the client was given, or else those
         that are found out. Where a model's service goes away (several requests in a row meet 502, 503, no connection,
@@ -326,7 +326,7 @@ def _as_it_is(completion: ChatCompletion) -> ChatCompletion:
 async def _begin(
     setup: Setup, defaults: Mapping[str, Any], patience: float, item: MapItem, parent: RunState | None
 ) -> ChatCall:
-    """Make one request of many ready; raise InvalidRequestError for one that is none."""
+    """Make one request of many ready; raise InvalidRequestError for one that is invalid."""
     if not isinstance(item.request, MAPPINGS):
         kind = type(item.request).__name__
         raise InvalidRequestError(f"a request must be a mapping of parameters, not a value of type {kind}")

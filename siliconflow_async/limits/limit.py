@@ -71,7 +71,7 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_limits(limits: Any) -> Limits | None:
-    """Return the limits as given; raise ConfigurationError if they are none."""
+    """Return the limits as given; raise ConfigurationError for anything else."""
     if limits is None or isinstance(limits, Limit):
         return limits
     if isinstance(limits, Mapping):

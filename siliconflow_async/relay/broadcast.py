@@ -79,7 +79,7 @@ class Broadcast:
         return self._pump.error
 
     def reader(self, last_event_id: str | int | None = None) -> Reader:
-        """Return a new reader, which begins after the event of that id, or at the beginning if there is none such.
+        """Return a new reader, which begins after the event of that id, or at the beginning if there is no such event.
 
         last_event_id: `seq` of the last frame, or the header `Last-Event-ID`, as the client sent it.
         """

@@ -257,14 +257,14 @@ def _wake(waiter: asyncio.Future[None] | None) -> None:
 
 
 def check_count(value: int, name: str) -> int:
-    """Return a number of things, at least one; raise ConfigurationError for what is none."""
+    """Return a number of things, at least one; raise ConfigurationError for anything else."""
     if not is_count(value, 1):
         raise ConfigurationError(f"{name} must be an integer >= 1, not {value!r}")
     return value
 
 
 def check_seconds(value: float, name: str) -> float:
-    """Return a number of seconds; raise ConfigurationError for what is none."""
+    """Return a number of seconds; raise ConfigurationError for anything else."""
     if not is_finite(value) or value < 0:
         raise ConfigurationError(f"{name} must be a number of seconds >= 0, not {value!r}")
     return value

@@ -74,7 +74,7 @@ def query_of(extra_query: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def listed_messages(value: Any) -> list[Any]:
-    """Return messages as a list; raise InvalidRequestError if they are none."""
+    """Return messages as a list; raise InvalidRequestError for what is not a list of messages."""
     if type(value) is not list and (isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable)):
         raise InvalidRequestError(f"messages must be a list of messages, not {_kind(value)}", param="messages")
     return list(value)

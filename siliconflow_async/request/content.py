@@ -125,7 +125,7 @@ def image(source: MediaSource, *, detail: Detail | None = None) -> MediaPart:
     source: a path; an http, https or data URL (a str that begins so); bytes; or a binary file, which is read at once.
         PNG, JPEG, GIF, WebP, BMP and HEIC are known; a data URL goes as it is.
     detail: how closely to look, "auto", "low" or "high"; None: as the service sees fit.
-    Raises InvalidRequestError for what is none of these; the call that sends the part raises it for a file that is
+    Raises InvalidRequestError for anything else; the call that sends the part raises it for a file that is
     missing, can't be read, is empty or of another type, and where the media of a request exceed 500 MB.
     """
     return _part("image", source, {"detail": detail})

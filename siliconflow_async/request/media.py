@@ -36,7 +36,7 @@ _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 
 
 def media_type(head: bytes, kind: Kind) -> str | None:
-    """Return the media type of a file that begins with `head`; None if it is none of the known ones."""
+    """Return the media type of a file that begins with `head`; None if the type is not known."""
     for signature, found in _SIGNATURES:
         if head.startswith(signature):
             return found
@@ -60,6 +60,6 @@ def _frame_type(head: bytes) -> str | None:
         return None
     if head[1] & 0xF6 == 0xF0:
         return "audio/aac"
-    # Layer III, of a version, a bit rate and a sampling rate that exist: UTF-16's byte order mark is none.
+    # Layer III, of a version, a bit rate and a sampling rate that exist: UTF-16's byte order mark is not one.
     is_mp3 = head[1] & 0x06 == 0x02 and head[1] & 0x18 != 0x08 and head[2] >> 4 != 15 and head[2] >> 2 & 3 != 3
     return "audio/mpeg" if is_mp3 else None

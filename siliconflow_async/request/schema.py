@@ -57,7 +57,7 @@ class Form(Generic[T]):
         return {"type": "json_schema", "json_schema": holder}
 
     def decode(self, text: str) -> T:
-        """Return the value that the JSON text holds; raise ValueError if it is none of the type."""
+        """Return the value that the JSON text holds; raise ValueError if it does not fit the type."""
         try:
             value = self._decode(text)
         except RecursionError as error:

@@ -135,7 +135,7 @@ def choice_param(choice: Any) -> Any:
 
 
 def listed(tools: Any) -> list[Any]:
-    """Return the tools as a list; raise InvalidRequestError if they are none, or too many."""
+    """Return the tools as a list; raise InvalidRequestError for anything else, or for too many."""
     if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Iterable):
         _refuse(f"tools must be a list of functions and mappings, not a value of type {type(tools).__name__}")
     found = list(tools)

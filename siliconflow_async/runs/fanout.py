@@ -194,7 +194,7 @@ class Workers(Generic[C]):
     # One request
 
     async def _run(self, item: MapItem) -> MapDone[C] | MapFailed | None:
-        """Return how it went; None if the run has failed over it."""
+        """Return how it went; None if it has ended the run."""
         started_at = time.monotonic()
         call: ChatCall | None = None
         completion: Any = None
@@ -235,7 +235,7 @@ class Workers(Generic[C]):
         )
 
     async def _tell_events(self, on_event: OnEvent, item: MapItem, stream: ChatStream) -> bool:
-        """Tell of the events; False if the run has failed over it."""
+        """Tell of the events; False if that has ended the run."""
         async for event in stream.events():
             try:
                 waiting = on_event(item, event)

@@ -69,7 +69,7 @@ class Flow(Generic[C]):
             self.wake()
 
     def give(self) -> MapDone[C] | MapFailed | None:
-        """Give out the next result, which makes room; None if there is none yet."""
+        """Give out the next result, which makes room; None if no result has come yet."""
         if not self._finished:
             return None
         self.given += 1

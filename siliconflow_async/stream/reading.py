@@ -67,7 +67,7 @@ class Observer(Protocol):
     """Who wants to know how an answer comes along: the gate of its model, and those whom a client was given."""
 
     def answered(self, answer: Answer) -> None:
-        """The headers have come, with a status that is none of a refusal."""
+        """The headers have come, with a status below 300."""
 
     def first_token(self, at: float | None) -> None:
         """The first token has come, at a time of the loop; None for a whole answer, of which nobody knows when."""

@@ -96,7 +96,7 @@ def _check_one_of(name: str, value: Any, allowed: Collection[str]) -> None:
 
 
 def _check_number(name: str, value: Any, limits: _Range) -> None:
-    # JSON has one kind of number, so 2.0 is an integer; Python's bool is none.
+    # JSON has one kind of number, so 2.0 is an integer; Python's bool is not one.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if limits.kind is int:
         _require(is_number and value == int(value), f"{name}: Must be an integer")

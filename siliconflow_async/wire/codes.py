@@ -45,7 +45,7 @@ def meter_of(code: int | str | None, message: str) -> str | None:
 
 
 def number_of(code: int | str | None) -> int:
-    """Return a code as a number; 0 for one that is none."""
+    """Return a code as a number; 0 for one that is not a number."""
     if isinstance(code, str):
         # Some relays send codes as strings of digits.
         return int(code) if code.isascii() and code.isdigit() and len(code) < 9 else 0

@@ -134,7 +134,7 @@ def cut_off(size: int, why: str | None) -> TruncatedStreamError:
 
 
 def error_in(value: Any) -> tuple[int | str | None, str] | None:
-    """Return the (code, message) of a JSON object that is an error, or None if it is none.
+    """Return the (code, message) of a JSON object that is an error, or None if it is not one.
 
     Known forms: `{"code", "message"}` without choices, `{"error": {…}}`, `{"error": "…"}`, an `error` beside choices.
     """
@@ -151,7 +151,7 @@ def error_in(value: Any) -> tuple[int | str | None, str] | None:
         return None
     code = _code(value.get("code"))
     message = value.get("message")
-    # 0 and 20000 are how houses of this style say that all is well.
+    # Services of this kind say with 0 or 20000 that all is well.
     if code in (0, 20000, "0", "20000") or (code is None and not (message and isinstance(message, str))):
         return None
     return code, _words(value)
@@ -214,7 +214,7 @@ def _masked(text: str, mask: Mask) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that `Retry-After-Ms` or `Retry-After` (seconds or a date) ask for; None if there are none.
+    """Return the seconds that `Retry-After-Ms` or `Retry-After` (seconds or a date) ask for; None if neither is there.
 
     A date is read against the answer's own `Date`, by our clock only where that is missing or no date.
     """

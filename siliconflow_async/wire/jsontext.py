@@ -47,7 +47,7 @@ _TELLING = msgspec.json.Decoder(_Telling)
 
 
 def parse(data: bytes | msgspec.Raw) -> Any:
-    """Parse one JSON text; raise ValueError if it is none, or would take far more memory than its size."""
+    """Parse one JSON text; raise ValueError if it is not valid, or would take far more memory than its size."""
     if len(data) > SMALL:
         check_weight(data)
     try:
@@ -86,7 +86,7 @@ def telling(data: bytes) -> dict[str, Any]:
 def parse_each(data: bytes) -> Iterator[tuple[Any, bytes]]:
     """Yield (value, its bytes) for JSON texts that follow one another, with or without white space between.
 
-    Raises ValueError at the first that is none; one that the end of the data cuts short is dropped.
+    Raises ValueError at the first that is not valid; one that the end of the data cuts short is dropped.
     """
     try:
         value = parse(data)

@@ -176,7 +176,7 @@ class Playground:
 
 
 def read_request(text: str) -> ChatParams:
-    """Return the parameters that the page asks with; raise InvalidRequestError for what is none."""
+    """Return the parameters that the page asks with; raise InvalidRequestError for any other."""
     try:
         params = jsontext.parse(text.encode(errors="replace"))
     except ValueError as error:
