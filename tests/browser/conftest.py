@@ -78,6 +78,12 @@ class Play:
         self.url = self._page.url
         self.port = int(self.url.strip("/").rpartition(":")[2])
 
+    def retry(self, policy: RetryPolicy) -> None:
+        """Ask by another policy from now on; without this, nothing is asked again."""
+        self._client = self._client.with_options(retry=policy)
+        self.stop()
+        self.start()
+
     def stop(self) -> None:
         """Stop serving it."""
         self._portal.call(self._page.aclose)

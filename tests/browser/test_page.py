@@ -10,6 +10,7 @@ import pytest
 from siliconflow_async.testing import Gate, Stall, Until
 
 from ..asking import DONE, chunk
+from .asking import answers, ask, sent, status
 
 try:
     from playwright.sync_api import expect
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Page
 
     from .conftest import Play
 
@@ -34,26 +35,6 @@ TOOLS = [
         },
     }
 ]
-
-
-def ask(page: Page, text: str = "Why?") -> Locator:
-    """Send a message by keyboard; return the answer's place."""
-    page.get_by_label("Message", exact=True).fill(text)
-    page.keyboard.press("Enter")
-    return answers(page).last
-
-
-def answers(page: Page) -> Locator:
-    return page.get_by_role("article", name="Answer")
-
-
-def status(page: Page) -> Locator:
-    return page.locator("#status")
-
-
-def sent(play: Play, at: int = -1) -> Any:
-    """The body of a chat request that reached the service."""
-    return [request.json for request in play.server.requests if request.method == "POST"][at]
 
 
 def test_an_answer_is_seen_as_it_comes(play: Play, page: Page) -> None:

@@ -111,8 +111,8 @@ export class Answer {
       case "content_delta":
         this.count();
         this.fold();
-        if (!this.content) this.showButtons();
         this.content += frame.text;
+        if (this.content.length === frame.text.length) this.showButtons();
         this.markdown.add(frame.text);
         this.raw?.add(frame.text);
         break;
@@ -175,7 +175,7 @@ export class Answer {
       const code = make("code");
       const box = make("div", "call", "", make("p", "", "Tool call: ", name), make("pre", "", "", code));
       this.figures.before(box);
-      call = this.calls[frame.call] = { box, title: name, code, arguments: new Growing(code) };
+      call = this.calls[frame.call] = { box, title: name, arguments: new Growing(code) };
     }
     // They come with the first fragment that knows them.
     if (frame.id) call.id = frame.id;
@@ -186,8 +186,7 @@ export class Answer {
   finishCall(frame) {
     const call = this.call(frame);
     call.json = frame.arguments;
-    call.code.replaceChildren();
-    new Growing(call.code, frame.arguments);
+    call.arguments.set(frame.arguments);
     if (call.result) return;
     call.result = make("textarea");
     call.result.rows = 1;
@@ -282,14 +281,15 @@ export class Answer {
 
   showButtons() {
     this.buttons.replaceChildren();
-    if (this.content || this.deltas) {
+    if (this.content) {
       this.rawButton = button("Raw", () => this.showRaw(!this.raw));
       this.rawButton.setAttribute("aria-pressed", String(!!this.raw));
       this.buttons.append(this.rawButton, copyButton("Copy", () => this.content, () => this.body));
     }
     if (this.state === "open") return;
     const change = button("Edit", () => edit(change, this.article, this.content, "Answer", "Save", (text) => this.change(text)));
-    this.buttons.append(change, button(this.state === "done" ? "Regenerate" : "Retry", () => this.actions.again(this)));
+    const [again, look] = this.state === "done" ? ["Regenerate", ""] : ["Retry", "outlined"];
+    this.buttons.append(change, button(again, () => this.actions.again(this), look));
   }
 
   // The text as it came, or as Markdown.

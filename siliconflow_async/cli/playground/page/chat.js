@@ -128,7 +128,7 @@ function cut(at) {
   stop();
   taken = { at, turns: turns.splice(at) };
   for (const turn of taken.turns) turn.article?.remove();
-  el("undo").textContent = `Bring back ${taken.turns.length === 1 ? "what was" : `the ${taken.turns.length} turns that were`} here`;
+  el("undo").textContent = `Bring back the ${taken.turns.length === 1 ? "turn" : `${taken.turns.length} turns`}`;
   el("undo").hidden = taken.turns.length === 1 && taken.turns[0].state === "failed";
 }
 
@@ -213,6 +213,8 @@ export function clear() {
 export async function show(which) {
   const chat = await store.read(which);
   if (!chat) return;
+  const cutOff = store.cutOff.take();
+  if (cutOff?.id === which) chat.turns[cutOff.at] = cutOff.turn;
   begin(chat);
   fill(chat.settings);
 }
@@ -233,6 +235,6 @@ export async function restore(scroll) {
 }
 
 export function leave() {
-  save();
+  if (current) store.cutOff.put(id, turns.length - 1, current.data);
   current?.socket.close();
 }

@@ -62,7 +62,14 @@ export class Growing {
   constructor(parent, text = "") {
     this.parent = parent;
     this.later = withNextFrame(() => this.show());
+    this.set(text);
+  }
+
+  set(text) {
+    this.parent.replaceChildren();
+    this.node = undefined;
     this.text = text;
+    this.shown = 0;
     this.show(true);
   }
 

@@ -1,7 +1,8 @@
 // Chats, kept by the browser for this page's address. Where it keeps nothing (a private window, say), they are lost with
 // the page, which is all that fails then.
 
-const KEY = "chat";
+const SHOWN = "chat";
+const CUT_OFF = "answer";
 
 const opened = new Promise((resolve) => {
   try {
@@ -46,6 +47,22 @@ export const remove = (id) => within("readwrite", (titles, chats) => (titles.del
 
 // Which chat a window shows, after a reload too. Another window begins with a new one.
 export const current = {
-  get: () => sessionStorage.getItem(KEY),
-  set: (id) => sessionStorage.setItem(KEY, id),
+  get: () => sessionStorage.getItem(SHOWN),
+  set: (id) => sessionStorage.setItem(SHOWN, id),
+};
+
+// The end of a chat whose answer is under way while the page is left, when there is no time for more than this.
+export const cutOff = {
+  put(id, at, turn) {
+    try {
+      sessionStorage.setItem(CUT_OFF, JSON.stringify({ id, at, turn }));
+    } catch {
+      // It is too long: what was saved last is what is left.
+    }
+  },
+  take() {
+    const kept = sessionStorage.getItem(CUT_OFF);
+    sessionStorage.removeItem(CUT_OFF);
+    return JSON.parse(kept);
+  },
 };
