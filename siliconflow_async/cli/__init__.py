@@ -1,7 +1,7 @@
 """The command line: `siliconflow-async`, and `python -m siliconflow_async`.
 
 Exit codes:
-0    done; `serve` and `playground` stopped by Ctrl-C too, since nothing else ends it
+0    done; `serve` and `playground` stopped by Ctrl-C too, since nothing else ends it, and a conversation by Ctrl-D
 1    the service refused, the connection failed, or the answer broke off; what had arrived was printed. Of a batch:
      some lines failed, are open, or were skipped
 2    nothing was sent: wrong usage, no key, no prompt, a base URL or a port that can't be used, a bad file. From stdin

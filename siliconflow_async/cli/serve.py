@@ -46,6 +46,9 @@ async def serve(
         with suppress(Failed):
             screen.notice(log_line(request))
 
+    shares = dict(failures)
+    if len(shares) < len(failures):
+        raise Failed("--fail names a status twice")
     try:
         server = FakeSiliconFlow(
             host=host,
@@ -54,7 +57,7 @@ async def serve(
             api_key=api_key,
             tokens_per_second=tokens_per_second,
             limits=None if rpm is None and tpm is None else (rpm, tpm),
-            failures=dict(failures),
+            failures=shares,
             delay=delay,
             on_end=log,
             keep=KEEP,

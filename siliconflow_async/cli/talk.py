@@ -6,7 +6,6 @@ What was asked before stays in memory alone: prompts may be private, so none is 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,15 +86,16 @@ class _Talk:
                     line = await session.prompt_async("> ")
                 except EOFError:
                     return
-                # What the terminal sent that was no UTF-8.
-                line = os.fsencode(line).decode(errors="replace")
+                # In a locale without UTF-8 the terminal's bytes come as surrogates, which can't be sent.
+                line = line.encode(errors="surrogateescape").decode(errors="replace")
                 if line.startswith("/"):
                     self._obey(*line.split(maxsplit=1))
                 elif line.strip():
                     self._answer = asyncio.ensure_future(self._ask(line))
                     await asyncio.wait([self._answer])
-                    # What fails otherwise than the service does ends the conversation.
-                    self._answer.result()
+                    # An error of no service ends the conversation. Ctrl-C may come before it has begun.
+                    if not self._answer.cancelled():
+                        self._answer.result()
 
     def _stop(self) -> None:
         if self._answer is not None:
@@ -104,9 +104,10 @@ class _Talk:
     async def _ask(self, prompt: str) -> None:
         # As in `chat`, they go with what is asked first.
         images = () if self._turns else self._images
+        turns = self._turns
         stream = None
         try:
-            turns = [*self._turns, user_message(prompt, images)]
+            turns = [*turns, user_message(prompt, images)]
             messages = [*self._opening, *turns]
             opening = self._client.chat.completions.stream(model=self._model, messages=messages, **self._params)
             async with opening as stream:

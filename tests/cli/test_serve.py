@@ -164,6 +164,7 @@ def test_a_port_in_use_is_one_line(command: Command) -> None:
         ("--fail", "503:lots"),
         ("--fail", "200:0.1"),
         ("--fail", "503:2"),
+        ("--fail", "503:0.1", "--fail", "503:0.2"),
         ("--delay", "-1"),
         ("--delay", "inf"),
         ("--rpm", "0"),

@@ -242,6 +242,14 @@ def test_what_is_typed_during_an_answer_is_the_next_prompt(talk: Talks, server: 
     assert asked(server)[-1] == user("Two")
 
 
+@pytest.mark.parametrize("mode", [{}, {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=["utf8", "ascii"])
+def test_what_is_typed_is_utf8_in_any_locale(talk: Talks, server: FakeSiliconFlow, mode: dict[str, str]) -> None:
+    with talk(LANG="C", LC_ALL="C", **mode) as terminal:
+        terminal.press("café 世界", ENTER)
+        terminal.see(PROMPT)
+    assert asked(server) == [user("café 世界")]
+
+
 def test_the_demo_talks_too(talk: Talks, server: FakeSiliconFlow) -> None:
     with talk("--demo", "--no-thinking", SILICONFLOW_API_KEY="") as terminal:
         assert "You said: “Hello”." in terminal.ask("Hello")
