@@ -218,6 +218,8 @@ class Workers(Generic[C]):
             error = failure
         finally:
             self._tally.ended(item.index)
+        first_token = None if call is None else call.passage.first_token
+        total = time.monotonic() - started_at
         # Cast, since the checkers don't see that the class goes by the error.
         make = cast("Callable[..., MapDone[C] | MapFailed]", MapDone if error is None else MapFailed)
         return make(
@@ -229,8 +231,9 @@ class Workers(Generic[C]):
             attempts=0 if call is None else call.attempts,
             times=MapTimes(
                 waited=0.0 if call is None else call.passage.waited,
-                first_token=None if call is None else call.passage.first_token,
-                total=time.monotonic() - started_at,
+                # The time of uvloop's loops goes by whole milliseconds.
+                first_token=first_token if first_token is None else min(first_token, total),
+                total=total,
             ),
         )
 

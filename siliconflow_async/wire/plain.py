@@ -107,9 +107,9 @@ class Headed(Beside):
     @property
     def trace_id(self) -> str | None:
         """What SiliconFlow's support asks for."""
-        value = getattr(self, "_trace_id", None)
-        if callable(value):
-            self._trace_id = value = value()
+        given: Any = getattr(self, "_trace_id", None)
+        value: str | None = given() if callable(given) else given
+        self._trace_id = value
         return value
 
     @trace_id.setter
@@ -119,9 +119,9 @@ class Headed(Beside):
     @property
     def headers(self) -> Mapping[str, str]:
         """The answer's headers with lower-case names."""
-        value = getattr(self, "_headers", dict)
-        if callable(value):
-            self._headers = value = value()
+        given: Any = getattr(self, "_headers", dict)
+        value: Mapping[str, str] = given() if callable(given) else given
+        self._headers = value
         return value
 
     @headers.setter
