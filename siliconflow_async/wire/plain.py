@@ -103,14 +103,17 @@ class Headed(Beside):
 
     __slots__ = ("_headers", "_timing", "_trace_id")
     _names: ClassVar[tuple[str, ...]] = ("raw", "trace_id", "headers", "timing")
+    _headers: Any
+    _trace_id: Any
 
     @property
     def trace_id(self) -> str | None:
         """What SiliconFlow's support asks for."""
         given: Any = getattr(self, "_trace_id", None)
-        value: str | None = given() if callable(given) else given
-        self._trace_id = value
-        return value
+        if callable(given):
+            self._trace_id = given()
+        found: str | None = getattr(self, "_trace_id", None)
+        return found
 
     @trace_id.setter
     def trace_id(self, value: str | Callable[[], str | None] | None) -> None:
@@ -120,9 +123,10 @@ class Headed(Beside):
     def headers(self) -> Mapping[str, str]:
         """The answer's headers with lower-case names."""
         given: Any = getattr(self, "_headers", dict)
-        value: Mapping[str, str] = given() if callable(given) else given
-        self._headers = value
-        return value
+        if callable(given):
+            self._headers = given()
+        found: Mapping[str, str] = self._headers
+        return found
 
     @headers.setter
     def headers(self, value: Mapping[str, str] | Callable[[], Mapping[str, str]]) -> None:
