@@ -318,6 +318,7 @@ def test_the_keyboard_suffices(play: Play, page: Page) -> None:
         outline = "getComputedStyle(document.activeElement).outlineStyle"
         assert page.evaluate(f"document.activeElement === document.body || {outline} != 'none'")
     assert {"clear", "Settings", "model", "tools", "log", "prompt", "send", "Reasoning", "Python"} <= seen
+    assert {"chats", "export-markdown", "export-json", "delete", "attach", "Raw", "Copy", "Edit", "Regenerate"} <= seen
 
 
 def test_the_snippet_is_the_request_and_can_be_copied(play: Play, visit: Callable[..., Page]) -> None:

@@ -44,10 +44,10 @@ class User {
   constructor(text, urls = []) {
     this.text = text;
     this.pictures = urls;
-    this.shown = make("div", "text", text);
     const change = button("Edit", () => edit(change, this.article, this.text, "You", "Send", (text) => this.change(text)));
-    const images = this.pictures.map((url, at) => pictures.preview(url, at + 1));
-    this.article = make("article", "user", "", make("h2", "unseen", "You"), ...images, this.shown, make("p", "actions", "", change));
+    this.article = make("article", "user", "", make("h2", "unseen", "You"));
+    if (urls.length) this.article.append(make("div", "images", "", ...urls.map((url, at) => pictures.preview(url, at + 1))));
+    this.article.append(make("div", "text", text), make("p", "actions", "", change));
     this.article.setAttribute("aria-label", "You");
   }
 
