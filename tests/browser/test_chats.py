@@ -180,6 +180,7 @@ def test_any_answer_can_be_edited_and_regenerated(play: Play, page: Page) -> Non
     page.get_by_label("Edit: Answer").fill("*Uno*")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(answers(page).first.locator("em")).to_have_text("Uno")
+    expect(answers(page).first.get_by_role("button", name="Edit")).to_be_focused()
     play.server.reply("Due")
     answers(page).last.get_by_role("button", name="Regenerate").click()
     expect(answers(page).locator(".answer")).to_have_text(["Uno", "Due"])
@@ -255,10 +256,12 @@ def test_markdown_is_shown_and_the_raw_text_is_a_click_away(play: Play, visit: C
     play.server.raw([chunk(text[:40]), Until(go), chunk(text[40:], finish="stop"), DONE])
     answer = ask(page)
     expect(answer.locator("h3")).to_have_text("Title")
-    answer.get_by_role("button", name="Raw").click()
+    answer.get_by_role("button", name="Raw").press("Enter")
     expect(answer.locator(".raw")).to_have_text(text[:40])
     go.set()
     expect(status(page)).to_have_text(COMPLETE)
+    # Further buttons have come, and the focus is where it was.
+    expect(answer.get_by_role("button", name="Raw")).to_be_focused()
     assert answer.locator(".raw").text_content() == text
     answer.get_by_role("button", name="Copy", exact=True).click()
     expect(answer.get_by_role("button", name="Copied")).to_be_visible()

@@ -63,7 +63,7 @@ export class Answer {
       content,
       notes,
       reasoning: this.reasoning?.text ?? "",
-      calls: this.calls.map(({ id, name, json }) => ({ id, name, arguments: json })).filter((call) => call.arguments),
+      calls: this.calls.map(({ id, name, json }) => ({ id, name, arguments: json })).filter((call) => call.arguments !== undefined),
       figures: [...this.figures.childNodes].map((node) => (node.tagName ? { code: node.textContent } : node.data)),
       python: python?.length <= KEPT_PROGRAM ? python : "",
     };
@@ -112,7 +112,7 @@ export class Answer {
         this.count();
         this.fold();
         this.content += frame.text;
-        if (this.content.length === frame.text.length) this.showButtons();
+        this.offerText();
         this.markdown.add(frame.text);
         this.raw?.add(frame.text);
         break;
@@ -279,14 +279,17 @@ export class Answer {
     say(message || { done: "The answer is complete", stopped: "Stopped", failed: "The answer failed" }[state]);
   }
 
+  // For the text, once there is some.
+  offerText() {
+    if (!this.content || this.rawButton) return;
+    this.rawButton = button("Raw", () => this.showRaw(!this.raw));
+    this.rawButton.setAttribute("aria-pressed", "false");
+    this.buttons.prepend(this.rawButton, copyButton("Copy", () => this.content, () => this.body));
+  }
+
+  // For the turn, once it is over. Those that are there stay: one may have the focus.
   showButtons() {
-    this.buttons.replaceChildren();
-    if (this.content) {
-      this.rawButton = button("Raw", () => this.showRaw(!this.raw));
-      this.rawButton.setAttribute("aria-pressed", String(!!this.raw));
-      this.buttons.append(this.rawButton, copyButton("Copy", () => this.content, () => this.body));
-    }
-    if (this.state === "open") return;
+    this.offerText();
     const change = button("Edit", () => edit(change, this.article, this.content, "Answer", "Save", (text) => this.change(text)));
     const [again, look] = this.state === "done" ? ["Regenerate", ""] : ["Retry", "outlined"];
     this.buttons.append(change, button(again, () => this.actions.again(this), look));
@@ -308,7 +311,7 @@ export class Answer {
     this.content = text;
     this.markdown.set(text);
     if (this.raw) this.showRaw(true);
-    this.showButtons();
+    this.offerText();
     this.actions.changed();
   }
 

@@ -166,7 +166,7 @@ export function data() {
   const first = turns.find((turn) => turn.role === "user");
   return {
     id,
-    title: first?.text.trim().replace(/\s+/g, " ").slice(0, 60) || (first ? "Pictures" : ""),
+    title: first?.text.trim().replace(/\s+/g, " ").slice(0, 60).trim() || (first ? "Pictures" : ""),
     settings: written(),
     // A result of a tool is as it is sent.
     turns: turns.map((turn) => turn.data ?? turn),
@@ -179,12 +179,16 @@ export async function save() {
   await list();
 }
 
+// Show the titles of all chats; while they are the same, the list stays as it is: it may be open.
 async function list() {
-  const titles = await store.titles();
-  const options = titles.map((chat) => Object.assign(make("option", "", chat.title), { value: chat.id }));
-  if (!titles.some((chat) => chat.id === id)) options.unshift(Object.assign(make("option", "", "New chat"), { value: id }));
-  el("chats").replaceChildren(...options);
-  el("chats").value = id;
+  const titles = (await store.titles()).map((chat) => [chat.id, chat.title]);
+  if (!titles.some(([other]) => other === id)) titles.unshift([id, "New chat"]);
+  const chats = el("chats");
+  const shown = [...chats.options].map((option) => [option.value, option.text]);
+  if (JSON.stringify(shown) !== JSON.stringify(titles)) {
+    chats.replaceChildren(...titles.map(([value, title]) => Object.assign(make("option", "", title), { value })));
+  }
+  if (chats.value !== id) chats.value = id;
 }
 
 function begin(chat) {

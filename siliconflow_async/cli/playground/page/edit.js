@@ -10,12 +10,9 @@ export function edit(opener, article, text, label, saves, save) {
   const close = () => {
     form.remove();
     article.classList.remove("edited");
-  };
-  const cancel = () => {
-    close();
     opener.focus();
   };
-  const form = make("form", "edit", "", area, make("button", "strong", saves), button("Cancel", cancel));
+  const form = make("form", "edit", "", area, make("button", "strong", saves), button("Cancel", close));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     close();
@@ -26,7 +23,7 @@ export function edit(opener, article, text, label, saves, save) {
     if (event.key === "Escape") {
       // Not the answer that is under way.
       event.stopPropagation();
-      cancel();
+      close();
     } else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
       form.requestSubmit();
