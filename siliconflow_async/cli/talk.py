@@ -116,7 +116,7 @@ class _Talk:
             self._screen.notice("stopped")
         except SiliconFlowError as error:
             tell(error, self._screen)
-        # A question without an answer is none of the conversation: the next one would be another turn of the user's.
+        # A question without an answer is not kept: with the next one there would be two turns of the user's in a row.
         if stream is not None and (content := stream.partial.content):
             self._turns = [*turns, {"role": "assistant", "content": content}]
 

@@ -82,7 +82,7 @@ def _rendered(asked: _Asked) -> bytes:
 
 
 def render(text: str, references: Mapping[str, _Target]) -> Rendered:
-    """Return the blocks of Markdown. Takes up to some 15 µs a character, so that a long text is none for an event loop.
+    """Return the blocks of Markdown. Takes up to some 15 µs a character: too long in an event loop.
 
     references: those of the text before this one and, where they are known, after it.
     """
@@ -92,7 +92,7 @@ def render(text: str, references: Mapping[str, _Target]) -> Rendered:
     if len(tokens) > _MAX_TOKENS:
         return Rendered([["p", {}, [text]]], 0, 0, found)
     starts = [token.map[0] for token in tokens if token.level == 0 and token.nesting >= 0 and token.map is not None]
-    # A line that has not ended may yet join the block before it: `#` is a heading, `#tag` is none.
+    # A line that has not ended may yet join the block before it: `#` is a heading, `#tag` is not.
     unended = len(text.replace("\r\n", "\n").replace("\r", "\n").split("\n")) - 1
     closed = max(0, sum(start < unended for start in starts) - 1)
     return Rendered(_trees(tokens), closed, starts[closed] if starts else 0, found)
