@@ -59,17 +59,13 @@ def text(given: str) -> str:
     return given
 
 
-class _Failure(click.ParamType[tuple[int, float]]):
-    """A status and the share of requests that get it."""
-
-    name = "status:share"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, float]:
-        status, _, share = str(value).partition(":")
-        try:
-            return int(status), float(share)
-        except ValueError:
-            self.fail(f"{value!r} is not a status and a share, as in 503:0.1", param, ctx)
+def _failure(given: str) -> tuple[int, float]:
+    """Return a status, and the share of requests that get it."""
+    status, _, share = given.partition(":")
+    try:
+        return int(status), float(share)
+    except ValueError:
+        raise click.BadParameter(f"{given!r} is not a status and a share, as in 503:0.1") from None
 
 
 # What several commands have in common.
@@ -186,7 +182,8 @@ def _batch(**options: Any) -> None:
 @click.option(
     "--fail",
     "failures",
-    type=_Failure(),
+    type=_failure,
+    metavar="STATUS:SHARE",
     multiple=True,
     help="Refuse a share of the requests with a status, as in 503:0.1 (repeat it).",
 )

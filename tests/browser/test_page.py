@@ -173,7 +173,7 @@ def test_an_error_of_the_service_is_shown(play: Play, page: Page) -> None:
     expect(answer.locator(".figures")).to_contain_text(play.server.requests[-1].trace_id)
     play.server.fail(429)
     page.get_by_role("button", name="Retry").click()
-    expect(answers(page).locator(".error")).to_contain_text("RateLimitError: HTTP 429, code 50602")
+    expect(answers(page).locator(".error")).to_contain_text("RateLimitError: HTTP 429: Request was rejected")
     page.get_by_role("button", name="Retry").click()
     expect(answers(page)).to_contain_text("You said: “Why?”.")
 
@@ -292,7 +292,7 @@ def test_a_list_of_models_that_fails_is_told(play: Play, page: Page, complaints:
     expect(page.locator("#model-note")).to_contain_text("7 models")
     play.server.fail(403)
     page.reload()
-    expect(page.locator("#model-note")).to_contain_text("There is no list of models (HTTP 403, code 30003")
+    expect(page.locator("#model-note")).to_contain_text("There is no list of models (HTTP 403: Forbidden")
     assert "502" in complaints.pop()
     expect(ask(page)).to_contain_text("You said: “Why?”.")
 
