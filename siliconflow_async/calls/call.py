@@ -139,19 +139,24 @@ class Call:
         if not self._repeatable:
             # A connection of its own: one that was kept may break with the request half-way, and nobody could tell.
             sent.distrusts = 0.0
-        observer: Observer | None = admission
-        if self._watch is not None:
-            observer = self._watch
-            observer.attempt(admission, number=self.attempts, waited=self.passage.waited)
-            if headers := check_headers(self._watch.state.headers):
-                if any(isinstance(value, Secret) for value in headers.values()):
-                    sent.headers = replace_headers(sent.headers, headers)
-                else:
-                    sent.added = headers
+        watch = self._watch
+        observer: Observer | None = admission if watch is None else watch
         if observer is None:
             return await attempt(None)
         try:
+            if watch is not None:
+                watch.attempt(admission, number=self.attempts, waited=self.passage.waited)
+                self._add(watch.state.headers)
             return await attempt(observer)
         except BaseException as error:
             observer.ended(error)
             raise
+
+    def _add(self, headers: Mapping[str, str]) -> None:
+        """Send an observer's headers too; raise ConfigurationError for one that can't be sent."""
+        if not (checked := check_headers(headers)):
+            return
+        if any(isinstance(value, Secret) for value in checked.values()):
+            self._sent.headers = replace_headers(self._sent.headers, checked)
+        else:
+            self._sent.added = checked

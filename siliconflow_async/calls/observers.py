@@ -229,7 +229,7 @@ class CallWatch:
     def of(
         cls, observers: Observers, sent: Request, *, base_url: str, params: Mapping[str, Any], parent: RunState | None
     ) -> Self:
-        """CallWatch a call that begins now; `params` are its parameters, of which those without text are told."""
+        """Watch a call that begins now; `params` are its parameters, of which those without text are told."""
         if parent is not None:
             parent.calls += 1
         return cls(

@@ -15,6 +15,7 @@ from siliconflow_async import (
     APIStatusError,
     AsyncSiliconFlow,
     ConfigurationError,
+    Limit,
     RetryPolicy,
     SiliconFlowError,
     Timeouts,
@@ -489,6 +490,22 @@ async def test_a_secret_header_of_an_observer_is_masked() -> None:
             await client.chat.completions.create(**ASK)
     assert server.requests[0].headers["X-Api-Key"] == "observers-own-key"
     assert "observers-own-key" not in str(caught.value)
+
+
+async def test_a_header_that_cannot_be_sent_leaves_no_place_at_the_gate_taken() -> None:
+    """The call fails by name, before a byte is sent, and the next one has its place."""
+
+    class Broken:
+        def sent(self, state: CallState) -> None:
+            state.headers["traceparent"] = "a\r\nb"
+
+    async with served(observers=[Broken()], limits=Limit(rpm=1)) as (server, client):
+        with pytest.raises(ConfigurationError, match="traceparent"):
+            await client.chat.completions.create(**ASK)
+        state = client.limits[ASK["model"]]
+        assert (state.in_flight, state.requests, state.reserved) == (0, 0, 0)
+        await client.with_options(observers=()).chat.completions.create(**ASK, timeout=5)
+        assert len(server.requests) == 1
 
 
 async def test_one_debug_line_for_each_call(caplog: pytest.LogCaptureFixture) -> None:
