@@ -21,8 +21,9 @@ from .endpoints.chat import Chat
 from .endpoints.models import Models
 from .errors import ConfigurationError
 from .headers import Secret, conceal, replace_headers
-from .limits.keeper import ModelLimits
-from .limits.limit import Limits, LimitState, check_limits
+from .limits.given import Limits, check_limits
+from .limits.limit import LimitState
+from .limits.models import ModelLimits
 from .settings import (
     find_key,
     find_proxy,

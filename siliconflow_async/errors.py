@@ -3,6 +3,7 @@
 SiliconFlowError                  .attempts: how often the request was sent
 ├─ ConfigurationError             (ValueError) no key, bad base_url, CR/LF in a header; nothing was sent
 ├─ InvalidRequestError            (ValueError) a parameter that can't be sent; nothing was sent
+├─ LimitsUnavailableError         the store of limits that processes share can't be reached; nothing was sent
 ├─ ClosedError                    (RuntimeError) used after close
 ├─ BusyError                      (RuntimeError) two tasks read one stream
 ├─ APIConnectionError             could not connect, or the connection broke before the answer began
@@ -129,6 +130,12 @@ class InvalidRequestError(SiliconFlowError, ValueError):
     """A parameter that can't be sent, named in `param`; nothing was sent."""
 
     param: str | None = None
+
+
+class LimitsUnavailableError(SiliconFlowError):
+    """The store of limits that processes share can't be reached, and calls go on with none else; nothing was sent."""
+
+    _may_pass = True
 
 
 class ClosedError(SiliconFlowError, RuntimeError):

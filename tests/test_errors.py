@@ -73,6 +73,7 @@ def test_the_tree_is_the_one_that_users_count_on() -> None:
         "SiliconFlowError": "Exception",
         "ConfigurationError": "SiliconFlowError",
         "InvalidRequestError": "SiliconFlowError",
+        "LimitsUnavailableError": "SiliconFlowError",
         "ClosedError": "SiliconFlowError",
         "BusyError": "SiliconFlowError",
         "APIConnectionError": "SiliconFlowError",

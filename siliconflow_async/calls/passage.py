@@ -8,7 +8,8 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from ..errors import APIConnectionError, SiliconFlowError
-from ..limits.keeper import GateKeeper, ModelLimits
+from ..limits.keeper import GateKeeper
+from ..limits.models import ModelLimits
 
 if TYPE_CHECKING:
     from ..limits.ticket import Ticket
@@ -109,6 +110,8 @@ class Passage:
                 await keeper.wait(ticket, deadline)
             finally:
                 self.waited += time.monotonic() - came_at
+            if ticket.refused_by is not None:
+                raise copy(ticket.refused_by)
             if not ticket.granted:
                 raise self._given_up(ticket.last_seen)
         return Admission(keeper, ticket)

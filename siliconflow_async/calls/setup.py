@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..headers import replace_headers
-from ..limits.keeper import ModelLimits
+from ..limits.models import ModelLimits
 from ..loops import running_loop
 from ..request.body import query_of
 from ..timeouts import Timeouts, as_timeouts

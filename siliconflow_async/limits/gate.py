@@ -50,14 +50,19 @@ class Gate:
     """The gate of `model` under `limit`; `now` is its clock, `changed` what it calls when `poll` may let out more."""
 
     def __init__(
-        self, model: str, limit: Limit, now: Callable[[], float], changed: Callable[[], None] = lambda: None
+        self,
+        model: str,
+        limit: Limit,
+        now: Callable[[], float],
+        changed: Callable[[], None] = lambda: None,
+        meters: Meters | None = None,
     ) -> None:
         self.lock = threading.RLock()
         self.model = model
         self.limit = limit
         self.now = now
         self.changed = changed
-        self.meters = Meters(model, limit)
+        self.meters = meters if meters is not None else Meters(model, limit)
         self.pace = Pace(limit.window)
         self.outage = Outage()
         # Calls under way.
@@ -159,19 +164,20 @@ class Gate:
         meters.window.expire(now)
         left = self.pace.paused_until - now
         waits_for, opens_at = self._held_up(now) if self.waiting else (None, None)
+        requests, tokens, reserved = meters.totals
         return LimitState(
             rpm=meters.rpm,
             tpm=meters.tpm,
             learned=meters.learned_in is not None,
-            requests=meters.requests,
-            tokens=meters.window.tokens,
-            reserved=meters.reserved,
+            requests=requests,
+            tokens=tokens,
+            reserved=reserved,
             in_flight=self.running,
             waiting=self.waiting,
             concurrency=None if self.pace.cap == math.inf else int(self.pace.cap),
             paused_until=None if left <= 0 else time.time() + left,
             waiting_for=waits_for,
-            waiting_left=None if opens_at is None else max(0.0, opens_at - now),
+            waiting_left=None if opens_at in (None, math.inf) else max(0.0, opens_at - now),
         )
 
     # What a call tells of its answer
@@ -259,6 +265,7 @@ class Gate:
 
     def _is_there(self, ticket: Ticket) -> None:
         """The service has answered a call, if only to refuse it. (A call let out long ago does not end an outage.)"""
+        self.meters.there(ticket)
         if self.outage.answered(ticket.number):
             self.pace.resume(self.now())
             self._notify()
@@ -278,6 +285,7 @@ class Gate:
         # The present generation, not the ticket's: a 503 in between may have cut concurrency, and so begun another.
         pause = pace.refuse(pace.generation, now, error.retry_after, bore=outage.bore)
         outage.generation = pace.generation
+        self.meters.paused(None, error.retry_after, away=True, begins=True)
         _log.warning("%s: the service is away (%s), all calls wait %.2f s", self.model, type(error).__name__, pause)
         return True
 
@@ -289,6 +297,7 @@ class Gate:
         now = self.now()
         learned = self.meters.refused(meter, now, generation if generation == self.pace.generation else None)
         pause = self.pace.refuse(generation, now, error.retry_after, learned=learned)
+        self.meters.paused(meter, error.retry_after, away=False, begins=pause is not None)
         if pause is not None:
             _log.warning("%s: rate limit (%s) reached, all calls wait %.2f s", self.model, meter or "?", pause)
 

@@ -1,37 +1,37 @@
-"""The gates of a client's models, and the waiting at them: the asyncio side of `gate`."""
+"""The waiting at a model's gate: the asyncio side of `gate`."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from ..loops import any_running_loop, on_loop
 from .estimate import count_by_hook, weigh
 from .gate import Gate
-from .limit import Limit, Limits, LimitState
+from .limit import Limit, LimitState
 from .ticket import Ticket
 
-__all__ = ["GateKeeper", "ModelLimits"]
+__all__ = ["GateKeeper"]
 
 # A timer of some loops fires up to a millisecond early.
 _LEAST_WAIT = 0.001
-# So few gates are not worth a look.
-_LEAST_SWEPT = 16
 
 
 class GateKeeper:
     """Lets calls through one model's gate as it opens; they may come from several loops, each in its thread."""
 
     def __init__(self, model: str, limit: Limit) -> None:
-        self.gate = Gate(model, limit, time.monotonic, self._open)
+        self.gate = self._gate(model, limit)
         # One for each loop in which calls wait, as any of them may end before the others.
         self._timers: dict[asyncio.AbstractEventLoop, _Timer] = {}
         self._waiters: dict[Ticket, asyncio.Future[None]] = {}
+
+    def _gate(self, model: str, limit: Limit) -> Gate:
+        return Gate(model, limit, time.monotonic, self._open)
 
     def join(
         self, params: Mapping[str, Any], *, again: bool, patience: float | None = None, since: float = 0.0
@@ -105,6 +105,14 @@ class GateKeeper:
                     else:
                         timer.set(at, here)
 
+    def _open_from_outside(self) -> None:
+        """Let out who may go, in a loop in which calls wait: from there most of them are woken without a word."""
+        with self.gate.lock:
+            loops = list(self._timers)
+        for loop in loops:
+            if on_loop(loop, self._open):
+                return
+
 
 class _Timer:
     """Looks at a gate at a time, in a loop in which calls wait. It is changed under the gate's lock."""
@@ -162,60 +170,3 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 def _whole(value: Any) -> int | None:
     """Return a count that a request may hold; what else it holds is for the service to refuse."""
     return value if isinstance(value, int) and value > 0 else None
-
-
-class ModelLimits(Mapping[str, LimitState]):
-    """How each model fares that has passed a gate of this client: `client.limits["org/model"]`."""
-
-    def __init__(self, limits: Limits | None) -> None:
-        self._limits = limits
-        self._keepers: dict[str, GateKeeper] = {}
-        self._lock = threading.Lock()
-        self._most = _LEAST_SWEPT
-
-    def __getitem__(self, model: str) -> LimitState:
-        return self._keepers[model].state()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(list(self._keepers))
-
-    def __len__(self) -> int:
-        return len(self._keepers)
-
-    def __repr__(self) -> str:
-        return f"<limits of {', '.join(self) or 'no model yet'}>"
-
-    def given(self, model: Any) -> GateKeeper | None:
-        """Return the gate of a model for which limits were given, None for any other."""
-        return None if self._limits is None or self._limit(model) is None else self._keeper(model)
-
-    def always(self, model: Any) -> GateKeeper:
-        """Return the gate of a model; one without limits finds its own."""
-        keeper = self._keeper(model)
-        limit = keeper.gate.limit
-        if limit.rpm is None and limit.tpm is None:
-            keeper.gate.pace.adapt()
-        return keeper
-
-    def _limit(self, model: Any) -> Limit | None:
-        limits = self._limits
-        return limits if limits is None or isinstance(limits, Limit) else limits.get(str(model))
-
-    def _keeper(self, model: Any) -> GateKeeper:
-        name = str(model)
-        keeper = self._keepers.get(name)
-        if keeper is None:
-            with self._lock:
-                self._sweep()
-                keeper = self._keepers.setdefault(name, GateKeeper(name, self._limit(model) or Limit()))
-        return keeper
-
-    def _sweep(self) -> None:
-        """Forget the gates that hold nothing, each time they have doubled: a model's name may come from anywhere."""
-        if len(self._keepers) < self._most:
-            return
-        for name, keeper in list(self._keepers.items()):
-            with keeper.gate.lock:
-                if keeper.gate.is_blank():
-                    del self._keepers[name]
-        self._most = max(_LEAST_SWEPT, 2 * len(self._keepers))

@@ -10,7 +10,7 @@ import msgspec
 from ..checks import is_count, is_finite
 from ..errors import ConfigurationError
 
-__all__ = ["Limit", "LimitState", "Limits", "WaitingFor", "check_limits"]
+__all__ = ["Limit", "LimitState", "WaitingFor"]
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,10 +37,6 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError(f"Limit: count_tokens must be a function or None, not {self.count_tokens!r}")
 
 
-# One for every model, or one for each.
-Limits: TypeAlias = Limit | Mapping[str, Limit]
-
-
 WaitingFor: TypeAlias = Literal["rpm", "tpm", "rate_limit", "outage", "concurrency"]
 
 
@@ -54,6 +50,9 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
     the calls that wait wait for, None if none does: "rpm" or "tpm" (room in the window), "rate_limit" (the pause after
     a refusal), "outage" (the pause of a service that is away), "concurrency" (the end of a call under way);
     `waiting_left` the seconds until that may change by itself, None if only an answer can tell.
+
+    Of limits that processes share, `requests`, `tokens` and `reserved` are those of all of them, as this one was last
+    told, with what each was lent for calls to come.
     """
 
     rpm: int | None
@@ -68,15 +67,3 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
     paused_until: float | None
     waiting_for: WaitingFor | None
     waiting_left: float | None
-
-
-def check_limits(limits: Any) -> Limits | None:
-    """Return the limits as given; raise ConfigurationError for anything else."""
-    if limits is None or isinstance(limits, Limit):
-        return limits
-    if isinstance(limits, Mapping):
-        for model, limit in limits.items():
-            if not isinstance(model, str) or not isinstance(limit, Limit):
-                raise ConfigurationError(f"limits must map names of models to Limits, not {model!r} to {limit!r}")
-        return dict(limits)
-    raise ConfigurationError(f"limits must be a Limit, or a mapping of models to Limits, not {limits!r}")

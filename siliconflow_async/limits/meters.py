@@ -16,10 +16,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from .estimate import Estimate
-from .limit import Limit
+from .limit import Limit, WaitingFor
 from .ticket import Ticket
 from .window import Window
 
@@ -78,7 +78,12 @@ class Meters:
         if now >= self._grow_at:
             self._grow(now)
 
-    def full(self, owed: int, *, alone: bool) -> Literal["rpm", "tpm"] | None:
+    @property
+    def totals(self) -> tuple[int, int, int]:
+        """Requests and tokens in the window, and tokens that answers under way may still use."""
+        return self.requests, self.window.tokens, self.reserved
+
+    def full(self, owed: int, *, alone: bool) -> WaitingFor | None:
         """Return the meter that has no room for a request that may use `owed` tokens: "rpm", "tpm", or None.
 
         One above the limit runs `alone` in an empty window.
@@ -128,7 +133,7 @@ class Meters:
                 self.estimate.learn_prompt(ticket.size, usage.prompt_tokens)
                 self._log_prompt(ticket, usage.prompt_tokens)
             if ticket.logged < usage.completion_tokens <= most_answer:
-                self.window.add(now(), 0, usage.completion_tokens - ticket.logged)
+                self.log(now(), 0, usage.completion_tokens - ticket.logged)
                 ticket.logged = usage.completion_tokens
             used = ticket.tokens
         if used > ticket.expected:
@@ -147,7 +152,7 @@ class Meters:
             self.estimate.learn_answer(ticket.logged)
         elif ticket.chunks:
             # The service told nothing; a chunk is about a token.
-            self.window.add(now, 0, ticket.chunks)
+            self.log(now, 0, ticket.chunks)
 
     def owes(self, ticket: Ticket, tokens: int) -> None:
         """A call may still use so many tokens."""
@@ -167,6 +172,19 @@ class Meters:
         self._refusals.add(now, 1, 0)
         return learned
 
+    def log(self, at: float, requests: int, tokens: int) -> None:
+        """So much was used at a time."""
+        self.window.add(at, requests, tokens)
+
+    def paused(self, meter: str | None, asked: float | None, *, away: bool, begins: bool) -> None:
+        """Calls pause, for the seconds that the service asked, if it did: a meter is full, or the service `away`.
+
+        `begins` is False where they paused already. One's own meters learn of it by `refused`.
+        """
+
+    def there(self, ticket: Ticket) -> None:
+        """The service has answered a call."""
+
     def is_blank(self) -> bool:
         """Whether nothing was used, and nothing learned."""
         return not len(self.window) and self.learned_in is None
@@ -174,12 +192,12 @@ class Meters:
     def _count(self, ticket: Ticket) -> None:
         assert ticket.reached_at is not None
         self.unanswered -= 1
-        self.window.add(ticket.reached_at, 1, 0)
+        self.log(ticket.reached_at, 1, 0)
 
     def _log_prompt(self, ticket: Ticket, tokens: int) -> None:
         ticket.prompt = None
         if ticket.reached_at is not None:
-            self.window.add(ticket.reached_at, 0, tokens)
+            self.log(ticket.reached_at, 0, tokens)
 
     def _learn(self, meter: str | None, now: float) -> bool:
         """Take what the window holds as the limit; False if it says nothing of that."""

@@ -34,6 +34,16 @@ class Outage:
         self._lapses = 0
         self._first = 0
 
+    def begin(self, number: int, now: float, generation: int, bore: float) -> None:
+        """Others have found the service away: so it is for calls up to `number`."""
+        self.since, self.generation, self.bore = now, generation, bore
+        self._first, self._lapses = number, _LEAST_LAPSES
+
+    def end(self) -> None:
+        """The service is back."""
+        self._lapses = 0
+        self.since = self.error = None
+
     def lapse(self, number: int, now: float, running: int, cap: float, *, counts: bool) -> bool:
         """Note that call `number` of `running` ones failed for want of the service; return whether it is away.
 
@@ -51,9 +61,8 @@ class Outage:
         """Note that the service has answered call `number`; return whether that ends an outage."""
         if not self._lapses or number <= self._first:
             return False
-        self._lapses = 0
         was_away = self.since is not None
-        self.since = self.error = None
+        self.end()
         return was_away
 
 

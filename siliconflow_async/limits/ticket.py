@@ -38,6 +38,7 @@ class Ticket(msgspec.Struct, eq=False, kw_only=True):
     logged: int = 0  # tokens of the answer in the window
     judged: bool = False
     shared: bool = False  # it has failed in an outage, and not alone
+    refused_by: SiliconFlowError | None = None  # why it never begins
     last_seen: SiliconFlowError | None = None  # how the service showed that it is away, once patience is over
 
     @property

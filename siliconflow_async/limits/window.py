@@ -7,6 +7,7 @@ So the log is short however much goes through it, and never says that something 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 import msgspec
 
@@ -46,6 +47,10 @@ class Window:
         bucket.tokens += tokens
         self.requests += requests
         self.tokens += tokens
+
+    def entries(self) -> Iterator[tuple[float, int, int]]:
+        """Give when the last of each entry was used, and its requests and tokens."""
+        return ((bucket.last, bucket.requests, bucket.tokens) for bucket in self._buckets)
 
     def _bucket(self, at: float) -> _Bucket:
         """Return the bucket of a time at which the newest one is not."""

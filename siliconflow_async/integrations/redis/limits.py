@@ -1,0 +1,222 @@
+"""Limits that processes share through Redis: one script that does what `limits.ledger` does, by Redis's own clock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from redis import Redis, exceptions
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
+from redis.connection import parse_url
+from redis.retry import Retry
+
+from ...errors import ConfigurationError, LimitsUnavailableError, SiliconFlowError
+from ...limits.limit import Limit
+from ...limits.report import Reply, Report
+from ...limits.shared import StoredLimits
+from .keys import KEYS, keys_of
+
+__all__ = ["RedisLimits"]
+
+_SCRIPT = files(__package__).joinpath("ledger.lua").read_text("utf-8")
+_SHA = sha1(_SCRIPT.encode()).hexdigest()
+
+# Seconds until Redis counts as away.
+_TIMEOUT = 2.0
+# What was learned is kept so long where nobody asks, in milliseconds and in windows.
+_KEPT, _KEPT_WINDOWS = 3_600_000, 10
+_ENVIRONMENT = "SILICONFLOW_REDIS_URL"
+# Of a server that answers, and will not do as it is set up.
+_SETTINGS = {
+    exceptions.AuthenticationError: "refuses the password, or wants one",
+    exceptions.AuthorizationError: "refuses the user",
+    exceptions.NoPermissionError: "does not let this user run the script (EVALSHA, EVAL and commands on siliconflow:*)",
+    exceptions.ReadOnlyError: "is a read-only replica; name the primary",
+}
+
+
+class RedisLimits(StoredLimits):
+    """Limits that all processes share which name the same Redis and the same account.
+
+        AsyncSiliconFlow(limits=RedisLimits("redis://localhost", Limit(rpm=1000), account="production"))
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`, with user, password and database as redis-py reads them; left out:
+            SILICONFLOW_REDIS_URL. Or a client of redis-py, of a Sentinel, say, which is used and never closed. A
+            Redis Cluster is found out.
+        limits: one Limit for every model, or one for each; left out, they are learned from refusals, by all together.
+        account: whose limits these are: any name. Redis sees a digest of it.
+        on_loss: while Redis can't be reached, "share": this process goes on with its last share of the limits; "stop":
+            calls fail with LimitsUnavailableError.
+        processes: how many processes are taken to share the limits as long as Redis was never reached.
+
+    Redis must be 7.0 or newer. Neither keys nor prompts go there. A pickled RedisLimits carries no password: the other
+    side takes it from SILICONFLOW_REDIS_URL. Raises ConfigurationError for a URL or limits that can't be.
+    """
+
+    def __init__(
+        self,
+        url: str | Redis | RedisCluster | None = None,
+        limits: Mapping[str, Limit] | Limit | None = None,
+        *,
+        account: str,
+        on_loss: Literal["share", "stop"] = "share",
+        processes: int = 1,
+    ) -> None:
+        super().__init__(limits, on_loss=on_loss, processes=processes)
+        if not isinstance(account, str) or not account:
+            raise ConfigurationError(f"account must be a name, not {account!r}")
+        self.account = account
+        self._url: str | None = None
+        self._borrowed: Redis | RedisCluster | None = None
+        if url is None or isinstance(url, str):
+            self._url = _checked(os.environ.get(_ENVIRONMENT) if url is None else url)
+            self._where = _where(self._url)
+        elif isinstance(url, Redis | RedisCluster):
+            self._borrowed, self._where = url, "the client given"
+        else:
+            raise ConfigurationError(f"url must be a URL or a client of redis-py that is not async, not {url!r}")
+        self._client: Redis | RedisCluster | None = None
+
+    def __repr__(self) -> str:
+        return f"<limits in Redis at {self._where}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._url is None:
+            raise TypeError("RedisLimits around a client can't be pickled; give it a URL")
+        options = {"account": self.account, "on_loss": self.on_loss, "processes": self.processes}
+        return _unpickled, (None if urlsplit(self._url).password else self._url, self.limits, options)
+
+    def exchange(self, reports: Sequence[Report], models: Sequence[str]) -> list[Reply]:
+        try:
+            calls = [self._arguments(report, model) for report, model in zip(reports, models, strict=True)]
+            try:
+                answers = self._evaluate(calls)
+            except (exceptions.MovedError, exceptions.AskError, exceptions.RedisClusterException):
+                if self._url is None or isinstance(self._client, RedisCluster):
+                    raise
+                self.disconnect()
+                self._client = RedisCluster.from_url(
+                    self._url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT
+                )
+                answers = self._evaluate(calls)
+        except exceptions.RedisError as error:
+            raise self._explained(error) from error
+        return [_reply(answer) for answer in answers]
+
+    def disconnect(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _evaluate(self, calls: list[list[str | int]]) -> list[list[Any]]:
+        client = self._borrowed or self._client
+        if client is None:
+            assert self._url is not None
+            # One more try at once, as a kept connection may have been closed by the other side.
+            client = self._client = Redis.from_url(
+                self._url,
+                socket_timeout=_TIMEOUT,
+                socket_connect_timeout=_TIMEOUT,
+                retry=Retry(NoBackoff(), 1),
+            )
+        if len(calls) == 1 or isinstance(client, RedisCluster):
+            return [_call(client, call) for call in calls]
+        pipeline = client.pipeline(transaction=False)
+        for call in calls:
+            pipeline.evalsha(_SHA, KEYS, *call)
+        answers: list[Any] = pipeline.execute(raise_on_error=False)
+        for at, answer in enumerate(answers):
+            if isinstance(answer, exceptions.NoScriptError):
+                answers[at] = _call(client, calls[at])
+            elif isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    def _arguments(self, report: Report, model: str) -> list[str | int]:
+        window = round(1000 * (self.limit_of(model) or Limit()).window)
+        keys = keys_of(self.account, model, window)
+        uses = [count for use in report.used for count in use]
+        return [
+            *keys,
+            window,
+            max(_KEPT, _KEPT_WINDOWS * window),
+            report.process,
+            report.label,
+            report.seq,
+            report.epoch,
+            report.peers,
+            report.rpm,
+            report.tpm,
+            report.held_requests,
+            report.held_tokens,
+            report.free_requests,
+            report.free_tokens,
+            report.want_requests,
+            report.want_tokens,
+            report.head_tokens,
+            report.waiting,
+            report.running,
+            int(report.staying),
+            report.generation,
+            report.news,
+            report.meter,
+            report.asked,
+            *uses,
+        ]
+
+    def _explained(self, error: exceptions.RedisError) -> SiliconFlowError:
+        for kind, words in _SETTINGS.items():
+            if isinstance(error, kind):
+                return ConfigurationError(f"Redis at {self._where} {words}: {error}")
+        if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | exceptions.ClusterDownError):
+            return LimitsUnavailableError(f"Redis at {self._where} can't be reached: {error}")
+        if isinstance(error, exceptions.ResponseError) and "non deterministic" in str(error):
+            return ConfigurationError(f"Redis at {self._where} is older than 7.0: {error}")
+        return LimitsUnavailableError(f"Redis at {self._where} failed: {type(error).__name__}: {error}")
+
+
+def _call(client: Redis | RedisCluster, call: list[str | int]) -> Any:
+    try:
+        return client.evalsha(_SHA, KEYS, *call)
+    except exceptions.NoScriptError:
+        # A new server, or one whose scripts were flushed; this loads it, too.
+        return client.eval(_SCRIPT, KEYS, *call)
+
+
+def _reply(answer: list[Any]) -> Reply:
+    # The script gives a Reply's fields in their order, as Redis has it: 1 and 0, and bytes.
+    return msgspec.convert([_text(value) for value in answer], Reply, strict=False)
+
+
+def _text(value: bytes | str) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _checked(url: str | None) -> str:
+    if not url:
+        raise ConfigurationError(f"no URL of Redis: give one, or set {_ENVIRONMENT}")
+    try:
+        parse_url(url)  # type: ignore[no-untyped-call]  # redis-py has not typed it
+        urlsplit(url).port  # noqa: B018  # raises ValueError where it is no number
+    except ValueError as error:
+        # Of the URL itself no word: it may hold a password.
+        raise ConfigurationError(f"the URL of Redis can't be used: {error}") from None
+    return url
+
+
+def _where(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return parts.path
+    return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+
+
+def _unpickled(url: str | None, limits: Mapping[str, Limit] | Limit | None, options: dict[str, Any]) -> RedisLimits:
+    return RedisLimits(url, limits, **options)
