@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 
@@ -117,16 +116,18 @@ class ChatCall(Call):
 
     async def _go_on(self, asked: ChatRequest, broken: Break) -> ChatStream | None:
         """Open the continuation of a stream that broke off; None where none may be asked for."""
-        setup = self._setup
-        broke_at = time.monotonic()
+        setup, watch = self._setup, self._watch
         request = asked.continued(broken)
         if request is None or not await wait_to_resume(
-            broken.attempt, broken.error, policy=setup.retry, budget=setup.budget, deadline=request.sent.deadline
+            broken.attempt,
+            broken.error,
+            policy=setup.retry,
+            budget=setup.budget,
+            deadline=request.sent.deadline,
+            told=None if watch is None else functools.partial(watch.retried, resumes=True),
         ):
             return None
         self._request, self._sent, self.passage.weighs = request, request.sent, request.params
-        if self._watch is not None:
-            self._watch.retried(broken.error, time.monotonic() - broke_at, resumes=True)
         return await self.open(functools.partial(self._begin, ChatStream), continues=True)
 
     async def _begin(

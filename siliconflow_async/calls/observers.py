@@ -76,7 +76,7 @@ class CallState(msgspec.Struct, kw_only=True, eq=False, weakref=True):
     parent: RunState | None = None  # the run that it is part of
 
     attempt: int = 0  # requests made so far, continuations included
-    resumes: int = 0  # continuations begun, each told of in `retried`
+    resumes: int = 0  # continuations so far, each told of in `retried`
     waited: float = 0.0  # at the gate of its model, over all attempts
     status: int | None = None  # of the latest answer or refusal
     trace_id: str | None = None
@@ -86,7 +86,7 @@ class CallState(msgspec.Struct, kw_only=True, eq=False, weakref=True):
     finish_reasons: list[str] = []  # of the choices, in their order, once the call has ended
     response_id: str | None = None
     response_model: str | None = None
-    delay: float | None = None  # since the failure of the attempt before, in `retried`
+    delay: float | None = None  # in `retried`: the wait for the next attempt, which begins now
     error: SiliconFlowError | None = None  # of the latest attempt that failed; of the call, once it has ended
     ended: Ended | None = None  # as a stream's; "error" for all other failures, "closed" also for a cancellation
     seconds: float | None = None  # from the start to the end
@@ -287,7 +287,7 @@ class CallWatch:
             self._gate.ended(error)
 
     def retried(self, error: SiliconFlowError, delay: float, *, resumes: bool = False) -> None:
-        """Tell of an attempt that failed so many seconds ago, and is followed by another now, or by a continuation."""
+        """Tell of an attempt that failed, as the wait of so many seconds for another begins, or for a continuation."""
         self._failed(error)
         self.state.resumes += resumes
         self.state.delay = delay

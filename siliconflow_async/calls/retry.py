@@ -10,7 +10,6 @@ import asyncio
 import logging
 import math
 import random
-import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -187,12 +186,12 @@ async def with_retries(
     With `shared`, `call` itself waits for the model's gate, and raises an error that has `waited` where it gave up.
     Then a rate limit by the minute, up to ten of them, and a failure that is `shared()` with others in an outage need
     no delay here, draw nothing from the budget, and are no attempts to the policy. What is not `repeatable` is repeated
-    only where the service has surely not begun it. `told` is called before each attempt but the first, with
-    what the one before failed of and the seconds since.
+    only where the service has surely not begun it. `told` is called as each wait for another attempt begins, with what
+    the one before failed of and the seconds that will be waited: 0 for one that goes to the gate.
     """
     budget.earn(policy.budget)
     spared = None if shared is None else _Spared(policy, shared)
-    turns = _Turns(policy, budget, deadline)
+    turns = _Turns(policy, budget, deadline, told)
     attempt = 1
     failure: SiliconFlowError | None = None
     while True:
@@ -205,17 +204,17 @@ async def with_retries(
             if error.waited is not None or not (repeatable or _is_unbegun(error)):
                 raise
             failure = error
-            waits = spared is None or not spared.takes(error)
+            is_spared = spared is not None and spared.takes(error)
         else:
             budget.found()
             return answer
         # Not in the handler: a wait that is cancelled has no context, and no error stays behind in this frame.
         try:
-            failed_at = time.monotonic()
-            if waits and not await turns.next(attempt, failure):
+            if is_spared:
+                if told is not None:
+                    told(failure, 0.0)
+            elif not await turns.next(attempt, failure):
                 raise failure
-            if told is not None:
-                told(failure, time.monotonic() - failed_at)
         finally:
             failure = None
         attempt += 1
@@ -224,12 +223,19 @@ async def with_retries(
 class _Turns:
     """When a call may be repeated: by its policy, the budget of its client, and its deadline."""
 
-    __slots__ = ("_budget", "_deadline", "_followed", "_policy", "_tries")
+    __slots__ = ("_budget", "_deadline", "_followed", "_policy", "_told", "_tries")
 
-    def __init__(self, policy: RetryPolicy, budget: RetryBudget, deadline: float | None) -> None:
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        budget: RetryBudget,
+        deadline: float | None,
+        told: Callable[[SiliconFlowError, float], None] | None,
+    ) -> None:
         self._policy = policy
         self._budget = budget
         self._deadline = deadline
+        self._told = told
         self._tries = 1
         self._followed = False
 
@@ -264,6 +270,8 @@ class _Turns:
 
     async def _wait(self, delay: float, attempt: int, error: SiliconFlowError) -> None:
         _log.warning("attempt %d failed (%s), trying again in %.2f s", attempt, _summary(error), delay)
+        if self._told is not None:
+            self._told(error, delay)
         await asyncio.sleep(delay)
         self._tries += 1
 
@@ -275,12 +283,18 @@ async def wait_to_resume(
     policy: RetryPolicy,
     budget: RetryBudget,
     deadline: float | None,
+    told: Callable[[SiliconFlowError, float], None] | None = None,
 ) -> bool:
-    """Wait until an answer that broke off may be asked to go on; False, at once, if it may not."""
+    """Wait until an answer that broke off may be asked to go on; False, at once, if it may not.
+
+    `told` is called as the wait begins, with the error and the seconds that will be waited.
+    """
     delay = _granted(policy.resume_delay(attempt, error), error, deadline, budget)
     if delay is None:
         return False
     _log.warning("the stream broke off (%s), asking for the rest in %.2f s", _summary(error), delay)
+    if told is not None:
+        told(error, delay)
     await asyncio.sleep(delay)
     return True
 

@@ -16,6 +16,7 @@ from siliconflow_async import (
     AsyncSiliconFlow,
     ConfigurationError,
     Limit,
+    OverloadedError,
     RetryPolicy,
     SiliconFlowError,
     Timeouts,
@@ -207,6 +208,81 @@ async def test_retries_are_told_and_counted() -> None:
         await client.chat.completions.create(**ASK)
     assert told.names == ["sent", "retried", "sent", "retried", "sent", "answered", "ended"]
     assert (told.ends[0].attempt, told.ends[0].status, told.ends[0].error) == (3, 200, None)
+
+
+class ToldOfWaits(Told):
+    """Says when a wait begins, and of how many seconds each is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float | None] = []
+        self.waiting = asyncio.Event()
+
+    def retried(self, state: CallState) -> None:
+        super().retried(state)
+        self.waits.append(state.delay)
+        self.waiting.set()
+
+
+async def test_a_retry_is_told_as_its_wait_begins() -> None:
+    """With the seconds that it will take; a call that is cancelled meanwhile is closed, and sent no more."""
+    told = ToldOfWaits()
+    async with served(observers=[told]) as (server, client):
+        server.fail(503, headers={"Retry-After": "59"})
+        call = asyncio.ensure_future(client.chat.completions.create(**ASK))
+        await told.waiting.wait()
+        assert (told.waits, told.calls[0].attempt, type(told.calls[0].error)) == ([59], 1, OverloadedError)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert len(server.requests) == 1
+    assert told.names == ["sent", "retried", "ended"]
+    assert [(state.ended, state.error, state.delay) for state in told.ends] == [("closed", None, None)]
+
+
+async def test_a_continuation_is_told_as_its_wait_begins() -> None:
+    """As any retry."""
+    told = ToldOfWaits()
+    async with served(observers=[told], retry=RetryPolicy(base=60)) as (server, client):
+        server.raw([chunk("Once "), Rst()])
+        async with client.chat.completions.stream(**ASK, resume=1) as stream:
+            reader = asyncio.ensure_future(stream.completion())
+            await told.waiting.wait()
+            (wait,) = told.waits
+            assert wait is not None
+            assert 30 <= wait <= 60
+            assert (told.calls[0].resumes, told.calls[0].attempt, len(server.requests)) == (1, 1, 1)
+            reader.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reader
+
+
+async def test_a_wait_that_is_prolonged_is_told_again() -> None:
+    """Of the same attempt: whoever looks for a service that is away may have to leave the look to another."""
+    told = ToldOfWaits()
+    retry = RetryPolicy(base=0, budget=0, max_attempts=2)
+    async with AsyncSiliconFlow("k", base_url="http://127.0.0.1:1", retry=retry, observers=[told]) as client:
+        for _ in range(5):  # which takes all the credit that there is
+            with pytest.raises(APIConnectionError):
+                await client.chat.completions.create(**ASK)
+        assert told.names == ["sent", "retried", "sent", "retried", "sent", "ended"] * 5
+        told.names.clear()
+        with pytest.raises(APIConnectionError) as caught:
+            await client.chat.completions.create(**ASK)
+    assert caught.value.budget_spent
+    assert told.names == ["sent", "retried", "retried", "ended"]
+    assert told.ends[-1].attempt == 1
+
+
+async def test_a_refusal_that_waits_at_the_gate_has_no_wait_of_its_own() -> None:
+    """How long it stood there is told after it."""
+    told = ToldOfWaits()
+    async with served(observers=[told]) as (server, client):
+        server.fail(429, {"code": 20042, "message": "RPM limit reached"}, {"Retry-After": "0.05"})
+        async with client.chat.completions.map([ASK]) as results:
+            assert [result.error async for result in results] == [None]
+    assert told.waits == [0]
+    assert told.names[:4] == ["sent", "retried", "waited", "sent"]
 
 
 async def test_a_continuation_is_a_retry_of_the_same_call() -> None:

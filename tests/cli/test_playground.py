@@ -341,7 +341,7 @@ async def test_the_models_and_the_settings_are_told() -> None:
 
 
 async def test_retries_are_told_as_they_happen() -> None:
-    """What an attempt failed of before the wait for the next one; the client's own observers are told as before."""
+    """What an attempt failed of before the wait for the next one; the client's own observers are told too."""
     told: list[str] = []
 
     class Observer:
@@ -364,11 +364,12 @@ async def test_retries_are_told_as_they_happen() -> None:
             assert 0 < failed["seconds"] <= 0.01
             retried = await until(ws, "retried")
             assert (retried["attempt"], retried["message"]) == (2, failed["message"])
+            assert retried["seconds"] > 0
             failed = await until(ws, "failed")
             assert (failed["message"].partition(":")[0], failed["seconds"]) == ("RateLimitError", 29)
             await ws.send_str("stop")
             assert (await until(ws, "summary"))["ended"] == "left"
-    assert told == ["OverloadedError"]
+    assert told == ["OverloadedError", "RateLimitError"]
 
 
 async def test_a_wait_for_room_in_the_limits_is_told() -> None:

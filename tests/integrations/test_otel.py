@@ -25,6 +25,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from siliconflow_async import (
     APIStatusError,
     AsyncSiliconFlow,
+    CallState,
     Limit,
     RetryPolicy,
     SiliconFlowError,
@@ -296,14 +297,14 @@ async def test_retries_are_events() -> None:
     """Of one span, each with the error before it."""
     telemetry = Telemetry()
     async with served(observers=[telemetry.observer], retry=PLENTY) as (server, client):
-        server.fail(503, times=2)
+        server.fail(503, times=2, headers={"Retry-After": "0.05"})
         await client.chat.completions.create(**ASK)
     span = telemetry.span
     assert told(span)["siliconflow.attempts"] == 3
     events = [(event.name, dict(event.attributes or {})) for event in span.events]
     assert [name for name, _ in events] == ["siliconflow.retry"] * 2
     for attempt, (_, attributes) in enumerate(events, 2):
-        assert attributes.pop("siliconflow.seconds") >= 0
+        assert attributes.pop("siliconflow.seconds") == 0.05
         assert attributes == {
             "error.type": "OverloadedError",
             "http.response.status_code": 503,
@@ -312,6 +313,28 @@ async def test_retries_are_events() -> None:
     (point,) = telemetry.points("siliconflow.client.retries")
     assert (point.value, point.attributes["error.type"]) == (2, "OverloadedError")
     check_names(telemetry)
+
+
+async def test_a_retry_is_an_event_as_its_wait_begins_and_counted_as_it_is_sent() -> None:
+    """A call that is cancelled while it waits has been sent but once."""
+    telemetry = Telemetry()
+    waiting = asyncio.Event()
+
+    class Waiting:
+        def retried(self, state: CallState) -> None:
+            waiting.set()
+
+    async with served(observers=[telemetry.observer, Waiting()], retry=PLENTY) as (server, client):
+        server.fail(503, headers={"Retry-After": "59"})
+        call = asyncio.ensure_future(client.chat.completions.create(**ASK))
+        await waiting.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    (event,) = telemetry.span.events
+    assert (event.name, dict(event.attributes or {})["siliconflow.seconds"]) == ("siliconflow.retry", 59)
+    assert told(telemetry.span)["siliconflow.attempts"] == 1
+    assert telemetry.points("siliconflow.client.retries") == []
 
 
 async def test_a_continuation_is_an_event() -> None:

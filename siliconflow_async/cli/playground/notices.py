@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 import msgspec
 
-from ... import AsyncSiliconFlow, CallState, RetryPolicy, SiliconFlowError
+from ... import AsyncSiliconFlow, CallState
 
 __all__ = ["Notices"]
 
 
 class _Failed(msgspec.Struct, tag_field="type", tag="failed"):
-    """An attempt failed of `message`, and another is made in so many seconds, if the retry budget has room for it."""
+    """An attempt failed of `message`, and another is made in so many seconds."""
 
     message: str
     seconds: float
 
 
 class _Retried(msgspec.Struct, tag_field="type", tag="retried"):
-    """Attempt number `attempt` begins; the one before it failed of `message`, so many seconds ago."""
+    """Attempt number `attempt` is sent; the one before it failed of `message`, so many seconds ago."""
 
     attempt: int
     message: str
@@ -34,18 +35,6 @@ class _Waited(msgspec.Struct, tag_field="type", tag="waited"):
     seconds: float
 
 
-class _TellingPolicy(RetryPolicy, frozen=True, kw_only=True):
-    """A policy that tells of a wait as it begins; observers are told when it is over."""
-
-    tell: Callable[[msgspec.Struct], None]
-
-    def delay(self, attempt: int, error: SiliconFlowError) -> float | None:
-        seconds = super().delay(attempt, error)
-        if seconds is not None:
-            self.tell(_Failed(_words(error), seconds))
-        return seconds
-
-
 class Notices:
     """Sends these frames for one call, of a client that is `watched`, while its block runs.
 
@@ -55,6 +44,8 @@ class Notices:
     def __init__(self, send: Callable[[str], Awaitable[Any]]) -> None:
         self._frames: asyncio.Queue[msgspec.Struct] = asyncio.Queue()
         self._send = send
+        # The attempt that failed last, of what, and when.
+        self._failure = (0, "", 0.0)
 
     async def __aenter__(self) -> Self:
         self._sending = asyncio.create_task(self._send_all())
@@ -66,16 +57,22 @@ class Notices:
 
     def watched(self, client: AsyncSiliconFlow) -> AsyncSiliconFlow:
         """Return a copy of a client whose calls are told of here, and to the client's own observers as before."""
-        policy = msgspec.structs.asdict(client._setup.retry)
         observers = client._options.get("observers") or ()
-        return client.with_options(
-            retry=_TellingPolicy(**policy, tell=self._frames.put_nowait), observers=[*observers, self]
-        )
+        return client.with_options(observers=[*observers, self])
 
     def retried(self, state: CallState) -> None:
+        """Tell of an attempt that failed, and of the wait for another; called by the client."""
+        message = "" if state.error is None else f"{type(state.error).__name__}: {state.error}"
+        # A wait may be prolonged: the failure is the first one's.
+        if self._failure[0] != state.attempt:
+            self._failure = (state.attempt, message, time.monotonic())
+        self._frames.put_nowait(_Failed(message, state.delay or 0.0))
+
+    def sent(self, state: CallState) -> None:
         """Tell of another attempt; called by the client."""
-        message = "" if state.error is None else _words(state.error)
-        self._frames.put_nowait(_Retried(state.attempt + 1, message, state.delay or 0.0))
+        attempt, message, failed_at = self._failure
+        if attempt:
+            self._frames.put_nowait(_Retried(attempt + 1, message, time.monotonic() - failed_at))
 
     def waited(self, state: CallState) -> None:
         """Tell of a wait; called by the client."""
@@ -88,7 +85,3 @@ class Notices:
                 await self._send(msgspec.json.encode(frame).decode())
             except Exception:
                 return
-
-
-def _words(error: SiliconFlowError) -> str:
-    return f"{type(error).__name__}: {error}"

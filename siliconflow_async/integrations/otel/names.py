@@ -112,7 +112,7 @@ class Ours:
     CALLS: Final = "siliconflow.run.calls"
     FAILED: Final = "siliconflow.run.failed"
 
-    # Events of a call's span, and their attributes: which attempt follows, and after how many seconds
+    # Events of a call's span, and their attributes: which attempt follows, and the seconds of the wait for it
     RETRY: Final = "siliconflow.retry"
     RESUME: Final = "siliconflow.resume"
     WAIT: Final = "siliconflow.wait"

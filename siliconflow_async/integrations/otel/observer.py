@@ -104,17 +104,18 @@ class OpenTelemetry:
 
     def sent(self, state: CallState) -> None:
         call = self._call(state)
-        if state.attempt == 1 and call.span.get_span_context().is_valid:
+        if state.attempt > 1:
+            known = about(state.endpoint, state.base_url, state.model)
+            attributes = {**known.attributes, GenAI.ERROR_TYPE: type(state.error).__name__}
+            self._instruments.retries.add(1, attributes)
+        elif call.span.get_span_context().is_valid:
             _propagator.inject(state.headers, set_span_in_context(call.span))
 
     def retried(self, state: CallState) -> None:
         call = self._call(state)
-        known = about(state.endpoint, state.base_url, state.model)
-        attributes: dict[str, Any] = {GenAI.ERROR_TYPE: type(state.error).__name__}
-        self._instruments.retries.add(1, {**known.attributes, **attributes})
         if not call.span.is_recording():
             return
-        attributes[Ours.ATTEMPT] = state.attempt + 1
+        attributes: dict[str, Any] = {GenAI.ERROR_TYPE: type(state.error).__name__, Ours.ATTEMPT: state.attempt + 1}
         if state.delay is not None:
             attributes[Ours.SECONDS] = state.delay
         if (status := getattr(state.error, "status", None)) is not None:
