@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import Any
 
-from . import alone, fanouts, guard, refusals, relaying, report, together, weather
+from . import alone, fanouts, frames, guard, refusals, relaying, report, together, weather
 from .children import loops, run
 from .contestants import usable
 from .entries import contestants
@@ -34,6 +34,7 @@ CASES: dict[str, Callable[[Setting], Coroutine[Any, Any, None]]] = {
     "streams": together.streams,
     "left": relaying.left,
     "relay": relaying.relay,
+    "frames": frames.frames,
     "map": fanouts.fan_out,
     "items": fanouts.items,
     "limits": refusals.limits,
@@ -43,7 +44,7 @@ CASES: dict[str, Callable[[Setting], Coroutine[Any, Any, None]]] = {
 # Those that no event loop makes faster or slower.
 LOOPLESS = frozenset({"import", "construction", "limits"})
 # Those that take minutes: they run only when they are named.
-LONG = frozenset({"relay", "items", "limits", "outages", "weather"})
+LONG = frozenset({"relay", "frames", "items", "limits", "outages", "weather"})
 _EPILOG = """\
 also: python -m benchmarks plot RESULTS.json -o FILE.svg     draw the case `streams`
       python -m benchmarks guard [--update]                  count instructions instead of seconds

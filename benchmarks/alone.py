@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from . import ROOT
@@ -79,10 +80,10 @@ class _Wakes:
         self._awake = False
 
 
-async def _all_open(watch: _Watch, streams: int, tasks: list[asyncio.Task[None]]) -> None:
+async def all_open(have_begun: Callable[[], bool], tasks: Sequence[asyncio.Future[None]]) -> None:
     """Wait until each stream has its first token, and wait for the word that the others may come."""
     async with asyncio.timeout(_OPEN_SECONDS):
-        while len(watch.delays) < streams:
+        while not have_begun():
             if any(task.done() for task in tasks):
                 await asyncio.gather(*tasks)
                 raise WrongAnswer("a stream ended before it began")
@@ -98,7 +99,7 @@ async def flow(name: str, url: str, streams: int, chunks: int, seconds: float) -
     watch = _Watch()
     async with load(name)(url) as reader:
         tasks = [asyncio.create_task(reader.stream(watch)) for _ in range(streams)]
-        await _all_open(watch, streams, tasks)
+        await all_open(lambda: len(watch.delays) >= streams, tasks)
         await asyncio.sleep(_MARGIN)
         began, cpu, first = time.monotonic(), time.process_time(), len(watch.delays)
         await asyncio.sleep(seconds)
@@ -122,7 +123,7 @@ async def reads(name: str, url: str, streams: int, chunks: int) -> Sample:
     wakes = [_Wakes(watch) for _ in range(streams)]
     async with load(name)(url) as reader:
         tasks = [asyncio.create_task(reader.stream(wake)) for wake in wakes]
-        await _all_open(watch, streams, tasks)
+        await all_open(lambda: len(watch.delays) >= streams, tasks)
         await asyncio.gather(*tasks)
     return {"chunks per read": streams * chunks / sum(wake.wakes for wake in wakes)}
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import inspect
 import json
 import os
 import re
@@ -30,7 +31,8 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeAlias
+from types import FrameType
+from typing import Any, Self, TypeAlias
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -55,6 +57,8 @@ _STREAMS = 4
 _CHUNKS = 1_000
 _PER_READ = 4
 _URL = "http://127.0.0.1:9/v1"
+# What calls whatever the loop has to call.
+_HANDLE = asyncio.Handle._run.__code__
 _WAYS: dict[str, type[Contestant]] = {
     UNIT: Unit,
     "chunks": Chunks,
@@ -242,25 +246,38 @@ async def _all(mark: Callable[[], object]) -> None:
         await _read(way, mark)
 
 
-def _count_bytecodes() -> list[int]:
-    """Return how many Python has run up to each mark."""
-    count = 0
-    marks: list[int] = []
+class Tracing:
+    """Counts the bytecode instructions that Python runs, and how often the loop goes on with a task."""
 
-    def trace(frame: Any, event: str, argument: object) -> Any:
-        nonlocal count
+    def __init__(self) -> None:
+        self.bytecodes = self.steps = 0
+
+    def __enter__(self) -> Self:
+        # Python 3.12 traces opcodes only if a frame asked for it before.
+        sys._getframe().f_trace_opcodes = True
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        sys.settrace(None)
+
+    def _trace(self, frame: FrameType, event: str, argument: object) -> Any:
         if event == "call":
             frame.f_trace_opcodes = True
             frame.f_trace_lines = False
+            back = frame.f_back
+            if back is not None and back.f_code is _HANDLE and frame.f_code.co_flags & inspect.CO_COROUTINE:
+                self.steps += 1
         elif event == "opcode":
-            count += 1
-        return trace
+            self.bytecodes += 1
+        return self._trace
 
-    # Python 3.12 traces opcodes only if a frame asked for it before.
-    sys._getframe().f_trace_opcodes = True
-    sys.settrace(trace)
-    asyncio.run(_all(lambda: marks.append(count)))
-    sys.settrace(None)
+
+def _count_bytecodes() -> list[int]:
+    """Return how many Python has run up to each mark."""
+    marks: list[int] = []
+    with Tracing() as tracing:
+        asyncio.run(_all(lambda: marks.append(tracing.bytecodes)))
     return marks
 
 
