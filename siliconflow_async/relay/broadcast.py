@@ -14,9 +14,10 @@ from typing import Self
 
 from ..errors import BusyError, ClosedError
 from ..loops import on_loop
-from ..wire.events import ErrorEvent, Event, Finished, Snapshot, error_event
+from ..wire.events import ErrorEvent, Finished, Snapshot, error_event
 from ..wire.structs import ChatCompletion
 from .frames import BUFFER_BYTES, check_count, check_seconds, weight
+from .protocols.part import AnyEvent
 from .pump import Describe, OnFinish, Pump, Source
 
 __all__ = ["Broadcast", "Reader"]
@@ -140,7 +141,7 @@ class Reader:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Event | Snapshot:
+    async def __anext__(self) -> AnyEvent:
         if self._waiting:
             raise BusyError("another task is waiting for this reader")
         kept = self._broadcast._kept
@@ -156,7 +157,7 @@ class Reader:
                 self._waiting = False
         raise ClosedError("this reader has left")
 
-    def _next(self, kept: _Kept) -> Event | Snapshot:
+    def _next(self, kept: _Kept) -> AnyEvent:
         event = kept.after(self.seq)
         if event is not None:
             self.seq += 1
@@ -193,7 +194,7 @@ class _Kept:
         self._most = check_count(buffer, "buffer")
         self._most_bytes = check_count(buffer_bytes, "buffer_bytes")
         # Each with its weight, which is not the same later, when encoding has added to its text.
-        self._events: deque[tuple[Event | Snapshot, int]] = deque()
+        self._events: deque[tuple[AnyEvent, int]] = deque()
         self._weight = 0
         self._waiters: list[asyncio.Future[None]] = []
         self.last = 0
@@ -201,7 +202,7 @@ class _Kept:
         self.told = 0
         self.closed = False
 
-    def put(self, event: Event | Snapshot, seq: int | None = None) -> None:
+    def put(self, event: AnyEvent, seq: int | None = None) -> None:
         added = weight(event)
         self._weight += added
         events = self._events
@@ -210,19 +211,19 @@ class _Kept:
         if not isinstance(event, _ENDS):
             self.told = self.last
         while len(events) > 1 and (len(events) > self._most or self._weight > self._most_bytes):
-            if isinstance(events[0][0], _ENDS):
+            # A round of tools finishes too, and is not the end: that follows all else.
+            if self.last - len(events) >= self.told:
                 break
             self._weight -= events.popleft()[1]
         self.wake()
 
-    def close(self) -> None:
-        if self.told == self.last:
-            # Someone stopped it: without a word of it, readers would take what they have for the whole.
-            self.put(ErrorEvent(0, "ClosedError", "the answer was stopped before its end"))
+    def close(self, error: ErrorEvent | None) -> None:
+        if error is not None:
+            self.put(error)
         self.closed = True
         self.wake()
 
-    def after(self, seq: int) -> Event | Snapshot | None:
+    def after(self, seq: int) -> AnyEvent | None:
         """Return the event that follows number `seq`, or None if it is no longer kept."""
         at = seq - self.last + len(self._events)
         return self._events[at][0] if at >= 0 else None

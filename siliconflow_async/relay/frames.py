@@ -18,7 +18,8 @@ import msgspec
 from ..checks import is_count, is_finite
 from ..errors import ConfigurationError
 from ..loops import running_loop
-from ..wire.events import ContentDelta, Event, ReasoningDelta, Snapshot, ToolCallDelta
+from ..wire.events import ContentDelta, ErrorEvent, ReasoningDelta, ToolCallDelta
+from .protocols.part import AnyEvent, Dialect, Part
 
 __all__ = ["BUFFER_BYTES", "Frame", "FrameQueue", "Room", "Slow", "TooSlow", "check_count", "check_seconds", "weight"]
 
@@ -36,23 +37,9 @@ class TooSlow(Exception):
     """The client did not keep up, and the policy is to drop it."""
 
 
-class _Fragment(msgspec.Struct, tag_field="type", tag="tool_call_delta", gc=False, omit_defaults=True):
-    """A ToolCallDelta as a client gets it: a server may tell a name with each fragment, and of any length."""
-
-    index: int
-    call: int
-    text: str = msgspec.field(name="arguments")
-    id: str = ""
-    name: str = ""
-
-
-_TEXT = (ContentDelta, ReasoningDelta)
-_DELTAS = (*_TEXT, _Fragment)
-
-
-def weight(event: Event | Snapshot) -> int:
+def weight(event: AnyEvent) -> int:
     """Return how many bytes of memory an event takes that others don't share, roughly."""
-    if isinstance(event, _TEXT):
+    if isinstance(event, ContentDelta | ReasoningDelta):
         return getsizeof(event.text)
     if isinstance(event, ToolCallDelta):
         return getsizeof(event.arguments)
@@ -60,63 +47,68 @@ def weight(event: Event | Snapshot) -> int:
 
 
 class Frame:
-    """One event to be sent, maybe merged of several; `seq` is the number of the last of them."""
+    """One part to be sent, maybe merged of several.
 
-    __slots__ = ("_event", "_parts", "_size", "is_delta", "resumable", "seq", "weight")
+    `seq` is the number of the event that it is the last part of, the latest of them, or None where more parts follow;
+    only a frame that is `resumable` has one that means something to a Broadcast.
+    """
 
-    def __init__(self, event: Event | _Fragment | Snapshot, seq: int, weight: int, *, resumable: bool) -> None:
+    __slots__ = ("_part", "_size", "_texts", "resumable", "seq", "weight")
+
+    def __init__(self, part: Part, seq: int | None, *, resumable: bool) -> None:
         self.seq = seq
-        self.weight = weight
+        self.weight = part.weight
         self.resumable = resumable
-        self.is_delta = isinstance(event, _DELTAS)
-        self._event = event
-        self._parts: list[str] = []
-        self._size = 0
-        if isinstance(event, _DELTAS):
-            self._parts = [event.text]
-            self._size = len(event.text)
+        self._part = part
+        self._size = len(part.text)
+        self._texts = [part.text]
+
+    @property
+    def is_delta(self) -> bool:
+        return self._part.kind is not None
 
     @property
     def index(self) -> int:
         """The choice's index; -1 for what concerns all choices."""
-        return getattr(self._event, "index", -1)
+        return self._part.index
 
     def take_in(self, later: Frame) -> bool:
         """Add the delta of a later frame to this one's; False if they don't go together."""
-        if not self.is_delta or self._kind() != later._kind() or self._size + later._size > _MAX_TEXT:
+        mine, its = self._part, later._part
+        if mine.kind is None or mine.kind != its.kind or self._size + later._size > _MAX_TEXT:
             return False
-        mine, its = self._event, later._event
-        if isinstance(mine, _Fragment) and isinstance(its, _Fragment):
-            # The later one may know the call's name, which the first fragment need not have had.
-            mine.id, mine.name = its.id or mine.id, its.name or mine.name
-        self._parts += later._parts
+        # A longer tail knows more: the first fragment of a call need not have had its name.
+        tail = max(mine.tail, its.tail, key=len)
+        self._texts += later._texts
+        self._part = Part(mine.index, mine.head, "", tail, mine.kind)
         self._size += later._size
         self.weight += later.weight
         self.seq = later.seq
         return True
 
-    def _kind(self) -> tuple[object, ...]:
-        """What deltas that go together have in common."""
-        return type(self._event), self.index, getattr(self._event, "call", None)
-
-    def to_json(self, *, numbered: bool = False) -> str:
-        """Return the event as one JSON object; if `numbered`, with `seq` where a reader can resume from it."""
-        event = self._event
-        if len(self._parts) > 1:
-            event = msgspec.structs.replace(event, text="".join(self._parts))
-        json = msgspec.json.encode(event).decode()
-        return f'{{"seq":{self.seq},{json[1:]}' if numbered and self.resumable else json
+    def to_json(self, *, numbered: bool = False) -> bytes:
+        """Return the part as one JSON object; if `numbered`, with `seq` where a reader can resume from it."""
+        part = self._part
+        if len(self._texts) > 1:
+            part = Part(part.index, part.head, "".join(self._texts), part.tail, part.kind)
+        if numbered and self.resumable and self.seq is not None:
+            return b'{"seq":%d,%b' % (self.seq, part.json[1:])
+        return part.json
 
 
 class FrameQueue:
-    """At most `buffer` frames, of `buffer_bytes` or so, the one that reaches these included, and one of an error.
+    """At most `buffer` frames, of `buffer_bytes` or so, the event that reaches these included, and those of the end.
 
+    dialect: what is made of the events.
     slow: what to do when it is full: "wait" for room, "merge" deltas and wait only if that makes no room, or "drop" the
         client, which then has `patience` seconds to catch up to the last frame.
     smooth: seconds within which deltas are merged; the first of them goes at once.
     """
 
-    def __init__(self, buffer: int, buffer_bytes: int, *, slow: Slow, patience: float, smooth: float) -> None:
+    def __init__(
+        self, dialect: Dialect, buffer: int, buffer_bytes: int, *, slow: Slow, patience: float, smooth: float
+    ) -> None:
+        self._mapping = dialect.mapping()
         self._most = check_count(buffer, "buffer")
         self._most_bytes = check_count(buffer_bytes, "buffer_bytes")
         if slow not in get_args(Slow):
@@ -128,8 +120,6 @@ class FrameQueue:
         self._loop = running_loop()
         self._count = 0
         self._weight = 0
-        # Of each call of each choice, the id and name that were put last.
-        self._told: dict[tuple[int, int], tuple[str, str]] = {}
         self._given_at = -math.inf
         self._full_since: float | None = None
         # Something that doesn't wait to be merged is among the frames.
@@ -140,15 +130,10 @@ class FrameQueue:
         self._rings_at = math.inf
         self.closed = False
 
-    def put(self, event: Event | Snapshot, seq: int | None = None) -> Room | None:
+    def put(self, event: AnyEvent, seq: int | None = None) -> Room | None:
         """Add an event, whether there is room or not. Its `seq` is counted here unless a reader can resume from it."""
         self._count += 1
-        added = weight(event)
-        self._weight += added
-        shown = self._fragment(event) if isinstance(event, ToolCallDelta) else event
-        frame = Frame(shown, self._count if seq is None else seq, added, resumable=seq is not None)
-        self._urgent = self._urgent or not frame.is_delta
-        self._frames.append(frame)
+        self._add(self._mapping.feed(event), seq)
         room = None
         if self._is_full():
             if self._slow == "merge" or self._smooth:
@@ -158,6 +143,14 @@ class FrameQueue:
                 room = self._room
         _wake(self._taker)
         return room
+
+    def _add(self, parts: list[Part], seq: int | None) -> None:
+        number = self._count if seq is None else seq
+        for part in parts:
+            frame = Frame(part, number if part is parts[-1] else None, resumable=seq is not None)
+            self._weight += frame.weight
+            self._urgent = self._urgent or not frame.is_delta
+            self._frames.append(frame)
 
     def _is_full(self) -> bool:
         return len(self._frames) >= self._most or self._weight >= self._most_bytes
@@ -173,8 +166,10 @@ class FrameQueue:
             self._putter = self._loop.create_future()
             await self._woken(self._putter, until)
 
-    def close(self) -> None:
-        """Nothing more will be put."""
+    def close(self, error: ErrorEvent | None) -> None:
+        """Nothing more will be put: the answer is whole, or why it is not."""
+        self._count += 1
+        self._add(self._mapping.end(error), None)
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -225,15 +220,6 @@ class FrameQueue:
         self._rings_at = math.inf
         _wake(self._taker)
         _wake(self._putter)
-
-    def _fragment(self, event: ToolCallDelta) -> _Fragment:
-        """Return what a client needs of it: id and name only where they are news."""
-        call = (event.index, event.call)
-        told = (event.id, event.name)
-        if self._told.get(call) == told:
-            return _Fragment(event.index, event.call, event.arguments)
-        self._told[call] = told
-        return _Fragment(event.index, event.call, event.arguments, event.id, event.name)
 
     def _merge(self) -> None:
         self._frames = deque(_merged(self._frames))

@@ -13,11 +13,17 @@ from typing import Any, Protocol, TypeAlias
 
 from ..errors import ConfigurationError, SiliconFlowError
 from ..loops import running_loop
-from ..wire.events import ErrorEvent, Event, Snapshot
+from ..wire.events import ErrorEvent
 from ..wire.structs import ChatCompletion
 from .frames import Room, TooSlow
+from .protocols.part import AnyEvent
 
 __all__ = ["Describe", "OnFinish", "Pump", "Sink", "Source", "Upstream"]
+
+_STOPPED = ErrorEvent(0, "ClosedError", "the answer was stopped before its end")
+_TOO_SLOW = ErrorEvent(0, "TooSlow", "the client did not keep up with the answer")
+# Its words may be nothing for a client to know.
+_BROKEN = ErrorEvent(0, "Error", "the answer broke off")
 
 
 class Upstream(Protocol):
@@ -26,7 +32,7 @@ class Upstream(Protocol):
     @property
     def partial(self) -> ChatCompletion | None: ...
 
-    def events(self) -> AsyncIterator[Event | Snapshot]: ...
+    def events(self) -> AsyncIterator[AnyEvent]: ...
 
     def abort(self) -> None: ...
 
@@ -34,10 +40,11 @@ class Upstream(Protocol):
 class Sink(Protocol):
     """Where events go."""
 
-    def put(self, event: Event | Snapshot, seq: int | None = None) -> Room | None:
+    def put(self, event: AnyEvent, seq: int | None = None) -> Room | None:
         """Take in an event; return what is to be awaited before the next one, if anything is."""
 
-    def close(self) -> None: ...
+    def close(self, error: ErrorEvent | None) -> None:
+        """Nothing more will be put: the answer is whole, or why it is not."""
 
 
 Source: TypeAlias = Upstream | AbstractAsyncContextManager[Upstream]
@@ -47,6 +54,8 @@ Describe: TypeAlias = Callable[[SiliconFlowError], ErrorEvent]
 
 class Pump:
     """Reads `source` into `sink` until it ends, fails, or `stop()` is called; then calls `on_finish`, once.
+
+    The sink is told of every end but a good one by an error: what just ends would pass for the whole.
 
     `completion` is what had arrived (None if the stream never opened), `error` why it is not whole (None where it is,
     and where someone merely stopped it), `too_slow` whether the sink gave up. Raises ConfigurationError for what is no
@@ -96,23 +105,27 @@ class Pump:
 
     async def _run(self) -> None:
         failure: BaseException | None = None
+        end: ErrorEvent | None = _BROKEN
         try:
             await self._read()
+            end = _STOPPED if self._stopped else None
         except asyncio.CancelledError as error:
             if self._stopped:
                 self.task.uncancel()
+                end = _STOPPED
             else:
                 failure = error
         except TooSlow:
             self.too_slow = True
+            end = _TOO_SLOW
         except SiliconFlowError as error:
             # The traceback would hold this frame, and so the stream, for as long as the error is kept.
             self.error = error.with_traceback(None)
-            self._sink.put(self._describe(error))
+            end = self._describe(error)
         except Exception as error:
             self.error = failure = error
         finally:
-            self._conclude()
+            self._conclude(end)
         if self._on_finish is not None:
             told = self._on_finish(self.completion, self.error)
             if told is not None:
@@ -139,7 +152,7 @@ class Pump:
                 if room is not None:
                     await room()
 
-    def _conclude(self) -> None:
+    def _conclude(self, end: ErrorEvent | None) -> None:
         if self._upstream is not None:
             self._upstream.abort()
             self.completion = self._upstream.partial
@@ -147,4 +160,4 @@ class Pump:
             self.completion = getattr(self.error, "partial", None)
         # on_finish may take its time: what is read no more is not kept by it.
         self._upstream = self._source = None
-        self._sink.close()
+        self._sink.close(end)

@@ -14,6 +14,7 @@ from ..loops import on_loop
 from ..wire.events import error_event
 from ..wire.structs import ChatCompletion
 from .frames import BUFFER_BYTES, FrameQueue, Slow, check_seconds
+from .protocols import Dialect, ProtocolName, as_dialect
 from .pump import Describe, OnFinish, Pump, Source
 
 __all__ = ["SSEResponse", "sse_response"]
@@ -31,9 +32,13 @@ class SSEResponse:
     called, or the last reference goes.
     """
 
-    def __init__(self, pump: Pump, queue: FrameQueue, *, keep_alive: float | None, status: int) -> None:
+    def __init__(
+        self, pump: Pump, queue: FrameQueue, dialect: Dialect, *, keep_alive: float | None, status: int
+    ) -> None:
         self._pump = pump
         self._queue = queue
+        self._is_numbered = dialect.is_numbered
+        self._closing = dialect.closing
         self._keep_alive = keep_alive
         self._reading = False
         self.status = status
@@ -43,6 +48,7 @@ class SSEResponse:
             # A proxy that compresses or buffers would hold tokens back.
             "Cache-Control": "no-cache, no-transform",
             "X-Accel-Buffering": "no",
+            **dialect.headers,
         }
 
     @property
@@ -68,7 +74,12 @@ class SSEResponse:
                 return _COMMENT
             piece = bytearray()
             while len(piece) < _PIECE and (frame := self._queue.take()) is not None:
-                piece += f"id: {frame.seq}\ndata: {frame.to_json()}\n\n".encode()
+                if frame.seq is not None and (frame.resumable or self._is_numbered):
+                    piece += b"id: %d\n" % frame.seq
+                piece += b"data: %b\n\n" % frame.to_json()
+            if not piece:
+                piece += self._closing
+                self._closing = b""
             if piece:
                 return bytes(piece)
             # Not `await task`, which would hand a cancellation on to on_finish.
@@ -101,6 +112,7 @@ class SSEResponse:
 def sse_response(
     stream: Source,
     *,
+    protocol: ProtocolName | Dialect = "events",
     keep_alive: float | None = 15.0,
     slow: Slow = "merge",
     buffer: int = 64,
@@ -115,14 +127,17 @@ def sse_response(
     stream: an open ChatStream; or what `stream(…)` returns, which is opened when the first piece is taken; or a reader
         of a Broadcast, whose ids a client can resume from by its `Last-Event-ID`. `status` is then 204, by which a
         browser stops reconnecting, where there is nothing left to send.
+    protocol: what the client is sent, as for `relay`.
     keep_alive: seconds of silence after which a comment is sent, so that no proxy takes it for the end; None: never.
-    slow, buffer, buffer_bytes, patience, smooth, describe, on_finish: as for `relay`; a client that is dropped gets no
-        more.
+    slow, buffer, buffer_bytes, patience, smooth, describe, on_finish: as for `relay`; a client that is dropped gets
+        what waits for it and an error, and no more.
 
     Raises ConfigurationError for an argument that can't be. Iterating raises what `on_finish` raises.
     """
     if keep_alive is not None and not check_seconds(keep_alive, "keep_alive"):
         raise ConfigurationError("keep_alive must be above 0 seconds, or None")
-    queue = FrameQueue(buffer, buffer_bytes, slow=slow, patience=patience, smooth=smooth)
+    dialect = as_dialect(protocol)
+    queue = FrameQueue(dialect, buffer, buffer_bytes, slow=slow, patience=patience, smooth=smooth)
     pump = Pump(stream, queue, describe=describe, on_finish=on_finish)
-    return SSEResponse(pump, queue, keep_alive=keep_alive, status=204 if getattr(stream, "at_end", False) else 200)
+    status = 204 if getattr(stream, "at_end", False) else 200
+    return SSEResponse(pump, queue, dialect, keep_alive=keep_alive, status=status)

@@ -17,6 +17,7 @@ from ..loops import running_loop
 from ..wire.events import error_event
 from ..wire.structs import ChatCompletion
 from .frames import BUFFER_BYTES, FrameQueue, Slow, check_seconds
+from .protocols import Dialect, ProtocolName, as_dialect
 from .pump import Describe, OnFinish, Pump, Source
 
 __all__ = ["RelayEnded", "Relayed", "relay"]
@@ -48,6 +49,7 @@ async def relay(
     send: Callable[[str], Awaitable[Any]],
     *,
     left: Awaitable[Any] | None,
+    protocol: ProtocolName | Dialect = "events",
     slow: Slow = "merge",
     buffer: int = 64,
     buffer_bytes: int = BUFFER_BYTES,
@@ -63,6 +65,7 @@ async def relay(
         is closed in the end, and aborted as soon as the client has gone, before its first token too.
     send: sends one text frame; it may take its time. Whatever it raises means that the client has gone.
     left: completes, or raises, when the client has gone; None if nothing can tell but `send`.
+    protocol: what the client is sent: "events" for this library's own.
     slow: what to do when `buffer` frames wait for the client, or frames that take `buffer_bytes` bytes of memory,
         roughly: "wait" (upstream is read no further), "merge" (deltas of waiting frames are merged, and only if that
         makes no room it waits), "drop" (the relay ends, unless the client has caught up to the last frame within
@@ -81,7 +84,8 @@ async def relay(
             raise ConfigurationError(f"left must be awaitable or None, not {left!r}")
         if send_timeout is not None:
             check_seconds(send_timeout, "send_timeout")
-        queue = FrameQueue(buffer, buffer_bytes, slow=slow, patience=patience, smooth=smooth)
+        dialect = as_dialect(protocol)
+        queue = FrameQueue(dialect, buffer, buffer_bytes, slow=slow, patience=patience, smooth=smooth)
         pump = Pump(stream, queue, describe=describe, on_finish=on_finish)
     except ConfigurationError:
         # Else it would complain that nobody awaited it.
@@ -90,7 +94,7 @@ async def relay(
         raise
     gone: asyncio.Future[Any] = running_loop().create_future() if left is None else asyncio.ensure_future(left)
     relayed = Relayed("left", None, None, 0)
-    sender = _Sender(queue, send, send_timeout, relayed)
+    sender = _Sender(queue, send, send_timeout, relayed, numbered=dialect.is_numbered)
     reading, sending = pump.task, asyncio.ensure_future(sender.run())
     ends: list[asyncio.Future[Any]] = [sending, sender.overdue, gone]
     # A future that the caller made is the caller's to cancel.
@@ -124,9 +128,16 @@ class _Sender:
     """Sends what is in the queue, one frame at a time. `overdue` fails when one has taken `timeout` seconds."""
 
     def __init__(
-        self, queue: FrameQueue, send: Callable[[str], Awaitable[Any]], timeout: float | None, relayed: Relayed
+        self,
+        queue: FrameQueue,
+        send: Callable[[str], Awaitable[Any]],
+        timeout: float | None,
+        relayed: Relayed,
+        *,
+        numbered: bool,
     ) -> None:
         self.relayed = relayed
+        self._numbered = numbered
         self._queue = queue
         self._send = send
         self._timeout = math.inf if timeout is None else timeout
@@ -147,7 +158,7 @@ class _Sender:
                 self._began_at = loop.time()
                 if self._timer is None and timeout < math.inf:
                     self._timer = loop.call_later(timeout, self._look)
-                await send(frame.to_json(numbered=True))
+                await send(frame.to_json(numbered=self._numbered).decode())
                 self._began_at = math.inf
                 self.relayed.frames += 1
         finally:
