@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
 from functools import partial
 from types import TracebackType
 from typing import Self
+from weakref import WeakValueDictionary
 
 from ..errors import BusyError, ClosedError
 from ..loops import on_loop
 from ..wire.events import ErrorEvent, Finished, Snapshot, error_event
 from ..wire.structs import ChatCompletion
 from .frames import BUFFER_BYTES, check_count, check_seconds, weight
-from .protocols.part import AnyEvent
-from .pump import Describe, OnFinish, Pump, Source
+from .history import History
+from .protocols.part import AnyEvent, Dialect, Part
+from .pump import Describe, OnFinish, Pump, Source, Upstream
+from .views import View
 
 __all__ = ["Broadcast", "Reader"]
 
@@ -54,6 +58,8 @@ class Broadcast:
         self._reading = self._pump.task
         self._readers = 0
         self._timer: asyncio.TimerHandle | None = None
+        # For as long as someone reads them. A client can name what a dialect is made of, so their number has no bound.
+        self._views: WeakValueDictionary[Dialect, View] = WeakValueDictionary()
         self._count(0)
 
     def __repr__(self) -> str:
@@ -100,6 +106,12 @@ class Broadcast:
         self.stop()
         await asyncio.wait([self._reading])
 
+    def _view(self, dialect: Dialect) -> View:
+        view = self._views.get(dialect)
+        if view is None:
+            view = self._views[dialect] = View(self._kept, dialect)
+        return view
+
     def _count(self, more: int) -> None:
         """Note that there are so many readers more; stop in time if there is none."""
         self._readers += more
@@ -138,16 +150,24 @@ class Reader:
     def events(self) -> Self:
         return self
 
+    def parts(self, dialect: Dialect) -> PartReader:
+        """Return what gives the parts of a protocol in place of the events, shared with all who read it so."""
+        return PartReader(self, self._broadcast._view(dialect))
+
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> AnyEvent:
+        return self._next(await self._more())
+
+    async def _more(self) -> _Kept:
+        """Wait until there is an event to take; raise StopAsyncIteration where none will come."""
         if self._waiting:
             raise BusyError("another task is waiting for this reader")
         kept = self._broadcast._kept
         while not self._has_left:
             if self.seq < kept.last:
-                return self._next(kept)
+                return kept
             if kept.closed:
                 raise StopAsyncIteration
             self._waiting = True
@@ -187,6 +207,34 @@ class Reader:
             on_loop(self._broadcast._pump.loop, partial(self._broadcast._count, -1))
 
 
+class PartReader:
+    """One reader, in one protocol: iterate it for the parts of an event at a time; `end` has those after the last."""
+
+    def __init__(self, reader: Reader, view: View) -> None:
+        self._reader = reader
+        self._view = view
+
+    @property
+    def seq(self) -> int:
+        return self._reader.seq
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Part]:
+        reader = self._reader
+        await reader._more()
+        parts, reader.seq = self._view.after(reader.seq)
+        return parts
+
+    def feed(self, parts: list[Part]) -> list[Part]:
+        return parts
+
+    def end(self, error: ErrorEvent | None) -> list[Part]:
+        """Return what says that nothing follows, where it is only for this reader that nothing does too."""
+        return self._view.end() if error is None else self._view.dialect.mapping().end(error)
+
+
 class _Kept:
     """The latest events, numbered; those of the end are kept whatever their number and size."""
 
@@ -197,10 +245,19 @@ class _Kept:
         self._events: deque[tuple[AnyEvent, int]] = deque()
         self._weight = 0
         self._waiters: list[asyncio.Future[None]] = []
+        self.history = History()
         self.last = 0
         # The last event that is not of the end: what a snapshot stands for.
         self.told = 0
         self.closed = False
+
+    @property
+    def first(self) -> int:
+        """The number of the first event that is kept."""
+        return self.last - len(self._events) + 1
+
+    def events(self, upstream: Upstream) -> AsyncIterator[AnyEvent]:
+        return upstream.events()
 
     def put(self, event: AnyEvent, seq: int | None = None) -> None:
         added = weight(event)
@@ -212,9 +269,12 @@ class _Kept:
             self.told = self.last
         while len(events) > 1 and (len(events) > self._most or self._weight > self._most_bytes):
             # A round of tools finishes too, and is not the end: that follows all else.
-            if self.last - len(events) >= self.told:
+            first = self.first
+            if first > self.told:
                 break
-            self._weight -= events.popleft()[1]
+            past, its = events.popleft()
+            self._weight -= its
+            self.history.add(past, first)
         self.wake()
 
     def close(self, error: ErrorEvent | None) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from sys import getsizeof
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import msgspec
 
@@ -108,7 +108,9 @@ class FrameQueue:
     def __init__(
         self, dialect: Dialect, buffer: int, buffer_bytes: int, *, slow: Slow, patience: float, smooth: float
     ) -> None:
-        self._mapping = dialect.mapping()
+        self._dialect = dialect
+        # Of events, or of what `events` gives out in their place.
+        self._mapping: Any = dialect.mapping()
         self._most = check_count(buffer, "buffer")
         self._most_bytes = check_count(buffer_bytes, "buffer_bytes")
         if slow not in get_args(Slow):
@@ -130,7 +132,14 @@ class FrameQueue:
         self._rings_at = math.inf
         self.closed = False
 
-    def put(self, event: AnyEvent, seq: int | None = None) -> Room | None:
+    def events(self, upstream: Any) -> AsyncIterator[Any]:
+        """Return what is to be put of an upstream: its events, or their parts where it makes these for all readers."""
+        if self._dialect.is_shared and hasattr(upstream, "parts"):
+            self._mapping = upstream.parts(self._dialect)
+            return cast(AsyncIterator[Any], self._mapping)
+        return cast(AsyncIterator[Any], upstream.events())
+
+    def put(self, event: Any, seq: int | None = None) -> Room | None:
         """Add an event, whether there is room or not. Its `seq` is counted here unless a reader can resume from it."""
         self._count += 1
         self._add(self._mapping.feed(event), seq)

@@ -40,7 +40,11 @@ class Upstream(Protocol):
 class Sink(Protocol):
     """Where events go."""
 
-    def put(self, event: AnyEvent, seq: int | None = None) -> Room | None:
+    def events(self, upstream: Upstream) -> AsyncIterator[Any]:
+        """Return what is to be put of it, which may be the events or what was made of them."""
+        ...
+
+    def put(self, event: Any, seq: int | None = None) -> Room | None:
         """Take in an event; return what is to be awaited before the next one, if anything is."""
 
     def close(self, error: ErrorEvent | None) -> None:
@@ -145,7 +149,7 @@ class Pump:
         async with source as upstream:
             self._upstream = upstream
             put = self._sink.put
-            events = upstream.events()
+            events = self._sink.events(upstream)
             async for event in events:
                 # Only readers of a Broadcast number their events: a stream of its own can't be resumed.
                 room = put(event, getattr(events, "seq", None))

@@ -38,7 +38,7 @@ class SSEResponse:
         self._pump = pump
         self._queue = queue
         self._is_numbered = dialect.is_numbered
-        self._closing = dialect.closing
+        self._closing = dialect.closing if status != 204 else b""
         self._keep_alive = keep_alive
         self._reading = False
         self.status = status

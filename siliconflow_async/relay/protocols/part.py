@@ -67,7 +67,7 @@ class EventMapping(Protocol):
 
 
 class Dialect(Protocol):
-    """A protocol, as the caller wants it; two that are equal make the same of the same events."""
+    """A protocol, as the caller wants it; hashable, and two that are equal make the same of the same events."""
 
     # What a response of server-sent events has beside, or in place of, its own headers.
     headers: ClassVar[Mapping[str, str]]
@@ -75,6 +75,8 @@ class Dialect(Protocol):
     closing: ClassVar[bytes]
     # Whether its frames have room for a number that a client can resume from.
     is_numbered: ClassVar[bool]
+    # Whether all readers of a Broadcast get the same parts of an event, wherever they begin.
+    is_shared: ClassVar[bool]
 
     def mapping(self) -> EventMapping:
         """Begin an answer."""
