@@ -213,6 +213,7 @@ class PartReader:
     def __init__(self, reader: Reader, view: View) -> None:
         self._reader = reader
         self._view = view
+        self._had_all = reader.at_end
 
     @property
     def seq(self) -> int:
@@ -232,7 +233,9 @@ class PartReader:
 
     def end(self, error: ErrorEvent | None) -> list[Part]:
         """Return what says that nothing follows, where it is only for this reader that nothing does too."""
-        return self._view.end() if error is None else self._view.dialect.mapping().end(error)
+        if error is not None:
+            return self._view.dialect.mapping().end(error)
+        return [] if self._had_all else self._view.end()
 
 
 class _Kept:

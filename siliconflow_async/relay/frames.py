@@ -19,7 +19,7 @@ from ..checks import is_count, is_finite
 from ..errors import ConfigurationError
 from ..loops import running_loop
 from ..wire.events import ContentDelta, ErrorEvent, ReasoningDelta, ToolCallDelta
-from .protocols.part import AnyEvent, Dialect, Part
+from .protocols.part import DONE, AnyEvent, Dialect, Part
 
 __all__ = ["BUFFER_BYTES", "Frame", "FrameQueue", "Room", "Slow", "TooSlow", "check_count", "check_seconds", "weight"]
 
@@ -66,6 +66,11 @@ class Frame:
     @property
     def is_delta(self) -> bool:
         return self._part.kind is not None
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it is nothing but the end of a response of server-sent events."""
+        return self._part is DONE
 
     @property
     def index(self) -> int:

@@ -27,7 +27,7 @@ _BROKEN = ErrorEvent(0, "Error", "the answer broke off")
 
 
 class Upstream(Protocol):
-    """An open answer: a ChatStream, or one reader of a Broadcast."""
+    """An open answer: a ChatStream, a run of tools, or one reader of a Broadcast."""
 
     @property
     def partial(self) -> ChatCompletion | None: ...

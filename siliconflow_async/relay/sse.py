@@ -38,7 +38,6 @@ class SSEResponse:
         self._pump = pump
         self._queue = queue
         self._is_numbered = dialect.is_numbered
-        self._closing = dialect.closing if status != 204 else b""
         self._keep_alive = keep_alive
         self._reading = False
         self.status = status
@@ -77,9 +76,6 @@ class SSEResponse:
                 if frame.seq is not None and (frame.resumable or self._is_numbered):
                     piece += b"id: %d\n" % frame.seq
                 piece += b"data: %b\n\n" % frame.to_json()
-            if not piece:
-                piece += self._closing
-                self._closing = b""
             if piece:
                 return bytes(piece)
             # Not `await task`, which would hand a cancellation on to on_finish.

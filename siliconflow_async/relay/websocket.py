@@ -61,11 +61,14 @@ async def relay(
 ) -> Relayed:
     """Send a stream's events to a client, each as one JSON object with a `type`; return how it ended.
 
-    stream: an open ChatStream; or what `stream(…)` returns, which is then opened here; or a reader of a Broadcast. It
-        is closed in the end, and aborted as soon as the client has gone, before its first token too.
+    stream: an open ChatStream; or what `stream(…)` returns, which is then opened here; or what `run_tools(…)` returns;
+        or a reader of a Broadcast. It is closed in the end, and aborted as soon as the client has gone, before its
+        first token too.
     send: sends one text frame; it may take its time. Whatever it raises means that the client has gone.
     left: completes, or raises, when the client has gone; None if nothing can tell but `send`.
-    protocol: what the client is sent: "events" for this library's own.
+    protocol: what the client is sent: "events" (this library's own), "ai" (the UI message stream of Vercel's AI SDK),
+        "ag-ui", "openai" (`chat.completion.chunk`); or one of them with what there is to say of it, `AISDK(…)`,
+        `AGUI(…)`, `OpenAIChunks(…)`.
     slow: what to do when `buffer` frames wait for the client, or frames that take `buffer_bytes` bytes of memory,
         roughly: "wait" (upstream is read no further), "merge" (deltas of waiting frames are merged, and only if that
         makes no room it waits), "drop" (the relay ends, unless the client has caught up to the last frame within
@@ -155,6 +158,8 @@ class _Sender:
                 frame = queue.take()
                 if frame is None:
                     return
+                if frame.is_closing:
+                    continue
                 self._began_at = loop.time()
                 if self._timer is None and timeout < math.inf:
                     self._timer = loop.call_later(timeout, self._look)

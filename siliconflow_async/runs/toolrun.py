@@ -121,6 +121,17 @@ class ToolRun(Uncopyable, Generic[C]):
         if watch is not None and watch.state.ended is None:
             on_any_loop(functools.partial(watch.over, closed=True))
 
+    @property
+    def partial(self) -> ChatCompletion | None:
+        """The answer of the round that goes on, so far, or of the last one; None before the first."""
+        if self._stream is not None:
+            return self._stream.partial
+        return self.completions[-1] if self.completions else None
+
+    def events(self) -> Self:
+        """Return the run, which gives out its events; so `relay` and a `Broadcast` take it as they take a stream."""
+        return self
+
     async def completion(self) -> C:
         """Run to the end and return the last answer; raise as iterating would."""
         async for _ in self:
@@ -128,20 +139,28 @@ class ToolRun(Uncopyable, Generic[C]):
         assert self._result is not None
         return self._result
 
+    def abort(self) -> None:
+        """Close the stream at once and cancel the tools that run, without waiting for these to clean up."""
+        self._stop()
+
     async def aclose(self) -> None:
         """Close the stream at once and cancel the tools that run; further reading raises ClosedError."""
+        tasks = self._stop()
+        if tasks:
+            with anyio.move_on_after(_GRACE, shield=True) as scope:
+                await asyncio.wait(tasks)
+            if scope.cancelled_caught:
+                _log.warning("%d tools still run %g s after they were cancelled", len(tasks), _GRACE)
+
+    def _stop(self) -> list[asyncio.Task[Any]]:
+        """End what goes on, and return the tools that have yet to notice."""
         self._closed = True
         self._events = None
         if self._stream is not None:
             self._stream.abort()
         if self._watch is not None:
             self._watch.over(closed=True)
-        tasks = [] if self._round is None else self._round.cancel()
-        if tasks:
-            with anyio.move_on_after(_GRACE, shield=True) as scope:
-                await asyncio.wait(tasks)
-            if scope.cancelled_caught:
-                _log.warning("%d tools still run %g s after they were cancelled", len(tasks), _GRACE)
+        return [] if self._round is None else [*self._round.cancel()]
 
     async def _next(self) -> RunEvent:
         while self._result is None:

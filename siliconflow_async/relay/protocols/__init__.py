@@ -11,14 +11,29 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from ...errors import ConfigurationError
+from .ag_ui import AGUI
+from .ai import AISDK
+from .openai import OpenAIChunks
 from .ours import Events
-from .part import AnyEvent, Dialect, EventMapping, Part
+from .part import DONE, AnyEvent, Dialect, EventMapping, Part
 
-__all__ = ["AnyEvent", "Dialect", "EventMapping", "Events", "Part", "ProtocolName", "as_dialect"]
+__all__ = [
+    "AGUI",
+    "AISDK",
+    "DONE",
+    "AnyEvent",
+    "Dialect",
+    "EventMapping",
+    "Events",
+    "OpenAIChunks",
+    "Part",
+    "ProtocolName",
+    "as_dialect",
+]
 
-ProtocolName: TypeAlias = Literal["events"]
+ProtocolName: TypeAlias = Literal["events", "ai", "ag-ui", "openai"]
 
-_NAMED: dict[str, Dialect] = {"events": Events()}
+_NAMED: dict[str, Dialect] = {"events": Events(), "ai": AISDK(), "ag-ui": AGUI(), "openai": OpenAIChunks()}
 
 
 def as_dialect(protocol: ProtocolName | Dialect) -> Dialect:

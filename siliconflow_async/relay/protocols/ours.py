@@ -17,7 +17,6 @@ class Events(msgspec.Struct, frozen=True):
     """The library's events, one JSON object each."""
 
     headers: ClassVar[Mapping[str, str]] = {}
-    closing: ClassVar[bytes] = b""
     is_numbered: ClassVar[bool] = True
     # A reader that comes back is told a call's name again, and what it missed as a snapshot.
     is_shared: ClassVar[bool] = False

@@ -13,9 +13,10 @@ from typing import ClassVar, Protocol, TypeAlias
 
 import msgspec
 
+from ...errors import ConfigurationError
 from ...wire.events import ErrorEvent, Event, Snapshot, ToolResult
 
-__all__ = ["AnyEvent", "Dialect", "EventMapping", "Part", "is_stop"]
+__all__ = ["DONE", "AnyEvent", "Dialect", "EventMapping", "Part", "is_stop", "unknown"]
 
 AnyEvent: TypeAlias = Event | ToolResult | Snapshot
 
@@ -71,8 +72,6 @@ class Dialect(Protocol):
 
     # What a response of server-sent events has beside, or in place of, its own headers.
     headers: ClassVar[Mapping[str, str]]
-    # What ends such a response, after the last part.
-    closing: ClassVar[bytes]
     # Whether its frames have room for a number that a client can resume from.
     is_numbered: ClassVar[bool]
     # Whether all readers of a Broadcast get the same parts of an event, wherever they begin.
@@ -83,6 +82,15 @@ class Dialect(Protocol):
         ...
 
 
+DONE = Part(-1, b"[DONE]")
+"""The end of a response of server-sent events, in protocols that have one; it is not JSON, and websockets have none."""
+
+
 def is_stop(error: ErrorEvent) -> bool:
     """Whether someone stopped the answer, so that nothing failed."""
     return error.error == "ClosedError"
+
+
+def unknown(event: AnyEvent) -> ConfigurationError:
+    """Return what to raise for a snapshot: it stands for what was lost, and most clients can't take back what came."""
+    return ConfigurationError(f"this protocol has no {type(event).__name__}: take `reader.parts(…)` of a Broadcast")
