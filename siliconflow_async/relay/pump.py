@@ -62,8 +62,8 @@ class Pump:
     The sink is told of every end but a good one by an error: what just ends would pass for the whole.
 
     `completion` is what had arrived (None if the stream never opened), `error` why it is not whole (None where it is,
-    and where someone merely stopped it), `too_slow` whether the sink gave up. Raises ConfigurationError for what is no
-    source.
+    and where someone merely stopped it), `stopped` whether that was so, `too_slow` whether the sink gave up. Raises
+    ConfigurationError for what is no source.
     """
 
     def __init__(self, source: Source, sink: Sink, *, describe: Describe, on_finish: OnFinish | None) -> None:
@@ -79,7 +79,7 @@ class Pump:
         self._upstream: Upstream | None = None
         self._task: asyncio.Task[None] | None = None
         self._reading = False
-        self._stopped = False
+        self.stopped = False
         self.completion: ChatCompletion | None = None
         self.error: Exception | None = None
         self.too_slow = False
@@ -98,9 +98,9 @@ class Pump:
 
     def stop(self, error: Exception | None = None) -> None:
         """Abort upstream at the next turn of the loop; `error` is what kept the answer from being taken to its end."""
-        if self._stopped or self._source is None:
+        if self.stopped or self._source is None:
             return
-        self._stopped = True
+        self.stopped = True
         self.error = error
         task = self.task
         # One that is cancelled before it has begun would never begin; so it finds the word.
@@ -112,9 +112,9 @@ class Pump:
         end: ErrorEvent | None = _BROKEN
         try:
             await self._read()
-            end = _STOPPED if self._stopped else None
+            end = _STOPPED if self.stopped else None
         except asyncio.CancelledError as error:
-            if self._stopped:
+            if self.stopped:
                 self.task.uncancel()
                 end = _STOPPED
             else:
@@ -143,7 +143,7 @@ class Pump:
         if hasattr(source, "events"):
             self._upstream = source
             source = nullcontext(source)
-        if self._stopped:
+        if self.stopped:
             return
         self._reading = True
         async with source as upstream:

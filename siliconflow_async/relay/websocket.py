@@ -7,6 +7,7 @@ import inspect
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable
+from enum import Enum
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -17,12 +18,13 @@ from ..loops import running_loop
 from ..wire.events import error_event
 from ..wire.structs import ChatCompletion
 from .frames import BUFFER_BYTES, FrameQueue, Slow, check_seconds
+from .peers import Left, Peer
 from .protocols import Dialect, ProtocolName, as_dialect
 from .pump import Describe, OnFinish, Pump, Source
 
 __all__ = ["RelayEnded", "Relayed", "relay"]
 
-RelayEnded: TypeAlias = Literal["done", "error", "left", "dropped"]
+RelayEnded: TypeAlias = Literal["done", "error", "stopped", "left", "dropped"]
 
 _log = logging.getLogger("siliconflow_async")
 
@@ -30,12 +32,17 @@ _log = logging.getLogger("siliconflow_async")
 _SAVE_SECONDS = 10.0
 
 
+class _Unset(Enum):
+    UNSET = "what the peer has"
+
+
 class Relayed(msgspec.Struct):
     """How a relay ended.
 
-    `ended` is "done" (all was sent), "error" (upstream failed, and the client was told), "left" (the client has gone)
-    or "dropped" (it was too slow). `completion` is what had arrived from upstream, None if it never opened. `error` is
-    what upstream raised, or `send` or `left` where the client did not leave in good order. `frames` counts those sent.
+    `ended` is "done" (all was sent), "error" (upstream failed, and the client was told), "stopped" (the client asked
+    for it, and was told), "left" (the client has gone) or "dropped" (it was too slow). `completion` is what had arrived
+    from upstream, None if it never opened. `error` is what upstream raised, or `send` or `left` where the client did
+    not leave in good order. `frames` counts those sent.
     """
 
     ended: RelayEnded
@@ -46,9 +53,9 @@ class Relayed(msgspec.Struct):
 
 async def relay(
     stream: Source,
-    send: Callable[[str], Awaitable[Any]],
+    send: Peer | Callable[[str], Awaitable[Any]],
     *,
-    left: Awaitable[Any] | None,
+    left: Awaitable[Any] | _Unset | None = _Unset.UNSET,
     protocol: ProtocolName | Dialect = "events",
     slow: Slow = "merge",
     buffer: int = 64,
@@ -64,8 +71,10 @@ async def relay(
     stream: an open ChatStream; or what `stream(…)` returns, which is then opened here; or what `run_tools(…)` returns;
         or a reader of a Broadcast. It is closed in the end, and aborted as soon as the client has gone, before its
         first token too.
-    send: sends one text frame; it may take its time. Whatever it raises means that the client has gone.
-    left: completes, or raises, when the client has gone; None if nothing can tell but `send`.
+    send: a peer (`starlette_peer(…)`, …), whose message `{"type": "stop"}` stops the answer; or what sends one text
+        frame. It may take its time. Whatever it raises means that the client has gone.
+    left: completes, or raises, when the client has gone; None if nothing can tell but `send`. Not for a peer, which
+        has its own; a peer's `left` given here hears `stop` as well.
     protocol: what the client is sent: "events" (this library's own), "ai" (the UI message stream of Vercel's AI SDK),
         "ag-ui", "openai" (`chat.completion.chunk`); or one of them with what there is to say of it, `AISDK(…)`,
         `AGUI(…)`, `OpenAIChunks(…)`.
@@ -82,7 +91,12 @@ async def relay(
     Raises ConfigurationError for an argument that can't be, what `on_finish` raises, and what a stream that is none of
     this library's raises; upstream's own errors are told to the client and returned.
     """
+    if isinstance(send, Peer):
+        left = send.left if left is _Unset.UNSET else left
+        send = send.send
     try:
+        if left is _Unset.UNSET:
+            raise ConfigurationError("left must be given where send is no peer; None if nothing can tell but send")
         if left is not None and not inspect.isawaitable(left):
             raise ConfigurationError(f"left must be awaitable or None, not {left!r}")
         if send_timeout is not None:
@@ -95,6 +109,8 @@ async def relay(
         if inspect.iscoroutine(left):
             left.close()
         raise
+    if isinstance(left, Left):
+        left.on_stop = pump.stop
     gone: asyncio.Future[Any] = running_loop().create_future() if left is None else asyncio.ensure_future(left)
     relayed = Relayed("left", None, None, 0)
     sender = _Sender(queue, send, send_timeout, relayed, numbered=dialect.is_numbered)
@@ -120,6 +136,8 @@ async def relay(
             _log.error("on_finish of a cancelled relay failed", exc_info=failure)
         raise
     finally:
+        if isinstance(left, Left):
+            left.on_stop = None
         error = _raised(ends)
     reading.result()
     relayed.completion = pump.completion
@@ -192,7 +210,7 @@ async def _watch(pump: Pump, sender: _Sender, sending: asyncio.Future[None], gon
             return
         if sending.done():
             if sending.exception() is None:
-                relayed.ended = "done" if pump.error is None else "error"
+                relayed.ended = "stopped" if pump.stopped else "done" if pump.error is None else "error"
             return
         waiting.discard(pump.task)
 
