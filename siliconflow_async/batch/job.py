@@ -78,6 +78,7 @@ async def run_batch(
             pending = checked.states.count(PENDING)
             if on_begin is not None:
                 on_begin(outcome.before, outcome.before + pending)
+        refusals = outcome.refusals
         run = client.chat.completions.map(
             source,
             max_concurrency=max_concurrency,
@@ -90,18 +91,18 @@ async def run_batch(
         async with run as answers:
             async for answer in answers:
                 outcome.write(answer)
-                if outcome.refusal is not None:
+                if refusals.refusal is not None:
                     break
-            if outcome.refusal is not None:
+            if refusals.refusal is not None:
                 # The source has ended too. What has its answer by now is written in any case.
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_SECONDS_TO_END if outcome.was_served else 0):
+                    async with asyncio.timeout(_SECONDS_TO_END if refusals.was_served else 0):
                         async for answer in answers:
                             outcome.write(answer)
         report = outcome.finish()
-    if outcome.refusal is not None:
-        outcome.refusal.add_note(f"stopped at {report.done} done, as no other line would fare better")
-        raise outcome.refusal
+    if refusals.refusal is not None:
+        refusals.refusal.add_note(f"stopped at {report.done} done, as no other line would fare better")
+        raise refusals.refusal
     return report
 
 
@@ -140,7 +141,7 @@ def _pending(
         number, data = next(lines, (0, b""))
         if not number:
             raise changed
-        if outcome.refusal is not None:
+        if outcome.refusals.refusal is not None:
             return
         request = parse_line(data, number, model)
         assert request is not None
@@ -156,7 +157,7 @@ async def _as_they_come(
 ) -> AsyncIterator[LineRequest]:
     number = 0
     async for data in lines:
-        if outcome.refusal is not None:
+        if outcome.refusals.refusal is not None:
             return
         number += 1
         try:

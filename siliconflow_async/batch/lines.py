@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -30,6 +30,7 @@ __all__ = [
     "LineBuffer",
     "LineReader",
     "LineRequest",
+    "as_params",
     "check",
     "open_input",
     "parse_line",
@@ -150,13 +151,17 @@ def parse_line(data: bytes, number: int, model: str | None) -> LineRequest | Non
         raise _bad(number, "no model")
     if not isinstance(body.get("messages"), list):
         raise _bad(number, "no list of messages")
-    body.pop("stream", None)
+    return LineRequest(as_params(body) | {"custom_id": custom_id}, number)
+
+
+def as_params(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that a body asks for."""
     known = {name: value for name, value in body.items() if name in _PARAMETERS}
-    if len(known) < len(body):
-        # What this library does not know may be known to the service, which is asked.
-        known["extra_body"] = {name: value for name, value in body.items() if name not in _PARAMETERS}
-    known["custom_id"] = custom_id
-    return LineRequest(known, number)
+    # What this library does not know may be known to the service, which is asked.
+    unknown = {name: value for name, value in body.items() if name not in _PARAMETERS and name != "stream"}
+    if unknown:
+        known["extra_body"] = unknown
+    return known
 
 
 def _bad(number: int, why: str) -> InvalidRequestError:

@@ -10,17 +10,16 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from ..errors import ConfigurationError, InsufficientBalanceError, SiliconFlowError
+from ..errors import ConfigurationError
 from ..runs.results import MapResult
 from .files import Journal, LineFile, OwnFile, Syncing, holds_lines, keep_apart, last_errors, replace
 from .lines import DONE, FAILED, OPEN, PENDING, Checked
 from .records import read_record, record_line
+from .refusals import Refusals
 
 __all__ = ["BatchReport", "FailureKind", "Outcome", "ResumedOutcome", "Sink"]
 
 Sink: TypeAlias = Path | Callable[[bytes], None]
-
-_IN_A_ROW = 5
 
 
 class FailureKind(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,11 +53,8 @@ class BatchReport(msgspec.Struct, frozen=True, kw_only=True):
 class Outcome:
     """Of a run that no other can go on with: lines go to files or functions, and one that failed has failed.
 
-    `refusal` is the error by which the service turned the account away: wrong key, no balance, no permission. It says
-    nothing of the request, and no later one would fare better, so it stops the run. The first is enough as long as
-    nothing was answered (`was_served`). After that it takes a few in a row, since a gateway may refuse one by mistake,
-    and answers that began while there was a balance still come in between. `models` are those that the requests name:
-    where there are several, a 403 is about one of them.
+    `refusals` tell when the service has turned the account away, which stops the run; `models` are those that the
+    requests name.
     """
 
     def __init__(
@@ -70,14 +66,11 @@ class Outcome:
         bad: int,
         closing: ExitStack,
     ) -> None:
-        self.refusal: SiliconFlowError | None = None
-        self.was_served = False
+        self.refusals = Refusals(models)
         self.done = self.failed = self.before = 0
         self._write_result = write_result
         self._write_error = write_error
         self._files = files
-        self._models = models
-        self._refused_in_a_row = 0
         self._bad = bad
         self._kinds: dict[tuple[str, bool], FailureKind] = {}
         self._syncing = Syncing(files, closing)
@@ -107,26 +100,13 @@ class Outcome:
         self._syncing.check()
         error = answer.error
         if error is None:
-            self._write_result(record_line(answer, retryable=False))
-            self.was_served = True
-            self._refused_in_a_row = 0
+            self._write_result(record_line(answer, str(answer.request.line), retryable=False))
+            self.refusals.served()
             self._note(answer, DONE)
             return
-        is_refused = self._turns_away(error)
-        retryable = is_refused or error.passing
-        self._write_error(record_line(answer, retryable=retryable))
+        retryable = self.refusals.turns_away(error) or error.passing
+        self._write_error(record_line(answer, str(answer.request.line), retryable=retryable))
         self._note(answer, OPEN if retryable else FAILED)
-        if is_refused:
-            self._refused_in_a_row += 1
-            if not self.was_served or self._refused_in_a_row == _IN_A_ROW:
-                self.refusal = self.refusal or error
-
-    def _turns_away(self, error: SiliconFlowError) -> bool:
-        """Whether an error is about the account, whatever is asked of it."""
-        # No balance was a 403 before 2026.
-        if isinstance(error, InsufficientBalanceError) or error.refusal in (401, 402):
-            return True
-        return error.refusal == 403 and len(self._models) == 1
 
     def _note(self, answer: MapResult[Any], state: int) -> None:
         """Count how a line has fared."""

@@ -15,7 +15,11 @@ from ..runs.results import MapResult
 from ..wire import jsontext
 from ..wire.structs import ChatCompletion
 
-__all__ = ["Record", "read_record", "record_line"]
+__all__ = ["PREFIX", "Record", "read_record", "record_line"]
+
+
+# What the `id` of each line begins with.
+PREFIX = "batch_req_"
 
 
 class _Error(msgspec.Struct):
@@ -46,8 +50,11 @@ def read_record(line: bytes) -> Record:
         raise ValueError(str(error)) from error
 
 
-def record_line(answer: MapResult[Any], *, retryable: bool) -> bytes:
-    """Return the line of a request that was answered or failed; `retryable` tells of one that failed."""
+def record_line(answer: MapResult[Any], name: str, *, retryable: bool) -> bytes:
+    """Return the line of a request that was answered or failed; `retryable` tells of one that failed.
+
+    `name` is what tells it from all others of its batch.
+    """
     completion, error = answer.completion, answer.error
     response = failure = None
     if completion is not None:
@@ -65,8 +72,7 @@ def record_line(answer: MapResult[Any], *, retryable: bool) -> bytes:
             "attempts": answer.attempts,
             "partial": None if partial is None else _json(partial),
         }
-    number, custom_id = answer.request.line, answer.custom_id
-    line = {"id": f"batch_req_{number}", "custom_id": custom_id, "response": response, "error": failure}
+    line = {"id": f"{PREFIX}{name}", "custom_id": answer.custom_id, "response": response, "error": failure}
     return msgspec.json.encode(line)
 
 
