@@ -86,6 +86,7 @@ THIRD_PARTY = {
     "aiohttp": {"transport", "testing", "cli"},
     "anyio": ALLOWED.keys() - {"wire"},
     "click": {"cli"},
+    "fsspec": {"batch"},
     "jiter": {"stream"},
     "markdown_it": {"cli"},
     "msgspec": ALLOWED.keys(),
