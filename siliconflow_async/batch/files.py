@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import combinations
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -160,12 +161,17 @@ class LineFile(OwnFile):
 
 
 class Journal(OwnFile):
-    """The journal beside the results: which requests they belong to."""
+    """Which requests the results belong to, in a file beside them; `has_lines` says whether there are some."""
 
-    def __init__(self, results: Path, errors: Path, closing: ExitStack) -> None:
+    def __init__(self, results: Path, path: Path, has_lines: Callable[[], bool], closing: ExitStack) -> None:
         self._results = results
-        self._errors = errors
-        super().__init__(_beside(results, _JOURNAL), 0, closing)
+        self._has_lines = has_lines
+        super().__init__(path, 0, closing)
+
+    @classmethod
+    def beside(cls, results: Path, errors: Path, closing: ExitStack) -> Self:
+        """Return that of two files."""
+        return cls(results, _beside(results, _JOURNAL), lambda: holds_lines(results) or holds_lines(errors), closing)
 
     def compare(self, fingerprint: str) -> None:
         """Go on if the results belong to these requests, or begin; else raise ConfigurationError."""
@@ -176,7 +182,7 @@ class Journal(OwnFile):
             before = None
         if before == fingerprint:
             return
-        if holds_lines(self._results) or holds_lines(self._errors):
+        if self._has_lines():
             raise ConfigurationError(
                 f"{self._results} is there, but {self.path} does not say of which requests; choose another name"
                 if before is None

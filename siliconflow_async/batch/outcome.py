@@ -17,7 +17,7 @@ from .lines import DONE, FAILED, OPEN, PENDING, Checked
 from .records import read_record, record_line
 from .refusals import Refusals
 
-__all__ = ["BatchReport", "FailureKind", "Outcome", "ResumedOutcome", "Sink"]
+__all__ = ["BatchReport", "FailureKind", "Failures", "Outcome", "ResumedOutcome", "Sink"]
 
 Sink: TypeAlias = Path | Callable[[bytes], None]
 
@@ -50,6 +50,23 @@ class BatchReport(msgspec.Struct, frozen=True, kw_only=True):
     failures: tuple[FailureKind, ...]
 
 
+class Failures:
+    """Counts failures by their kinds."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[str, bool], FailureKind] = {}
+
+    def add(self, error: str, message: str, *, is_open: bool) -> None:
+        """Count one."""
+        before = self._kinds.get((error, is_open))
+        count = 1 if before is None else before.count + 1
+        self._kinds[error, is_open] = FailureKind(type=error, count=count, message=message, is_open=is_open)
+
+    def kinds(self) -> tuple[FailureKind, ...]:
+        """Return what there was, the commonest first."""
+        return tuple(sorted(self._kinds.values(), key=lambda kind: -kind.count))
+
+
 class Outcome:
     """Of a run that no other can go on with: lines go to files or functions, and one that failed has failed.
 
@@ -72,7 +89,7 @@ class Outcome:
         self._write_error = write_error
         self._files = files
         self._bad = bad
-        self._kinds: dict[tuple[str, bool], FailureKind] = {}
+        self._kinds = Failures()
         self._syncing = Syncing(files, closing)
 
     @classmethod
@@ -114,12 +131,7 @@ class Outcome:
             self.done += 1
         else:
             self.failed += 1
-            self._tally(type(answer.error).__name__, str(answer.error), is_open=False)
-
-    def _tally(self, error: str, message: str, *, is_open: bool) -> None:
-        before = self._kinds.get((error, is_open))
-        count = 1 if before is None else before.count + 1
-        self._kinds[error, is_open] = FailureKind(type=error, count=count, message=message, is_open=is_open)
+            self._kinds.add(type(answer.error).__name__, str(answer.error), is_open=False)
 
     def finish(self) -> BatchReport:
         """Return how the batch stands, which is on the disk by then. Raises OSError."""
@@ -135,7 +147,7 @@ class Outcome:
             open=open_lines,
             bad=self._bad,
             before=self.before,
-            failures=tuple(sorted(self._kinds.values(), key=lambda kind: -kind.count)),
+            failures=self._kinds.kinds(),
         )
 
     def _close(self) -> int:
@@ -153,7 +165,7 @@ class ResumedOutcome(Outcome):
         self, checked: Checked, results: Path, errors: Path, closing: ExitStack, *, retry_failed: bool
     ) -> None:
         successes, failures = LineFile(results, closing), LineFile(errors, closing)
-        journal = Journal(results, errors, closing)
+        journal = Journal.beside(results, errors, closing)
         # Once more, as names that lead nowhere yet may still be of one file.
         keep_apart(None, results, errors)
         journal.compare(checked.fingerprint)
@@ -200,5 +212,5 @@ class ResumedOutcome(Outcome):
     def _tallied(self, line: bytes) -> bytes:
         record = read_record(line)
         if record.error is not None:
-            self._tally(record.error.type, record.error.message, is_open=record.is_open)
+            self._kinds.add(record.error.type, record.error.message, is_open=record.is_open)
         return line

@@ -20,16 +20,16 @@ from .keytable import KeyTable
 from .records import PREFIX, read_record
 from .segments import ERRORS, open_segments
 
-__all__ = ["RowStore", "key_of_line", "key_of_row"]
+__all__ = ["FAILED", "RowStore", "key_of_line", "key_of_row", "place", "segment_of", "short"]
 
 _JSON = msgspec.json.Encoder(order="deterministic")
 _START = f'{{"id":"{PREFIX}'.encode()
 _DIGITS = 32
 _KEY = slice(len(_START), len(_START) + _DIGITS)
-# Where a row's line stands, in one number: whether it failed, in which segment it is, and where it begins.
+# Where a row's line stands, in one number: whether its request failed, in which segment it is, where it begins.
 _OFFSET_BITS = 42
 _SEGMENT_BITS = 20
-_FAILED = 1 << (_OFFSET_BITS + _SEGMENT_BITS)
+FAILED = 1 << (_OFFSET_BITS + _SEGMENT_BITS)
 _OFFSET = (1 << _OFFSET_BITS) - 1
 _SEGMENT = (1 << _SEGMENT_BITS) - 1
 # As many lines are noted at a time as hold nobody up.
@@ -52,6 +52,21 @@ def key_of_line(line: bytes) -> bytes:
     if not line.startswith(_START) or line[_KEY.stop : _KEY.stop + 1] != b'"':
         raise ValueError("not a line of a row's result")
     return line[_KEY]
+
+
+def short(key: bytes) -> int:
+    """Return what a row is known by in a table."""
+    return int(key[:16], 16)
+
+
+def place(segment: int, start: int, *, failed: bool) -> int:
+    """Return, as one number, where a row's line stands: in which segment, and where it begins; and if it failed."""
+    return segment << _OFFSET_BITS | start | (FAILED if failed else 0)
+
+
+def segment_of(place: int) -> int:
+    """Return the number of the segment of a place."""
+    return place >> _OFFSET_BITS & _SEGMENT
 
 
 class RowStore:
@@ -105,12 +120,11 @@ class RowStore:
     def find(self, key: str) -> bytes | None:
         """Return the line that a row has; None for one that is to be asked."""
         with self._lock:
-            place = self._table.get(_short(key.encode()))
-        if place is None:
+            found = self._table.get(short(key.encode()))
+        if found is None:
             return None
-        name = self._names[place >> _OFFSET_BITS & _SEGMENT]
         try:
-            line = self._segments.line(name, place & _OFFSET)
+            line = self._segments.line(self._names[segment_of(found)], found & _OFFSET)
         except OSError:
             # Someone removed it.
             return None
@@ -151,27 +165,23 @@ class RowStore:
     def _note_all(self, burst: list[tuple[bytes, int]], name: str, failed: bool) -> None:
         with self._lock:
             for key, start in burst:
-                self._put(_short(key), name, start, failed)
+                self._put(short(key), name, start, failed)
         burst.clear()
 
     def _note(self, key: bytes, name: str, start: int, *, failed: bool) -> None:
         with self._lock:
-            self._put(_short(key), name, start, failed)
+            self._put(short(key), name, start, failed)
 
-    def _put(self, short: int, name: str, start: int, failed: bool) -> None:
+    def _put(self, digest: int, name: str, start: int, failed: bool) -> None:
         """Note where a row's line stands. An answer is for good."""
         number = self._numbers.get(name)
         if number is None:
             number = self._numbers[name] = len(self._names)
             self._names.append(name)
-        before = self._table.get(short)
-        if before is None or before & _FAILED:
-            self._table.put(short, number << _OFFSET_BITS | start | (_FAILED if failed else 0))
+        before = self._table.get(digest)
+        if before is None or before & FAILED:
+            self._table.put(digest, place(number, start, failed=failed))
 
     @staticmethod
     def _run_of(name: str) -> str:
         return name.split("-")[1]
-
-
-def _short(key: bytes) -> int:
-    return int(key[:16], 16)

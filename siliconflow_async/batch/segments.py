@@ -35,21 +35,27 @@ class Segments(Protocol):
 
     def sizes(self) -> dict[str, int]:
         """Return the names of all segments, with their sizes."""
+        ...
 
     def lines(self, name: str, start: int) -> Iterator[bytes]:
         """Yield the whole lines of a segment from a byte on, with their ends; a torn last one is left out."""
+        ...
 
     def line(self, name: str, start: int) -> bytes:
         """Return the line that begins at a byte, without its end."""
+        ...
 
     def add(self, line: bytes, *, failed: bool) -> tuple[str, int]:
         """Write a line; return in which segment it will be, and from which byte on. Raises OSError."""
+        ...
 
     def cut(self) -> Callable[[], None]:
         """Return what writes the lines that wait to be written, which may be called in another thread: OSError."""
+        ...
 
     def close(self) -> None:
         """End writing; a second time does nothing."""
+        ...
 
 
 class LocalSegments:
