@@ -36,6 +36,7 @@ __all__ = [
     "Syncing",
     "errors_beside",
     "holds_lines",
+    "is_being_written",
     "keep_apart",
     "last_errors",
     "replace",
@@ -294,6 +295,20 @@ def _is_one(path: Path, other: Path) -> bool:
     with suppress(OSError):  # one that is not there yet has its name alone
         return os.path.samefile(path, other)
     return os.path.realpath(path) == os.path.realpath(other)
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether another process has the file locked, as an OwnFile; False where nobody can tell."""
+    if fcntl is None:
+        return False
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+    return False
 
 
 def holds_lines(path: Path) -> bool:

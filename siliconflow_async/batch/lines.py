@@ -35,6 +35,7 @@ __all__ = [
     "check",
     "open_input",
     "parse_line",
+    "parse_row",
     "pieces",
     "split_lines",
 ]
@@ -128,7 +129,16 @@ class Checked(NamedTuple):
 
 
 def parse_line(data: bytes, number: int, model: str | None) -> LineRequest | None:
-    """Return what a line asks for, of `model` if given; None for a blank line.
+    """Return what a line asks for, of `model` if given; None for a blank line. Raises what `parse_row` does."""
+    row = parse_row(data, number, model)
+    if row is None:
+        return None
+    custom_id = row.pop("custom_id")
+    return LineRequest(as_params(row) | {"custom_id": custom_id}, number)
+
+
+def parse_row(data: bytes, number: int, model: str | None) -> dict[str, Any] | None:
+    """Return the body that a line asks for, of `model` if given, with its `custom_id`; None for a blank line.
 
     Raises InvalidRequestError, which names the line, for one that can't be sent; ConfigurationError for a first line
     that begins as UTF-16 does, of which no line can be read.
@@ -168,7 +178,7 @@ def parse_line(data: bytes, number: int, model: str | None) -> LineRequest | Non
         raise _bad(number, "no model")
     if not isinstance(body.get("messages"), list):
         raise _bad(number, "no list of messages")
-    return LineRequest(as_params(body) | {"custom_id": custom_id}, number)
+    return body | {"custom_id": custom_id}
 
 
 def as_params(body: Mapping[str, Any]) -> dict[str, Any]:
