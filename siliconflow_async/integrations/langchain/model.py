@@ -58,7 +58,8 @@ class ChatSiliconFlow(BaseChatModel):
 
     # The client
     client: AsyncSiliconFlow | None = Field(default=None, exclude=True)
-    api_key: SecretStr | None = Field(default_factory=secret_from_env("SILICONFLOW_API_KEY", default=None))
+    # Whatever was given, it is a SecretStr afterwards.
+    api_key: SecretStr | str | None = Field(default_factory=secret_from_env("SILICONFLOW_API_KEY", default=None))
     base_url: str | None = None
     max_retries: int | None = None
     timeout: float | Timeouts | None = None
@@ -117,9 +118,9 @@ class ChatSiliconFlow(BaseChatModel):
         }
         key = self.api_key
         if self.client is None:
-            self._client = AsyncSiliconFlow(None if key is None else key.get_secret_value(), **options)
+            self._client = AsyncSiliconFlow(_opened(key), **options)
         elif options or key is not None:
-            self._client = self.client.with_options(api_key=None if key is None else key.get_secret_value(), **options)
+            self._client = self.client.with_options(api_key=_opened(key), **options)
         else:
             self._client = self.client
         # Copies of a model share both.
@@ -305,6 +306,10 @@ class ChatSiliconFlow(BaseChatModel):
             known = "json_schema, function_calling or json_mode"
             raise InvalidRequestError(f"method must be {known}, not {method!r}", param="method")
         return structured(model, parser, include_raw=include_raw)
+
+
+def _opened(key: SecretStr | str | None) -> str | None:
+    return key.get_secret_value() if isinstance(key, SecretStr) else key
 
 
 async def _next(chunks: AnswerChunks) -> ChatGenerationChunk | None:

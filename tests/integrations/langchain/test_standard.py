@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, Literal, TypeAlias
 
-import langchain_tests.integration_tests.chat_models as suite
 import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -22,6 +21,7 @@ Details: TypeAlias = dict[Literal["invoke", "stream"], list[Any]]
 
 # The module: its package has a function of that name.
 LOAD: Any = import_module("langchain_core.load.load")
+SUITE: Any = import_module("langchain_tests.integration_tests.chat_models")
 
 # As much of them as tells what they are.
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -140,7 +140,7 @@ class TestIntegration(Siliconflow, ChatModelIntegrationTests):
         if script is not None:
             script(server)
         # The suite has its pictures and sounds from far away.
-        monkeypatch.setattr(suite.httpx, "get", fetch)
+        monkeypatch.setattr(SUITE.httpx, "get", fetch)
         monkeypatch.setenv("LANGCHAIN_TESTS_USER_AGENT", "none is asked")
         yield
         # Each was asked for what it scripted, and whatever was sent is what the service takes.
