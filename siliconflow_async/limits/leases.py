@@ -11,15 +11,14 @@ import math
 import socket
 from collections.abc import Callable
 from os import getpid, urandom
-from typing import NamedTuple
 
-from .limit import Limit, WaitingFor
+from .limit import Limit, WaitingFor, share_of
 from .meters import Meters
-from .report import News, Pause, Reply, Report
+from .report import NOTHING, Demand, Pause, Reply, Report, Told
 from .ticket import Ticket
 from .uses import Uses
 
-__all__ = ["Demand", "LeasedMeters"]
+__all__ = ["LeasedMeters"]
 
 # The share of a limit that may lie free in all processes together, for calls to come.
 _IDLE = 0.02
@@ -30,14 +29,8 @@ _IDLE_SECONDS = 1.0
 _QUIET = 0.5
 # How long to leave a store alone that can't be reached, in seconds.
 _FIRST_RETRY, _LAST_RETRY = 0.1, 1.0
-
-
-class Demand(NamedTuple):
-    """The calls that could begin now: how many, the tokens they may use, and those of the first."""
-
-    requests: int
-    tokens: int
-    first: int
+# No longer than this share of a window: one that has lost its data waits for all to come back, for two of these.
+_RETRY_SHARE = 1 / 60
 
 
 class LeasedMeters(Meters):
@@ -73,9 +66,7 @@ class LeasedMeters(Meters):
         self._retry_at = -math.inf
         self._failures = 0
         self._alone_since = 0.0
-        self._news: News = ""
-        self._news_meter = ""
-        self._news_asked = -1
+        self._news = NOTHING
         self._taken = 0
         self._taken_at = -math.inf
         self._paused_after = 0
@@ -109,7 +100,7 @@ class LeasedMeters(Meters):
         if now >= self._lent_until:
             self._keep(0, 0)
         if self.alone and now >= self._alone_since + self.window.length:
-            self._keep_to_share(0.0, 0.0)
+            self._keep_toshare_of(at_first=False)
 
     def full(self, owed: int, *, alone: bool) -> WaitingFor | None:
         if self.alone:
@@ -133,7 +124,7 @@ class LeasedMeters(Meters):
         self._taken += 1
         self._taken_at = self._now
         self._owed += 0.1 * (owed - self._owed)
-        if self.alone or (self.rpm is not None and 2 * self.free_requests < self._block()[0]):
+        if self.alone or (self.rpm is not None and 2 * self.free_requests < self._block(self._now)[0]):
             self._ask()
 
     def log(self, at: float, requests: int, tokens: int) -> None:
@@ -150,17 +141,14 @@ class LeasedMeters(Meters):
         if begins:
             self.pause, self.probe = "outage" if away else "rate_limit", False
             self._paused_after = self._taken
-        elif self._news in ("limited", "away") or asked is None:
+        elif self._news.pauses or asked is None:
             return
-        self._news = "away" if away else "limited"
-        self._news_meter = meter or ""
-        self._news_asked = -1 if asked is None else math.ceil(1000 * min(asked, 86_400.0))
-        self._wake()
+        milliseconds = -1 if asked is None else math.ceil(1000 * min(asked, 86_400.0))
+        self._tell(Told("away" if away else "limited", meter or "", milliseconds))
 
     def there(self, ticket: Ticket) -> None:
-        if self.pause and ticket.number > self._paused_after and self._news not in ("limited", "away"):
-            self._news = "there"
-            self._wake()
+        if self.pause and ticket.number > self._paused_after and not self._news.pauses:
+            self._tell(Told("there"))
 
     def is_blank(self) -> bool:
         return not len(self.window) and not self._is_known
@@ -173,7 +161,7 @@ class LeasedMeters(Meters):
             return math.inf
         if self.alone:
             return self._retry_at if self._asks or self._is_staying() else math.inf
-        if self._news:
+        if self._news is not NOTHING:
             return now
         beat, ttl = (self._last.beat / 1000, self._last.ttl / 1000) if self._last is not None else (0.0, 0.0)
         if self._asks:
@@ -199,11 +187,14 @@ class LeasedMeters(Meters):
         if leaving or self.alone or (self.pause and not self.probe):
             self._keep(0, 0)
         elif not demand.requests:
-            self._keep(*((0, 0) if now >= self._taken_at + self._idle else self._block()))
+            self._keep(*self._block(now))
+        elif self.free_tokens < demand.first:
+            # What it has is too little for the first that waits: others may have use for it meanwhile.
+            self._keep(0, 0)
         used = self._uses.send(now)
         free_requests, free_tokens = max(0, self.free_requests), max(0, self.free_tokens)
         self._reported = (self.unanswered + free_requests, self.reserved + free_tokens)
-        want_requests, want_tokens = (demand.requests, demand.tokens) if demand.requests else self._wanted(now)
+        spare_requests, spare_tokens = self._block(now)
         self._under_way, self._asks, self._reported_at = True, False, now
         return Report(
             process=self.process,
@@ -211,6 +202,7 @@ class LeasedMeters(Meters):
             seq=self._uses.seq,
             epoch=self._epoch,
             peers=self._peers,
+            alone=self.alone and self._last is not None,
             rpm=self.limit.rpm or 0,
             tpm=self.limit.tpm or 0,
             used=used,
@@ -218,16 +210,18 @@ class LeasedMeters(Meters):
             held_tokens=self.reserved,
             free_requests=free_requests,
             free_tokens=free_tokens,
-            want_requests=max(0, want_requests - free_requests),
-            want_tokens=max(0, want_tokens - free_tokens),
+            want_requests=max(0, demand.requests - free_requests),
+            want_tokens=max(0, demand.tokens - free_tokens),
             head_tokens=demand.first,
+            spare_requests=max(0, spare_requests - max(0, free_requests - demand.requests)),
+            spare_tokens=max(0, spare_tokens - max(0, free_tokens - demand.tokens)),
             waiting=demand.requests,
             running=running,
             staying=not leaving and (running > 0 or demand.requests > 0 or self._is_staying()),
             generation=self._generation,
-            news=self._news,
-            meter=self._news_meter,
-            asked=self._news_asked,
+            news=self._news.kind,
+            meter=self._news.meter,
+            asked=self._news.asked,
         )
 
     def apply(self, report: Report, reply: Reply, now: float) -> Pause:
@@ -259,39 +253,32 @@ class LeasedMeters(Meters):
         From now on the process keeps to its share; where it `stops`, it lets nothing out until the store is back.
         """
         self._under_way = False
+        self._uses.lose()
         self._failures += 1
-        self._retry_at = now + min(_FIRST_RETRY * 2 ** (self._failures - 1), _LAST_RETRY)
+        longest = min(_LAST_RETRY, max(_FIRST_RETRY, _RETRY_SHARE * self.window.length))
+        self._retry_at = now + min(_FIRST_RETRY * 2.0 ** min(self._failures - 1, 9), longest)
         if stops:
             self._is_known = self._asks = False
             self._keep(0, 0)
             return self._failures == 1
         if self.alone:
             return False
-        last = self._last
-        held_requests, held_tokens = max(0, self.free_requests), max(0, self.free_tokens)
         self.alone, self._alone_since = True, now
         self.pause, self.probe = "", False
-        if last is None:
-            self._keep_to_share(0.0, 0.0)
-        else:
-            # What others have used beyond their share has to leave the window first.
-            self._keep_to_share(
-                last.window_requests + last.leased_requests - self.requests - held_requests,
-                last.window_tokens + last.leased_tokens - self.window.tokens - self.reserved - held_tokens,
-            )
+        self._keep_toshare_of(at_first=True)
         self._keep(0, 0)
         return True
 
     def _follow(self, report: Report, reply: Reply, now: float) -> Pause:
         began = reply.generation != self._generation and reply.pause != ""
-        mine = report.news in ("limited", "away") or self._news in ("limited", "away")
+        mine = report.news in ("limited", "away") or self._news.pauses
         self._generation = reply.generation
-        if self._news == report.news and self._news_asked == report.asked:
-            self._news = ""
         self.pause, self.probe = reply.pause, reply.probe
-        if self._news in ("limited", "away"):
+        if self._news == (report.news, report.meter, report.asked):
+            self._news = NOTHING
+        elif self._news.pauses:
             # It was refused meanwhile, under what was the present pause then.
-            self.pause, self.probe = ("outage" if self._news == "away" else "rate_limit"), False
+            self.pause, self.probe = ("outage" if self._news.kind == "away" else "rate_limit"), False
         if began and not mine:
             self._paused_after = self._taken
             return reply.pause
@@ -307,16 +294,15 @@ class LeasedMeters(Meters):
     def _idle(self) -> float:
         return min(_IDLE_SHARE * self.window.length, _IDLE_SECONDS)
 
-    def _block(self) -> tuple[int, int]:
-        """What to have free for calls to come; nothing where that would be less than two calls."""
+    def _block(self, now: float) -> tuple[int, int]:
+        """What to have free for calls to come; nothing where none came lately, or it would be less than two calls."""
+        if self.pause or now >= self._taken_at + self._idle:
+            return 0, 0
         share = _IDLE / self._peers
         calls = math.inf if self.rpm is None else self.rpm * share
         if self.tpm is not None:
             calls = min(calls, self.tpm * share / max(1.0, self._owed))
         return (0, 0) if calls == math.inf or calls < 2 else (int(calls), int(calls * self._owed))
-
-    def _wanted(self, now: float) -> tuple[int, int]:
-        return self._block() if now < self._taken_at + self._idle and not self.pause else (0, 0)
 
     def _keep(self, requests: int, tokens: int) -> None:
         """Give back what is free beyond so much."""
@@ -329,18 +315,29 @@ class LeasedMeters(Meters):
     def _is_staying(self) -> bool:
         return bool(len(self.window) or self.unanswered or self.reserved or self._uses.requests)
 
-    def _keep_to_share(self, others_requests: float, others_tokens: float) -> None:
-        """Keep to this process's share of the limits, or less, where others hold so much."""
-        for name, others in (("rpm", others_requests), ("tpm", others_tokens)):
-            limit = getattr(self.limit, name) or (getattr(self._last, name) if self._last is not None else 0)
-            share = None
-            if limit:
-                share = max(1, limit // self._peers)
-                if others > limit - share:
-                    share = max(0, math.floor(limit - others))
-            setattr(self, name, share)
+    def _keep_toshare_of(self, *, at_first: bool) -> None:
+        """Keep to this process's share of the limits.
+
+        Others may have used more than theirs: `at_first`, until that has left the window, it is what this one has and
+        its part of what was left over.
+        """
+        last = self._last
+        rpm, tpm = self.limit.rpm, self.limit.tpm
+        requests = tokens = None
+        if last is not None:
+            rpm, tpm = last.rpm, last.tpm
+            if at_first:
+                requests = last.window_requests + last.leased_requests
+                tokens = last.window_tokens + last.leased_tokens
+        has = self.window.tokens + self.reserved + max(0, self.free_tokens)
+        self.rpm = share_of(rpm, self._peers, self.requests + max(0, self.free_requests), requests)
+        self.tpm = share_of(tpm, self._peers, has, tokens)
 
     # What is said
+
+    def _tell(self, news: Told) -> None:
+        self._news = news
+        self._wake()
 
     def _ask(self) -> None:
         if not self._asks:

@@ -8,7 +8,7 @@ once for each `seq`. A process that is not heard of for `ttl` has used all that 
 
 After a refusal or in an outage nothing is lent until the pause is over, then to one process alone, the probe, until it
 has been answered. Those that wait are served by start-time fair queueing: each has a turn that moves on by the share of
-the limit it was lent, and may not be more than `_QUANTUM` ahead of the last; what the last in turn needs for its first
+the limit it was lent, and may not be far ahead of the last; what the last in turn needs for its first
 call is kept for it.
 
 Times are whole milliseconds, and so are shares of a limit millionths of it: a store that does the same in another
@@ -26,8 +26,10 @@ __all__ = ["Ledger"]
 
 _GRAINS = 200
 _WHOLE = 1_000_000
-# How far one process may be ahead of the others that wait, and what may lie free in processes that wait for nothing.
+# How far one process may be ahead of the others that wait, of few; where they are many, each share is smaller, too.
 _QUANTUM = 20_000
+_FEW = 8
+# What may lie free in processes that wait for nothing.
 _IDLE = 20_000
 # Fewer requests than these teach no limit: it was another's use that filled the meter.
 _LEAST_TAKEN = 5
@@ -81,7 +83,8 @@ class Ledger:
         self._was_held = False
         self._best = 0
         self._born = 0
-        self._recovering_until = 0
+        self._recovering_since = 0
+        self._recovering_until = -self.grace
         self._expected = 0
 
     @property
@@ -106,10 +109,11 @@ class Ledger:
             self.epoch = f"{report.process}-{report.seq}-{now}"
             self._born = now
         accepted = report.epoch in ("", self.epoch)
-        if not accepted and not self._expected and now < self._born + self.grace:
-            # What was used before is known to the processes alone: none takes until all have said.
+        lost = not accepted and now < self._born + self.grace
+        if (lost or report.alone) and now >= self._recovering_until + self.grace:
+            # What was used meanwhile is known to the processes alone: none takes until all have said.
             self._expected = report.peers
-            self._recovering_until = now + self.grace
+            self._recovering_since, self._recovering_until = now, now + self.grace
         self._pass_time(now)
         process = self.processes.setdefault(report.process, _Process())
         process.expires = now + self.ttl
@@ -121,8 +125,8 @@ class Ledger:
         self._lend(process, report.held_requests + report.free_requests, report.held_tokens + report.free_tokens)
         self._take_limits(report, now)
         self._take_news(report, now)
-        if self._recovering_until and (now >= self._recovering_until or self._all_have_said()):
-            self._recovering_until = 0
+        if now < self._recovering_until and self._all_have_said():
+            self._recovering_until = now
         requests, tokens, probe = (0, 0, False) if not accepted else self._grant(process, report, now)
         self._lend(process, process.requests + requests, process.tokens + tokens)
         hungry = report.waiting > 0 and (requests < report.want_requests or tokens < report.want_tokens)
@@ -243,7 +247,10 @@ class Ledger:
             self._take_limits(report, now)
 
     def _all_have_said(self) -> bool:
-        return sum(process.seq > 0 for process in self.processes.values()) >= self._expected
+        heard = self._recovering_since + self.ttl
+        return (
+            sum(process.seq > 0 and process.expires >= heard for process in self.processes.values()) >= self._expected
+        )
 
     # Who gets what
 
@@ -251,7 +258,7 @@ class Ledger:
         """Return the requests and tokens to lend, and whether to the probe of a pause that is over."""
         first = self._turns.first_but(report.process, now)
         process.turn = self._turns.begin(process.turn, first)
-        if self._recovering_until:
+        if now < self._recovering_until:
             return 0, 0, False
         probe = False
         if self.pause:
@@ -260,25 +267,19 @@ class Ledger:
             if self.probe not in ("", report.process):
                 return 0, 0, False
             self.probe, probe, first = report.process, True, None
-        if not report.want_requests and not report.want_tokens:
-            return 0, 0, probe
         rpm, tpm = report.rpm or self.rpm, report.tpm or self.tpm
-        requests = self._part(report.want_requests, rpm, self.requests + self.leased_requests, process, first, 1)
-        head = self.processes[first[1]].head_tokens if first is not None and first[1] in self.processes else 0
-        tokens = self._part(report.want_tokens, tpm, self.tokens + self.leased_tokens, process, first, head)
-        if report.waiting:
-            requests, tokens = self._for_those_that_wait(process, report, rpm, tpm, first, requests, tokens)
-            if probe:
-                requests = min(requests, 1)
-                tokens = min(tokens, max(0, report.head_tokens - report.free_tokens))
-        elif first is not None:
-            return 0, 0, probe
-        else:
-            peers = len(self.processes)
-            requests = min(requests, rpm * _IDLE // _WHOLE // peers) if rpm else requests
-            tokens = min(tokens, tpm * _IDLE // _WHOLE // peers) if tpm else tokens
+        requests, tokens = self._wanted(process, report, rpm, tpm, first) if report.waiting else (0, 0)
+        if probe:
+            requests, tokens = min(requests, 1), min(tokens, max(0, report.head_tokens - report.free_tokens))
+        elif first is None and requests >= report.want_requests and tokens >= report.want_tokens:
+            requests += self._spare(report.spare_requests, rpm, self.requests + self.leased_requests + requests)
+            tokens += self._spare(report.spare_tokens, tpm, self.tokens + self.leased_tokens + tokens)
         process.turn += max(requests * _WHOLE // rpm if rpm else 0, tokens * _WHOLE // tpm if tpm else 0)
         return requests, tokens, probe
+
+    def _spare(self, want: int, limit: int, taken: int) -> int:
+        """Return how much of `want` to lend for calls to come."""
+        return max(0, min(want, limit * _IDLE // _WHOLE // len(self.processes), limit - taken)) if limit else 0
 
     def _part(
         self, want: int, limit: int, taken: int, process: _Process, first: tuple[int, str] | None, kept: int
@@ -290,21 +291,17 @@ class Ledger:
         if first is not None:
             if first[0] < process.turn:
                 room -= kept
-            ahead = first[0] + _QUANTUM - process.turn
+            ahead = first[0] + _QUANTUM * _FEW // max(_FEW, len(self.processes)) - process.turn
             want = min(want, limit * ahead // _WHOLE)
         return max(0, min(want, room))
 
-    def _for_those_that_wait(
-        self,
-        process: _Process,
-        report: Report,
-        rpm: int,
-        tpm: int,
-        first: tuple[int, str] | None,
-        requests: int,
-        tokens: int,
+    def _wanted(
+        self, process: _Process, report: Report, rpm: int, tpm: int, first: tuple[int, str] | None
     ) -> tuple[int, int]:
-        """Return what of both lets out at least the call that waits first; nothing if it would still wait."""
+        """Return what lets out at least the call that waits first; nothing if it would still wait."""
+        head = self.processes[first[1]].head_tokens if first is not None and first[1] in self.processes else 0
+        requests = self._part(report.want_requests, rpm, self.requests + self.leased_requests, process, first, 1)
+        tokens = self._part(report.want_tokens, tpm, self.tokens + self.leased_tokens, process, first, head)
         need_requests = max(0, 1 - report.free_requests)
         need_tokens = max(0, report.head_tokens - report.free_tokens)
         if first is None or process.turn <= first[0]:

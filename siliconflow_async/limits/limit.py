@@ -10,7 +10,7 @@ import msgspec
 from ..checks import is_count, is_finite
 from ..errors import ConfigurationError
 
-__all__ = ["Limit", "LimitState", "WaitingFor"]
+__all__ = ["Limit", "LimitState", "WaitingFor", "share_of"]
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,3 +67,11 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
     paused_until: float | None
     waiting_for: WaitingFor | None
     waiting_left: float | None
+
+
+def share_of(limit: int | None, peers: int, has: int, taken: int | None) -> int | None:
+    """Return what one of so many may use, of which it `has` something; `taken` is what all have, if that matters."""
+    if not limit:
+        return None
+    share = max(1, limit // peers)
+    return share if taken is None else min(share, has + max(0, limit - taken) // peers)

@@ -6,14 +6,38 @@ how long ago, or how long from now.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-__all__ = ["News", "Pause", "Reply", "Report"]
+__all__ = ["NOTHING", "Demand", "News", "Pause", "Reply", "Report", "Told"]
 
 News: TypeAlias = Literal["", "limited", "away", "there"]
 Pause: TypeAlias = Literal["", "rate_limit", "outage"]
+
+
+class Demand(NamedTuple):
+    """The calls that could begin now: how many, the tokens they may use, and those of the first."""
+
+    requests: int
+    tokens: int
+    first: int
+
+
+class Told(NamedTuple):
+    """What a process has to tell of the service: its `news`, with the `meter` that is full and how long it `asked`."""
+
+    kind: News
+    meter: str = ""
+    asked: int = -1
+
+    @property
+    def pauses(self) -> bool:
+        """Whether calls pause for it."""
+        return self.kind in ("limited", "away")
+
+
+NOTHING = Told("")
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,9 +45,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     `used` are (how long ago, requests, tokens, refused requests) since the last report that was accepted, and of the
     whole window where `epoch` is not the store's. `held` counts for calls under way, `free` for those to come; `want`
-    is what it would have beyond both, `head_tokens` what the first call that waits needs. `news` of "limited" is a
+    is what those that are `waiting` need beyond it, `head_tokens` what the first of them does, `spare` what it would
+    like to have free besides. `news` of "limited" is a
     full `meter`, of "away" a service that is gone, of "there" a probe that was answered; `asked` is how long the
-    service asked to wait, -1 if it did not. A process that is not `staying` holds nothing and used nothing lately.
+    service asked to wait, -1 if it did not. A process that is not `staying` holds nothing and used nothing lately; one
+    that was `alone` went on without the store until now, as `peers` did.
     """
 
     process: str
@@ -31,6 +57,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     epoch: str
     peers: int
+    alone: bool = False
     rpm: int = 0
     tpm: int = 0
     used: tuple[tuple[int, int, int, int], ...] = ()
@@ -41,6 +68,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     want_requests: int = 0
     want_tokens: int = 0
     head_tokens: int = 0
+    spare_requests: int = 0
+    spare_tokens: int = 0
     waiting: int = 0
     running: int = 0
     staying: bool = True

@@ -9,9 +9,9 @@ from itertools import islice
 
 from ..errors import SiliconFlowError
 from .gate import Gate
-from .leases import Demand, LeasedMeters
+from .leases import LeasedMeters
 from .limit import Limit
-from .report import Pause, Reply, Report
+from .report import Demand, Pause, Reply, Report
 from .ticket import Ticket
 
 __all__ = ["SharedGate"]

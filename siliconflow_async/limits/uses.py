@@ -14,7 +14,7 @@ _Entry = tuple[float, int, int, int]
 class Uses:
     """Uses of the last `window` seconds; `requests` and `tokens` are those that the store has not confirmed.
 
-    What was sent is sent again, under the same number `seq`, until it is confirmed: so it is counted once.
+    `seq` numbers what is sent, so that a store counts it once though it should arrive twice.
     """
 
     def __init__(self, window: float) -> None:
@@ -23,7 +23,7 @@ class Uses:
         self.seq = 0
         self._window = window
         self._new: list[_Entry] = []
-        self._sent: list[_Entry] | None = None
+        self._sent: list[_Entry] = []
 
     def add(self, at: float, requests: int, tokens: int, *, refused: int = 0) -> None:
         """Note what was used at a time; `refused` requests among those that were used are told apart."""
@@ -38,9 +38,8 @@ class Uses:
 
     def send(self, now: float) -> tuple[tuple[int, int, int, int], ...]:
         """Return what to report: how many milliseconds ago, requests, tokens, refused requests."""
-        if self._sent is None:
-            self._sent, self._new = self._new, []
-            self.seq += 1
+        self._sent, self._new = self._new, []
+        self.seq += 1
         oldest = now - self._window
         return tuple(
             (max(0, floor(1000 * (now - at))), requests, tokens, refused)
@@ -50,14 +49,18 @@ class Uses:
 
     def confirm(self) -> None:
         """The store knows what was sent."""
-        for _, requests, tokens, _ in self._sent or ():
+        for _, requests, tokens, _ in self._sent:
             self.requests -= requests
             self.tokens -= tokens
-        self._sent = None
+        self._sent = []
+
+    def lose(self) -> None:
+        """Nobody knows whether what was sent has arrived: it is sent again with the next, be it counted twice."""
+        self._sent, self._new = [], [*self._sent, *self._new]
 
     def replace(self, uses: Iterable[tuple[float, int, int]]) -> None:
         """The store knows nothing: these are all there are, when, requests and tokens."""
         self.requests = self.tokens = 0
-        self._new, self._sent = [], None
+        self._new, self._sent = [], []
         for at, requests, tokens in uses:
             self.add(at, requests, tokens)

@@ -5,7 +5,7 @@
 -- ARGV: the window in milliseconds, how long the keys are kept, then the report; its uses come last.
 
 local STATE, LOG, PROCESSES, TURNS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local WHOLE, QUANTUM, IDLE, LEAST_TAKEN, STEP, HUNGRY_BEATS = 1000000, 20000, 20000, 5, 20000, 4
+local WHOLE, QUANTUM, IDLE, LEAST_TAKEN, STEP, HUNGRY_BEATS, FEW = 1000000, 20000, 20000, 5, 20000, 4, 8
 local LONGEST_PAUSE, LONGEST_ASKED = 60000, 600000
 local floor, max, min = math.floor, math.max, math.min
 
@@ -15,12 +15,13 @@ local function text(count) return string.format('%.0f', count) end
 
 local window, kept_for = number(1), number(2)
 local name, label, seq, epoch, peers = ARGV[3], ARGV[4], number(5), ARGV[6], number(7)
-local given_rpm, given_tpm = number(8), number(9)
-local held_requests, held_tokens, free_requests, free_tokens = number(10), number(11), number(12), number(13)
-local want_requests, want_tokens, head_tokens = number(14), number(15), number(16)
-local waiting, running, staying, generation = number(17), number(18), ARGV[19] == '1', number(20)
-local news, meter, asked = ARGV[21], ARGV[22], number(23)
-local USES = 24
+local alone, given_rpm, given_tpm = ARGV[8] == '1', number(9), number(10)
+local held_requests, held_tokens, free_requests, free_tokens = number(11), number(12), number(13), number(14)
+local want_requests, want_tokens, head_tokens = number(15), number(16), number(17)
+local spare_requests, spare_tokens = number(18), number(19)
+local waiting, running, staying, generation = number(20), number(21), ARGV[22] == '1', number(23)
+local news, meter, asked = ARGV[24], ARGV[25], number(26)
+local USES = 27
 
 -- The state
 
@@ -33,7 +34,7 @@ end
 local function default(field, value) if s[field] == nil then s[field] = value end end
 for _, field in ipairs({
   'rpm', 'tpm', 'learned', 'requests', 'tokens', 'refused', 'leased_requests', 'leased_tokens', 'paused_until', 'now',
-  'entries', 'oldest', 'expires', 'least', 'pauses', 'best', 'grow_at', 'was_held', 'born', 'recovering_until',
+  'entries', 'oldest', 'expires', 'least', 'pauses', 'best', 'grow_at', 'was_held', 'born', 'recovering_since',
   'expected',
 }) do default(field, 0) end
 default('generation', 1)
@@ -48,6 +49,7 @@ local count = redis.call('HLEN', PROCESSES)
 local function beat() return min(max(floor(window / 240), 10), 250) * (1 + floor(count / 64)) end
 local function ttl() return max(floor(window / 6), 1000, 8 * beat()) end
 local function grace() return max(floor(window / 30), 500) end
+default('recovering_until', -grace())
 
 -- The processes: requests, tokens, expires, seq, turn, head tokens, until when it waits, running, waiting, label
 
@@ -176,7 +178,8 @@ end
 local function all_have_said(mine)
   local said, rows = mine.seq > 0 and 1 or 0, redis.call('HGETALL', PROCESSES)
   for at = 1, #rows, 2 do
-    if rows[at] ~= name and read(rows[at + 1]).seq > 0 then said = said + 1 end
+    local process = read(rows[at + 1])
+    if rows[at] ~= name and process.seq > 0 and process.expires >= s.recovering_since + ttl() then said = said + 1 end
   end
   return said >= s.expected
 end
@@ -199,12 +202,15 @@ local function part(want, limit, taken, process, first, reserved)
   local room = limit - taken
   if first then
     if first.turn < process.turn then room = room - reserved end
-    want = min(want, floor(limit * (first.turn + QUANTUM - process.turn) / WHOLE))
+    local ahead = first.turn + floor(QUANTUM * FEW / max(FEW, count)) - process.turn
+    want = min(want, floor(limit * ahead / WHOLE))
   end
   return max(0, min(want, room))
 end
 
-local function for_those_that_wait(process, rpm, tpm, first, requests, tokens)
+local function wanted(process, rpm, tpm, first)
+  local requests = part(want_requests, rpm, s.requests + s.leased_requests, process, first, 1)
+  local tokens = part(want_tokens, tpm, s.tokens + s.leased_tokens, process, first, first and first.head or 0)
   local need_requests, need_tokens = max(0, 1 - free_requests), max(0, head_tokens - free_tokens)
   if not first or process.turn <= first.turn then
     if rpm == 0 or s.requests + s.leased_requests + need_requests <= rpm then
@@ -225,31 +231,30 @@ local function for_those_that_wait(process, rpm, tpm, first, requests, tokens)
   return requests, tokens
 end
 
+local function spare(want, limit, taken)
+  if limit == 0 then return 0 end
+  return max(0, min(want, floor(floor(limit * IDLE / WHOLE) / count), limit - taken))
+end
+
 local function grant(process)
   local first = first_of_others()
   process.turn = max(process.turn, s.least)
   s.least = first and min(process.turn, first.turn) or process.turn
-  if s.recovering_until > 0 then return 0, 0, 0 end
+  if now < s.recovering_until then return 0, 0, 0 end
   local probe = 0
   if s.pause ~= '' then
     if now < s.paused_until or not (waiting > 0 or s.probe == name) then return 0, 0, 0 end
     if s.probe ~= '' and s.probe ~= name then return 0, 0, 0 end
     s.probe, probe, first = name, 1, nil
   end
-  if want_requests == 0 and want_tokens == 0 then return 0, 0, probe end
   local rpm, tpm = given_rpm > 0 and given_rpm or s.rpm, given_tpm > 0 and given_tpm or s.tpm
-  local requests = part(want_requests, rpm, s.requests + s.leased_requests, process, first, 1)
-  local tokens = part(want_tokens, tpm, s.tokens + s.leased_tokens, process, first, first and first.head or 0)
-  if waiting > 0 then
-    requests, tokens = for_those_that_wait(process, rpm, tpm, first, requests, tokens)
-    if probe == 1 then
-      requests, tokens = min(requests, 1), min(tokens, max(0, head_tokens - free_tokens))
-    end
-  elseif first then
-    return 0, 0, probe
-  else
-    if rpm > 0 then requests = min(requests, floor(floor(rpm * IDLE / WHOLE) / count)) end
-    if tpm > 0 then tokens = min(tokens, floor(floor(tpm * IDLE / WHOLE) / count)) end
+  local requests, tokens = 0, 0
+  if waiting > 0 then requests, tokens = wanted(process, rpm, tpm, first) end
+  if probe == 1 then
+    requests, tokens = min(requests, 1), min(tokens, max(0, head_tokens - free_tokens))
+  elseif not first and requests >= want_requests and tokens >= want_tokens then
+    requests = requests + spare(spare_requests, rpm, s.requests + s.leased_requests + requests)
+    tokens = tokens + spare(spare_tokens, tpm, s.tokens + s.leased_tokens + tokens)
   end
   process.turn = process.turn + max(
     rpm > 0 and floor(requests * WHOLE / rpm) or 0, tpm > 0 and floor(tokens * WHOLE / tpm) or 0)
@@ -263,9 +268,10 @@ if s.epoch == '' then
   s.born = now
 end
 local accepted = epoch == '' or epoch == s.epoch
-if not accepted and s.expected == 0 and now < s.born + grace() then
+local lost = not accepted and now < s.born + grace()
+if (lost or alone) and now >= s.recovering_until + grace() then
   s.expected = peers
-  s.recovering_until = now + grace()
+  s.recovering_since, s.recovering_until = now, now + grace()
 end
 pass_time()
 local process = load(name)
@@ -282,7 +288,7 @@ end
 lend(process, held_requests + free_requests, held_tokens + free_tokens)
 take_limits()
 take_news()
-if s.recovering_until > 0 and (now >= s.recovering_until or all_have_said(process)) then s.recovering_until = 0 end
+if now < s.recovering_until and all_have_said(process) then s.recovering_until = now end
 local requests, tokens, probe = 0, 0, 0
 if accepted then requests, tokens, probe = grant(process) end
 lend(process, process.requests + requests, process.tokens + tokens)
