@@ -247,8 +247,8 @@ class LeasedMeters(Meters):
         self._uses.confirm()
         return self._follow(report, reply, now)
 
-    def lost(self, now: float, *, stops: bool) -> bool:
-        """The store can't be reached; return whether that is news.
+    def lost(self, now: float, *, stops: bool) -> None:
+        """The store can't be reached.
 
         From now on the process keeps to its share; where it `stops`, it lets nothing out until the store is back.
         """
@@ -260,14 +260,14 @@ class LeasedMeters(Meters):
         if stops:
             self._is_known = self._asks = False
             self._keep(0, 0)
-            return self._failures == 1
-        if self.alone:
-            return False
+        if stops or self.alone:
+            return
         self.alone, self._alone_since = True, now
         self.pause, self.probe = "", False
         self._keep_toshare_of(at_first=True)
         self._keep(0, 0)
-        return True
+        # Where it was never reached: what is used from now on is news to it, as after a loss.
+        self._epoch = self._epoch or "alone"
 
     def _follow(self, report: Report, reply: Reply, now: float) -> Pause:
         began = reply.generation != self._generation and reply.pause != ""

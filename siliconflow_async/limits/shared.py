@@ -41,6 +41,8 @@ class SharedKeeper(GateKeeper):
 
     def __init__(self, model: str, limit: Limit, limits: StoredLimits) -> None:
         self._limits = limits
+        # Whether the loss of the store was, which is said once.
+        self._was_said = False
         super().__init__(model, limit)
 
     def _gate(self, model: str, limit: Limit) -> SharedGate:
@@ -53,10 +55,10 @@ class SharedKeeper(GateKeeper):
     def _wake(self) -> None:
         self._limits.wake(self)
 
-    def due_at(self) -> float:
-        """Return when to report next, by `time.monotonic()`."""
+    def due_at(self, now: float) -> float:
+        """Return when to report next, by `time.monotonic()`; `now` is what that says."""
         with self.gate.lock:
-            return self.gate.meters.due_at(time.monotonic())
+            return self.gate.meters.due_at(now)
 
     def report(self, *, leaving: bool = False) -> Report:
         """Return what there is to say."""
@@ -66,20 +68,21 @@ class SharedKeeper(GateKeeper):
     def apply(self, report: Report, reply: Reply) -> None:
         """Take in the answer, and let out whom it lets out."""
         with self.gate.lock:
-            back = self.gate.meters.alone
             self.gate.apply(report, reply)
-        if back:
+        if self._was_said:
+            self._was_said = False
             _log.info("%s: limits are shared again, by %d processes", self.gate.model, reply.peers)
         self._open_from_outside()
 
     def lost(self, error: SiliconFlowError, *, stops: bool) -> None:
         """The store can't be reached: calls that wait fail of it if it `stops` them, else the process goes on alone."""
         with self.gate.lock:
-            is_news = self.gate.lost(error if stops else None)
-            limit = self.gate.meters
-            rpm, tpm = limit.rpm, limit.tpm
-        if is_news and not stops:
-            _log.warning("%s: %s; going on with a share of the limits, rpm=%s tpm=%s", limit.model, error, rpm, tpm)
+            self.gate.lost(error if stops else None)
+            meters, concerns = self.gate.meters, self.gate.running or self.gate.waiting
+            rpm, tpm = meters.rpm, meters.tpm
+        if concerns and not stops and not self._was_said:
+            self._was_said = True
+            _log.warning("%s: %s; going on with a share of the limits, rpm=%s tpm=%s", meters.model, error, rpm, tpm)
         self._open_from_outside()
 
 
@@ -161,7 +164,7 @@ class StoredLimits(SharedLimits):
                 leaving, active = self._leaving, list(self._active)
             now, due, next_at = time.monotonic(), list[SharedKeeper](), math.inf
             for keeper in active:
-                at = keeper.due_at()
+                at = keeper.due_at(now)
                 if at <= now or leaving:
                     due.append(keeper)
                 next_at = min(next_at, at)

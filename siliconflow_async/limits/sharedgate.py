@@ -57,14 +57,14 @@ class SharedGate(Gate):
             outage.end()
             self.pace.resume(now)
 
-    def lost(self, error: SiliconFlowError | None) -> bool:
-        """The store can't be reached; return whether that is news. With an `error` calls that wait fail of it."""
+    def lost(self, error: SiliconFlowError | None) -> None:
+        """The store can't be reached. With an `error` calls that wait fail of it."""
         for ticket in self._queue if error is not None else ():
             if not ticket.over:
                 ticket.over, ticket.refused_by = True, error
                 self._gone += 1
                 self._refused_here.append(ticket)
-        return self.meters.lost(self.now(), stops=error is not None)
+        self.meters.lost(self.now(), stops=error is not None)
 
     def poll(self) -> list[Ticket]:
         """Let out the calls that may begin now; with them are those that never will."""
