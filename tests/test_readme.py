@@ -158,11 +158,11 @@ of_each_file = pytest.mark.parametrize("path", MANUAL, ids=name)
 
 @of_each_file
 def test_no_block_is_left_out(path: Path) -> None:
-    """Every block is of a kind that these tests know."""
+    """Every block is of a kind that these tests know, or those in a browser."""
     blocks = [block for block in BLOCKS if block.path == path]
     fences = re.findall(r"^ *(?:```|~~~)(\S*)", path.read_text(encoding="utf-8"), re.MULTILINE)
     outputs = sum(block.output is not None for block in blocks)
-    assert {block.kind for block in blocks} <= {"sh", "python"}
+    assert {block.kind for block in blocks} <= {"sh", "python", "jsx"}
     assert len(fences) == 2 * (len(blocks) + outputs)
 
 

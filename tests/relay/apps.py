@@ -8,7 +8,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import fastapi
 import starlette.applications
@@ -32,10 +32,10 @@ def listening() -> tuple[socket.socket, str]:
 
 
 @asynccontextmanager
-async def asgi(app: Any) -> AsyncIterator[str]:
+async def asgi(app: Any, *, lifespan: Literal["on", "off"] = "off") -> AsyncIterator[str]:
     """Run an ASGI application under uvicorn, in this loop."""
     sock, address = listening()
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="warning", timeout_graceful_shutdown=2))
+    server = uvicorn.Server(uvicorn.Config(app, lifespan=lifespan, log_level="warning", timeout_graceful_shutdown=2))
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     try:
         yield address

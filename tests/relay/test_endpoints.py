@@ -23,6 +23,7 @@ from .apps import aiohttp_app, asgi
 
 pytestmark = pytest.mark.anyio
 
+# By the name of the file in the first line, or what is imported first.
 BLOCKS = {block.code.split()[1]: block for block in PYTHON if block.path.parent.name == "relay"}
 RELAYS = pytest.mark.parametrize("framework", ["fastapi", "aiohttp"])
 
@@ -62,8 +63,17 @@ def text(frames: list[Any]) -> str:
 
 
 def test_there_are_endpoints_for_each_framework() -> None:
-    """Five programs; those that only relay an answer are short."""
-    assert BLOCKS.keys() == {"fastapi", "aiohttp", "starlette.applications", "quart", "uuid"}
+    """Five programs, and three that have a page in a browser; those that only relay an answer are short."""
+    files = {"chat.py", "use_chat.py", "resume.py"}
+    assert BLOCKS.keys() == {
+        "fastapi",
+        "aiohttp",
+        "starlette.applications",
+        "quart",
+        "uuid",
+        "siliconflow_async",
+        *files,
+    }
     for name in ("fastapi", "aiohttp", "starlette.applications", "quart"):
         code = BLOCKS[name].code
         assert sum(bool(line.strip()) and "import" not in line for line in code.splitlines()) <= 15
