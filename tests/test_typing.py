@@ -10,11 +10,12 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from .test_readme import PYTHON, SETUPS, Block, name
+from .test_readme import FRAMEWORKS, PYTHON, SETUPS, Block, missing, name
 
 ROOT = Path(__file__).parents[1]
 CHECKED = sorted((ROOT / "tests/typing").glob("*.py"))
@@ -53,6 +54,9 @@ def test_a_checker_agrees_with_the_manual(checker: str, tmp_path: Path) -> None:
     """Every block of Python in it passes, in a module of its own."""
     paths = []
     for block in PYTHON:
+        # The types of the facade are those of openai 3, which is made on httpx2.
+        if missing(block) or (block.path == FRAMEWORKS and find_spec("httpx2") is None):
+            continue
         path = tmp_path / f"{name(block.path).replace('/', '_').replace('.', '_').replace('-', '_')}_{block.line}.py"
         path.write_text(module(block), encoding="utf-8")
         paths.append(path)

@@ -6,6 +6,7 @@ used here.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from functools import cached_property
@@ -103,34 +104,35 @@ class Completions(AsyncCompletions):
         params = asked(given)
         streaming = bool(params.get("stream"))
         kind = raw_kind(params.get("extra_headers"))
-        params["extra_headers"] = {**client.headers, **headers_of(params.get("extra_headers"))}
+        params["extra_headers"] = {**client.headers, **headers_of(params.get("extra_headers"))} or None
         params["timeout"] = timeouts_of(
             client.timeout if params.get("timeout") is None else params["timeout"],
             client.siliconflow._setup.timeouts,
             streaming=streaming,
         )
-        request = Request("POST", f"{client.siliconflow.base_url}/chat/completions")
+        url = f"{client.siliconflow.base_url}/chat/completions"
         try:
             answer = await client.siliconflow.chat.completions.create(**params)
         except AS_THEY_ARE:
             raise
         except SiliconFlowError as error:
-            raise openai_error(error, request) from error
+            raise openai_error(error, Request("POST", url)) from error
         # The bytes that came are not what these two make of them.
         by_fields = bool(params.get("split_think") or params.get("resume"))
         if isinstance(answer, ChatStream):
-            stream = ChunkStream(answer, request, ChunkReader(by_fields=by_fields))
+            stream = ChunkStream(answer, url, ChunkReader(by_fields=by_fields))
             if kind is None:
                 return stream
-            return raw_answer(kind, stream.response, lambda: stream, client=self._client, streaming=True, attempts=1)
-        made = completion_of(answer, by_fields=by_fields)
-        if kind is None:
-            return finished(made)
-        response = response_of(request, answer.headers, answer.raw or b"", trace_id=answer.trace_id)
+            response, made = stream.response, lambda: stream
+        else:
+            completion = completion_of(answer, by_fields=by_fields)
+            if kind is None:
+                return finished(completion)
+            request = Request("POST", url)
+            response = response_of(request, answer.headers, answer.raw or b"", trace_id=answer.trace_id)
+            made = functools.partial(finished, completion)
         attempts = answer.timing.attempts or 1
-        return raw_answer(
-            kind, response, lambda: finished(made), client=self._client, streaming=False, attempts=attempts
-        )
+        return raw_answer(kind, response, made, client=self._client, streaming=streaming, attempts=attempts)
 
 
 class Chat(AsyncChat):

@@ -27,9 +27,9 @@ class ChunkStream(AsyncStream[ChatCompletionChunk]):
     """
 
     # The base would make an iterator here that needs a response to read, and an async generator of it.
-    def __init__(self, stream: ChatStream, request: Request, reader: ChunkReader) -> None:
+    def __init__(self, stream: ChatStream, url: str, reader: ChunkReader) -> None:
         self.siliconflow = stream
-        self._request = request
+        self._url = url
         self._read = reader.read
 
     if TYPE_CHECKING:
@@ -40,9 +40,8 @@ class ChunkStream(AsyncStream[ChatCompletionChunk]):
         @cached_property
         def response(self) -> Response:
             """The response; reading its bytes takes from the stream."""
-            stream = self.siliconflow
-            body = EventsOfChat(stream, self._request)
-            return response_of(self._request, stream.headers, body, trace_id=stream.trace_id)
+            stream, request = self.siliconflow, Request("POST", self._url)
+            return response_of(request, stream.headers, EventsOfChat(stream, request), trace_id=stream.trace_id)
 
     def __aiter__(self) -> Self:
         return self
@@ -53,7 +52,7 @@ class ChunkStream(AsyncStream[ChatCompletionChunk]):
         except AS_THEY_ARE:
             raise
         except SiliconFlowError as error:
-            raise openai_error(error, self._request) from error
+            raise openai_error(error, Request("POST", self._url)) from error
         return self._read(chunk)
 
     async def close(self) -> None:
