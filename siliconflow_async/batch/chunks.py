@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from ..errors import ConfigurationError
 from .lines import BAD, open_input, parse_row
 
-__all__ = ["Chunk", "chunks_of", "read_chunk"]
+__all__ = ["LINES", "Chunk", "chunks_of", "read_chunk"]
 
-_LINES = 256
+# The most lines of a chunk, and its most bytes but for the last line.
+LINES = 256
 _BYTES = 8 * 1024 * 1024
 
 
@@ -29,10 +30,11 @@ class Chunk(NamedTuple):
     bad: list[int]
 
 
-def chunks_of(path: Path, states: bytearray) -> Iterator[Chunk]:
-    """Yield the chunks of a file in turn; `states` says of each line how it fares, that of line 1 at index 1.
+def chunks_of(path: Path, states: bytearray, lines: int = LINES) -> Iterator[Chunk]:
+    """Yield the chunks of a file in turn, of so many lines at most.
 
-    Raises ConfigurationError for a file that can't be read.
+    `states` says of each line how it fares, that of line 1 at index 1. Raises ConfigurationError for a file that can't
+    be read.
     """
     start = size = count = 0
     first = 1
@@ -42,7 +44,7 @@ def chunks_of(path: Path, states: bytearray) -> Iterator[Chunk]:
             size += len(line)
             count += 1
             digest.update(line)
-            if count == _LINES or size >= _BYTES:
+            if count == lines or size >= _BYTES:
                 yield _chunk(start, size, first, digest.hexdigest(), states, count)
                 start, size, first, count = start + size, 0, number + 1, 0
                 digest = blake2b(digest_size=16)

@@ -19,9 +19,9 @@ from .records import read_record
 from .rowstore import FAILED, key_of_line, place, segment_of, short
 from .segments import ERRORS, LINES
 
-__all__ = ["Settled", "join", "open_parts", "settle"]
+__all__ = ["JOURNAL", "Settled", "join", "open_parts", "settle"]
 
-_JOURNAL = ".journal"
+JOURNAL = ".journal"
 _PIECE = 4 * 1024 * 1024
 
 
@@ -55,7 +55,7 @@ def open_parts(folder: Path, fingerprint: str, closing: ExitStack) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"can't write {folder}: {error.strerror}") from error
-    Journal(folder, folder / _JOURNAL, lambda: any(_parts(folder)), closing).compare(fingerprint)
+    Journal(folder, folder / JOURNAL, lambda: any(_parts(folder)), closing).compare(fingerprint)
 
 
 def settle(folder: Path) -> Settled:

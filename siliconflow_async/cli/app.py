@@ -15,6 +15,7 @@ from ..version import __version__
 from . import interrupt
 from .batch import batch
 from .chat import chat
+from .cluster import batch_on_cluster
 from .demo import check_service
 from .models import models
 from .playground import playground
@@ -159,15 +160,22 @@ def _models(demo: bool, base_url: str | None, **options: Any) -> None:
 @click.option("--ordered", is_flag=True, help="Write the results in the order of the requests.")
 @click.option("--retry-failed", is_flag=True, help="Ask again for lines that were refused in an earlier run.")
 @click.option("--skip-bad", is_flag=True, help="Skip lines that can't be sent, rather than refuse them all.")
+@click.option("--ray", "address", help="Run on the Ray cluster at an address, as host:port; `local` starts one here.")
+@click.option("--actors", type=_AT_LEAST_1, help="With --ray: how many, each with --concurrency; 1 if left out.")
+@click.option("--join", "joined", help="With --ray: make one file of all results in the end.")
 @_demo
 @_base_url
-def _batch(**options: Any) -> None:
+def _batch(address: str | None, actors: int | None, joined: str | None, **options: Any) -> None:
     """Run a file of requests.
 
     REQUESTS has one on each line, as in OpenAI's batch files or a bare body; `-` is stdin. A run that was stopped in
     any way goes on when the same command is given again, with lines that failed for passing reasons too. The key comes
-    from SILICONFLOW_API_KEY.
+    from SILICONFLOW_API_KEY. With --ray the output is a folder, and each node has to see it and the requests.
     """
+    if address is not None:
+        _run(batch_on_cluster, address=address, actors=actors or 1, joined=joined, **options)
+    if actors is not None or joined is not None:
+        raise Failed(f"{'--join' if actors is None else '--actors'} goes with --ray")
     _run(batch, **options)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from .errors import exit_code
 from .screen import CannotWrite, Failed, Screen, one_line
 from .stdin import stdin_lines
 
-__all__ = ["batch"]
+__all__ = ["batch", "closed", "told", "watched"]
 
 _BAD_LINES_SHOWN = 20
 # Of what the service said, so that what stands behind it is seen.
@@ -80,22 +81,51 @@ async def batch(
         async with announced(screen, demo, base_url, **chosen) as client:
             report = await _run(screen, files, client, retry_failed=retry_failed, **options)
     except SiliconFlowError as error:
-        screen.notice(f"error: {error}")
-        for note in getattr(error, "__notes__", ()):
-            screen.notice(f"{note}; the same command goes on from here" if files.goes_on else note)
-        return exit_code(error)
+        return told(screen, error, goes_on=files.goes_on)
     except OSError as error:
         raise CannotWrite(f"can't write {error.filename or 'the results'}: {error.strerror}") from error
     except asyncio.CancelledError:
         if files.goes_on:
             screen.notice("stopped; the same command goes on from here")
         raise
-    for line in _closing_lines(report, files):
+    return closed(screen, report, files.failures, goes_on=files.goes_on)
+
+
+def told(screen: Screen, error: SiliconFlowError, *, goes_on: bool) -> int:
+    """Say what ended a batch, and return the exit code."""
+    screen.notice(f"error: {error}")
+    for note in getattr(error, "__notes__", ()):
+        screen.notice(f"{note}; the same command goes on from here" if goes_on else note)
+    return exit_code(error)
+
+
+def closed(screen: Screen, report: BatchReport, failures: object, *, goes_on: bool) -> int:
+    """Say how a batch stands, and return the exit code."""
+    for line in _closing_lines(report, failures, goes_on=goes_on):
         screen.notice(line)
     return 1 if report.failed or report.open or report.bad else 0
 
 
 async def _run(screen: Screen, files: _Files, client: AsyncSiliconFlow, **options: Any) -> BatchReport:
+    def show_line(line: bytes) -> None:
+        screen.line(line.decode())
+
+    # Lines on the terminal show by themselves how far it is.
+    has_bar = not (files.results is None and sys.stdout.isatty())
+    with watched(screen, has_bar=has_bar) as watching:
+        return await run_batch(
+            client,
+            stdin_lines() if files.requests is None else files.requests,
+            show_line if files.results is None else files.results,
+            errors=files.errors,
+            **watching,
+            **options,
+        )
+
+
+@contextmanager
+def watched(screen: Screen, *, has_bar: bool = True) -> Iterator[dict[str, Any]]:
+    """Give the callbacks of a batch that show bad lines, where it begins, and how it comes along."""
     bad = 0
 
     def show_bad(why: str) -> None:
@@ -110,28 +140,15 @@ async def _run(screen: Screen, files: _Files, client: AsyncSiliconFlow, **option
         if finished:
             screen.notice(f"going on: {finished} of {total} lines are finished")
 
-    def show_line(line: bytes) -> None:
-        screen.line(line.decode())
-
     with ExitStack() as closing:
         bar = None
-        # Lines on the terminal show by themselves how far it is.
-        if sys.stderr is not None and not (files.results is None and sys.stdout.isatty()):
+        if sys.stderr is not None and has_bar:
             bar = closing.enter_context(ProgressBar())
             screen.lifted = bar.lifted
-        return await run_batch(
-            client,
-            stdin_lines() if files.requests is None else files.requests,
-            show_line if files.results is None else files.results,
-            errors=files.errors,
-            on_bad=show_bad,
-            on_begin=begin,
-            on_progress=bar,
-            **options,
-        )
+        yield {"on_bad": show_bad, "on_begin": begin, "on_progress": bar}
 
 
-def _closing_lines(report: BatchReport, files: _Files) -> list[str]:
+def _closing_lines(report: BatchReport, failures: object, *, goes_on: bool) -> list[str]:
     """Return how the batch stands: what is done, and of what is not, why, where to look, and what to do."""
     lines = [f"{report.done} done"]
     for count, what, is_open, how in (
@@ -140,9 +157,9 @@ def _closing_lines(report: BatchReport, files: _Files) -> list[str]:
     ):
         if count:
             parts = [f"{count} {what}{_commonest(report, count, is_open)}"]
-            if files.failures is not None:
-                parts.append(f"see {files.failures}")
-            if files.goes_on:
+            if failures is not None:
+                parts.append(f"see {failures}")
+            if goes_on:
                 parts.append(f"{how} {'it' if count == 1 else 'them'} again")
             lines.append("; ".join(parts))
     if report.bad:

@@ -1,0 +1,90 @@
+"""`batch --ray`: a file of requests in, a folder of results out, answered by a Ray cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AbstractAsyncContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from .. import Limit, SiliconFlowError
+from .batch import closed, told, watched
+from .demo import announced, check_service
+from .screen import CannotWrite, Failed, Screen
+
+__all__ = ["batch_on_cluster"]
+
+
+async def batch_on_cluster(
+    screen: Screen,
+    *,
+    address: str,
+    actors: int,
+    joined: str | None,
+    requests: str,
+    output: str | None,
+    errors: str | None,
+    ordered: bool,
+    demo: bool,
+    base_url: str | None,
+    rpm: int | None,
+    tpm: int | None,
+    max_retries: int | None,
+    **options: Any,
+) -> int:
+    """Run a batch; return the exit code. The names are those of the options, `options` goes on to the run."""
+    # Here and not above: it brings the extra's code.
+    from ..integrations.ray.job import run_on_cluster
+
+    check_service(demo, base_url, otherwise="batch --demo requests.jsonl -o results.jsonl")
+    if "-" in (requests, output) or output is None:
+        raise Failed("--ray reads a file, and writes a folder that the next run goes on with: -o results/")
+    if errors is not None:
+        raise Failed("with --ray the errors are in the folder of results; leave --errors out")
+    if ordered:
+        raise Failed("a cluster keeps no order; leave --ordered out")
+    if demo and address != "local":
+        raise Failed("--demo answers on this machine alone: --ray local")
+    chosen: dict[str, Any] = {}
+    if rpm is not None or tpm is not None:
+        chosen["limits"] = Limit(rpm=_share(rpm, actors, "--rpm"), tpm=_share(tpm, actors, "--tpm"))
+    if max_retries is not None:
+        chosen["max_retries"] = max_retries
+    results = Path(output)
+    service: AbstractAsyncContextManager[Any] = announced(screen, True, None) if demo else nullcontext()
+    try:
+        async with service as stand_in:
+            if demo:
+                chosen |= {"base_url": stand_in.base_url, "trust_env": False}
+                key = "demo"
+            else:
+                chosen["base_url"] = base_url or os.environ.get("SILICONFLOW_BASE_URL") or None
+                key = os.environ["SILICONFLOW_API_KEY"].strip()
+            with watched(screen) as watching:
+                report = await run_on_cluster(
+                    address,
+                    Path(requests),
+                    results,
+                    actors=actors,
+                    joined=None if joined is None else Path(joined),
+                    api_key=key,
+                    client=chosen,
+                    **watching,
+                    **options,
+                )
+    except SiliconFlowError as error:
+        return told(screen, error, goes_on=True)
+    except OSError as error:
+        raise CannotWrite(f"can't write {error.filename or 'the results'}: {error.strerror}") from error
+    except asyncio.CancelledError:
+        screen.notice("stopped; the same command goes on from here")
+        raise
+    return closed(screen, report, results / "*.errors.jsonl", goes_on=True)
+
+
+def _share(limit: int | None, actors: int, name: str) -> int | None:
+    """Return what each actor may have of a limit."""
+    if limit is not None and limit < actors:
+        raise Failed(f"{name} {limit} leaves nothing for each of {actors} actors")
+    return None if limit is None else limit // actors
