@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import AbstractAsyncContextManager, nullcontext
+import sys
+from contextlib import AbstractAsyncContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ async def batch_on_cluster(
             else:
                 chosen["base_url"] = base_url or os.environ.get("SILICONFLOW_BASE_URL") or None
                 key = os.environ["SILICONFLOW_API_KEY"].strip()
-            with watched(screen) as watching:
+            # Ray tells on stdout of actors that died.
+            with watched(screen) as watching, redirect_stdout(sys.stderr):
                 report = await run_on_cluster(
                     address,
                     Path(requests),
