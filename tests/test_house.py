@@ -72,6 +72,7 @@ ALLOWED = {
     "relay": {"checks", "errors", "loops", "wire"},
     "batch": {"client", "errors", "request", "runs", "wire"},
     "integrations": {
+        "batch",
         "calls",
         "checks",
         "client",
@@ -111,8 +112,10 @@ THIRD_PARTY = {
     "openai": {"integrations"},
     "opentelemetry": {"integrations"},
     "prompt_toolkit": {"cli"},
+    "pyarrow": {"integrations"},
     "pydantic": {"integrations"},
     "pytest": {"testing"},
+    "ray": {"integrations"},
     "redis": {"cli", "integrations"},
     "tqdm": {"cli"},
 }
