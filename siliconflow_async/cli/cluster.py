@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from .. import Limit, SiliconFlowError
+from .. import AsyncSiliconFlow, Limit, SiliconFlowError
 from .batch import closed, told, watched
 from .demo import announced, check_service
 from .screen import CannotWrite, Failed, Screen
@@ -53,10 +53,10 @@ async def batch_on_cluster(
     if max_retries is not None:
         chosen["max_retries"] = max_retries
     results = Path(output)
-    service: AbstractAsyncContextManager[Any] = announced(screen, True, None) if demo else nullcontext()
+    service: AbstractAsyncContextManager[AsyncSiliconFlow | None] = announced(screen, True, None) if demo else nullcontext()
     try:
         async with service as stand_in:
-            if demo:
+            if stand_in is not None:
                 chosen |= {"base_url": stand_in.base_url, "trust_env": False}
                 key = "demo"
             else:
