@@ -53,7 +53,9 @@ async def batch_on_cluster(
     if max_retries is not None:
         chosen["max_retries"] = max_retries
     results = Path(output)
-    service: AbstractAsyncContextManager[AsyncSiliconFlow | None] = announced(screen, True, None) if demo else nullcontext()
+    service: AbstractAsyncContextManager[AsyncSiliconFlow | None] = (
+        announced(screen, True, None) if demo else nullcontext()
+    )
     try:
         async with service as stand_in:
             if stand_in is not None:

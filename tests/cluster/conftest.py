@@ -59,14 +59,11 @@ class RayCluster:
         self._process.stdout.close()
 
     @contextmanager
-    def driver(
-        self, rows: list[dict[str, Any]], *, blocks: int = 1, times: int = 1, **ask: Any
-    ) -> Iterator[subprocess.Popen[str]]:
+    def driver(self, *cases: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
         """Start a program that asks for rows."""
-        given = {"address": self.address, "rows": rows, "blocks": blocks, "times": times, "ask": ask}
         with self._started([sys.executable, str(HERE / "driver.py")]) as process:
             assert process.stdin is not None
-            process.stdin.write(json.dumps(given))
+            process.stdin.write(json.dumps({"address": self.address, "cases": cases}))
             process.stdin.close()
             process.stdin = None
             yield process
@@ -104,6 +101,11 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Wait for a program; return its exit code and what it wrote."""
     out, err = process.communicate(timeout=TIMEOUT)
     return process.returncode, out, err
+
+
+def case(rows: list[dict[str, Any]], *, blocks: int = 1, times: int = 1, **ask: Any) -> dict[str, Any]:
+    """What a driver is to do."""
+    return {"rows": rows, "blocks": blocks, "times": times, "ask": ask}
 
 
 def writers(folder: Path) -> list[int]:

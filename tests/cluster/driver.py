@@ -1,7 +1,7 @@
 """A program: ask for the rows that stdin describes, and print what became of them.
 
-stdin is JSON: `address` of the cluster, `rows`, and the keywords of `ask`. stdout has a line of JSON for each row; a
-clear error is the last line of stderr, with exit code 2.
+stdin is JSON: `address` of the cluster, and `cases`, each with its `rows` in so many `blocks`, the keywords of `ask`,
+and how many `times` to read it all. stdout has a line of JSON for each row, or for what was raised.
 """
 
 from __future__ import annotations
@@ -17,15 +17,13 @@ from siliconflow_async.integrations.ray.cluster import join_cluster
 
 given = json.load(sys.stdin)
 join_cluster(given["address"])
-dataset = ray.data.from_items(given["rows"], override_num_blocks=given["blocks"])
-try:
-    answered = ask(dataset, **given["ask"])
-    for _ in range(given["times"]):
-        rows = answered.take_all()
-        for row in rows:
-            print(json.dumps(row))
-except SiliconFlowError as error:
-    print(f"{type(error).__name__}: {error}", file=sys.stderr)
-    sys.exit(2)
-finally:
-    ray.shutdown()
+for case in given["cases"]:
+    try:
+        dataset = ray.data.from_items(case["rows"], override_num_blocks=case["blocks"])
+        answered = ask(dataset, **case["ask"])
+        for _ in range(case["times"]):
+            for row in answered.take_all():
+                print(json.dumps(row))
+    except SiliconFlowError as error:
+        print(json.dumps({"raised": type(error).__name__, "words": str(error)}))
+ray.shutdown()

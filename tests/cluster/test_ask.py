@@ -10,7 +10,7 @@ import pytest
 from siliconflow_async.batch.rowcolumns import COLUMNS
 from siliconflow_async.testing import Gate, Until
 
-from .conftest import ended, kill, raylet_of, recorded, until_recorded, writers
+from .conftest import case, ended, kill, raylet_of, recorded, until_recorded, writers
 
 if TYPE_CHECKING:
     import subprocess
@@ -45,7 +45,7 @@ def answered(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
 def test_each_row_has_its_answer_beside_it(cluster: RayCluster, server: FakeSiliconFlow, tmp_path: Path) -> None:
     """With the columns that are documented; a failure is in columns too. Read twice, it is asked once."""
     server.fail(400, {"code": 20015, "message": "No."})
-    with cluster.driver(rows_of(60), blocks=7, times=2, **options(server, tmp_path)) as process:
+    with cluster.driver(case(rows_of(60), blocks=7, times=2, **options(server, tmp_path))) as process:
         rows = answered(process)
     assert len(server.requests) == 60
     assert sorted(row["id"] for row in rows[:60]) == [f"id-{i:03}" for i in range(60)]
@@ -66,7 +66,7 @@ def test_what_is_killed_costs_no_more_than_was_under_way(
     gate = Gate()
     server.reply("ok", times=60)
     server.reply("ok", before=[Until(gate)], times=200)
-    with cluster.driver(rows_of(200), blocks=4, **options(server, tmp_path, actors=2)) as process:
+    with cluster.driver(case(rows_of(200), blocks=4, **options(server, tmp_path, actors=2))) as process:
         server.wait_received(60 + 2 * STREAMS, WAIT)
         until_recorded(tmp_path, 60)
         worker = writers(tmp_path)[0]
@@ -82,29 +82,26 @@ def test_what_is_killed_costs_no_more_than_was_under_way(
         cluster.add_node()
 
 
-@pytest.mark.parametrize(
-    ("rows", "ask", "words"),
-    [
-        ([{"key": "a", "text": "Hi"}], {}, "the dataset has no column 'id', only key, text"),
-        ([{"id": "a", "words": "Hi"}], {}, "the dataset has no column 'text', only id, words"),
-        ([{"id": 1, "text": "Hi"}], {}, "the column 'id' must be text, not int64"),
-        ([{"id": "a", "text": "Hi", "content": ""}], {}, "columns that the answers need: content; rename them"),
-        ([{"id": "a", "text": "Hi"}, {"id": "a", "text": "Ho"}], {}, "two rows have 'a' in the column 'id'"),
-        ([{"id": "a", "text": "Hi"}, {"id": None, "text": "Ho"}], {}, "a row has null in the column 'id'"),
-        ([{"id": "a", "text": "Hi"}], {"messages": "text"}, "ask needs either prompt= or messages="),
-        ([{"id": "a", "text": "Hi"}], {"store": "nowhere://x"}, "can't write nowhere://x"),
-    ],
-)
+BAD: list[tuple[list[dict[str, Any]], dict[str, Any], str]] = [
+    ([{"key": "a", "text": "Hi"}], {}, "the dataset has no column 'id', only key, text"),
+    ([{"id": "a", "words": "Hi"}], {}, "the dataset has no column 'text', only id, words"),
+    ([{"id": 1, "text": "Hi"}], {}, "the column 'id' must be text, not int64"),
+    ([{"id": "a", "text": "Hi", "content": ""}], {}, "columns that the answers need: content; rename them"),
+    ([{"id": "a", "text": "Hi"}, {"id": "a", "text": "Ho"}], {}, "two rows have 'a' in the column 'id'"),
+    ([{"id": "a", "text": "Hi"}, {"id": None, "text": "Ho"}], {}, "a row has null in the column 'id'"),
+    ([{"id": "a", "text": "Hi"}], {"messages": "text"}, "ask needs either prompt= or messages="),
+    ([{"id": "a", "text": "Hi"}], {"store": "nowhere://x"}, "can't write nowhere://x"),
+    ([{"id": "a", "text": "Hi"}], {"client": {"timeouts": 3}}, "timeouts must be a Timeouts, not 3"),
+]
+
+
 def test_what_can_not_be_asked_is_named_before_anything_is_sent(
-    cluster: RayCluster,
-    server: FakeSiliconFlow,
-    tmp_path: Path,
-    rows: list[dict[str, Any]],
-    ask: dict[str, Any],
-    words: str,
+    cluster: RayCluster, server: FakeSiliconFlow, tmp_path: Path
 ) -> None:
-    with cluster.driver(rows, **options(server, tmp_path, **ask)) as process:
-        code, _, err = ended(process)
-    assert code == 2
-    assert words in err.splitlines()[-1]
+    cases = [case(rows, **options(server, tmp_path, **ask)) for rows, ask, _ in BAD]
+    with cluster.driver(*cases) as process:
+        told = answered(process)
+    assert len(told) == len(BAD)
+    for line, (_, _, words) in zip(told, BAD, strict=True):
+        assert words in line["words"]
     assert len(server.requests) == 0
