@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from contextlib import AbstractAsyncContextManager, nullcontext, redirect_stdout
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ async def batch_on_cluster(
     """Run a batch; return the exit code. The names are those of the options, `options` goes on to the run."""
     # Here and not above: it brings the extra's code.
     from ..integrations.ray.job import run_on_cluster
+    from ..integrations.ray.limits import RayLimits
 
     check_service(demo, base_url, otherwise="batch --demo requests.jsonl -o results.jsonl")
     if "-" in (requests, output) or output is None:
@@ -48,8 +50,6 @@ async def batch_on_cluster(
     if demo and address != "local":
         raise Failed("--demo answers on this machine alone: --ray local")
     chosen: dict[str, Any] = {}
-    if rpm is not None or tpm is not None:
-        chosen["limits"] = Limit(rpm=_share(rpm, actors, "--rpm"), tpm=_share(tpm, actors, "--tpm"))
     if max_retries is not None:
         chosen["max_retries"] = max_retries
     results = Path(output)
@@ -64,6 +64,10 @@ async def batch_on_cluster(
             else:
                 chosen["base_url"] = base_url or os.environ.get("SILICONFLOW_BASE_URL") or None
                 key = os.environ["SILICONFLOW_API_KEY"].strip()
+            limit = None if rpm is None and tpm is None else Limit(rpm=rpm, tpm=tpm)
+            # Shared by all runs of the account on the cluster. The key itself is no name for it.
+            account = blake2b(f"{chosen['base_url']} {key}".encode(), digest_size=8).hexdigest()
+            chosen["limits"] = RayLimits(limit, account=account, processes=actors)
             # Ray tells on stdout of actors that died.
             with watched(screen) as watching, redirect_stdout(sys.stderr):
                 report = await run_on_cluster(
@@ -85,10 +89,3 @@ async def batch_on_cluster(
         screen.notice("stopped; the same command goes on from here")
         raise
     return closed(screen, report, results / "*.errors.jsonl", goes_on=True)
-
-
-def _share(limit: int | None, actors: int, name: str) -> int | None:
-    """Return what each actor may have of a limit."""
-    if limit is not None and limit < actors:
-        raise Failed(f"{name} {limit} leaves nothing for each of {actors} actors")
-    return None if limit is None else limit // actors

@@ -1,5 +1,6 @@
-"""Chat with a model for each row of a Ray dataset: the extra `ray`."""
+"""Chat with a model for each row of a Ray dataset, under limits that a cluster shares: the extra `ray`."""
 
 from .dataset import ask
+from .limits import RayLimits
 
-__all__ = ["ask"]
+__all__ = ["RayLimits", "ask"]
