@@ -174,6 +174,8 @@ def test_no_block_is_left_out(path: Path) -> None:
     fences = re.findall(r"^ *(?:```|~~~)(\S*)", path.read_text(encoding="utf-8"), re.MULTILINE)
     outputs = sum(block.output is not None for block in blocks)
     assert {block.kind for block in blocks} <= {"sh", "python", "jsx"}
+    # `py` and `console` are for a cluster: tests/cluster has them.
+    assert {block.kind for block in blocks} <= {"sh", "python", "py", "console"}
     assert len(fences) == 2 * (len(blocks) + outputs)
 
 
