@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -17,16 +18,17 @@ _STALE_SECONDS = 3.0
 class ProgressActor:
     """An actor that keeps the last report of each worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._reports: dict[str, tuple[float, MapProgress]] = {}
 
     def report(self, worker: str, progress: MapProgress) -> None:
         """Take the report of a worker, in place of the one before."""
-        self._reports[worker] = (time.monotonic(), progress)
+        self._reports[worker] = (self._clock(), progress)
 
     def reports(self) -> list[MapProgress]:
         """Return the last of each; of one that tells no more, what it has done."""
-        now = time.monotonic()
+        now = self._clock()
         return [
             progress
             if now - at < _STALE_SECONDS
