@@ -15,7 +15,7 @@ from ...batch.keytable import KeyTable
 from ...batch.rowcolumns import COLUMNS, columns_of
 from ...errors import ConfigurationError, InvalidRequestError
 from .cluster import actor_pool, ray_data
-from .worker import CALLS, AskSetup
+from .worker import CALLS, AskSetup, leave_with_node
 
 if TYPE_CHECKING:
     from ray.data import Dataset  # type: ignore[import-not-found,unused-ignore]  # an extra
@@ -151,6 +151,7 @@ class _Asker:
 
     def __init__(self, setup: AskSetup, question: _Question) -> None:
         self._question = question
+        leave_with_node()
         self._worker = setup.worker()
 
     def __call__(self, block: Any) -> Any:

@@ -21,7 +21,7 @@ from ...runs.progress import MapProgress
 from .cluster import actor_pool, check_nodes, join_cluster, ray_data
 from .dataset import run_name
 from .progress import ProgressActor, total_of
-from .worker import CALLS, AskSetup
+from .worker import CALLS, AskSetup, leave_with_node
 
 __all__ = ["run_on_cluster"]
 
@@ -190,6 +190,7 @@ class _Reader:
         self._model = model
         self._progress = progress
         self._name = secrets.token_hex(8)
+        leave_with_node()
         self._worker = setup.worker(None if progress is None else self._report)
 
     def __call__(self, block: Any) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -12,10 +14,11 @@ from ...batch.rowworker import RowWorker
 from ...client import AsyncSiliconFlow
 from ...runs.progress import MapProgress
 
-__all__ = ["AskSetup"]
+__all__ = ["CALLS", "AskSetup", "leave_with_node"]
 
 # Batches that an actor has at once, so that the end of one leaves no stream idle.
 CALLS = 4
+_WATCH_SECONDS = 0.25
 
 
 class AskSetup:
@@ -66,3 +69,15 @@ class AskSetup:
             patience=self._patience,
             on_progress=on_progress,
         )
+
+
+def leave_with_node() -> None:
+    """End this process at once when its node does: Ray lets it finish its blocks, which others are asked for by then."""
+    node = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == node:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="siliconflow-node", daemon=True).start()
