@@ -34,7 +34,8 @@ class Broadcast:
 
     stream: an open ChatStream, or what `stream(…)` returns.
     buffer: how many events are kept for readers that are behind or come back.
-    buffer_bytes: how many bytes of memory they may take, roughly; the latest event is kept whatever its size.
+    buffer_bytes: how many bytes of memory they may take, roughly; the latest event is kept whatever its size. Those
+        that are no longer kept are joined, for readers in a protocol that knows no snapshot: little more than the text.
     grace: seconds without a reader, from the beginning too, after which upstream is aborted; None: it is read to its
         end in any case.
     describe, on_finish: as for `relay`; on_finish is called once, when upstream has ended or was stopped.

@@ -12,6 +12,8 @@ from .protocols.part import AnyEvent
 
 __all__ = ["History"]
 
+# As many pieces are joined as they come.
+_PIECES = 256
 # Joined text of more characters than this is of several events: clients bound the size of a message.
 _MAX_TEXT = 64 * 1024
 
@@ -44,7 +46,7 @@ class _Run:
         self._event = event
         self._kind = _kind(event)
         # The text of each event begins where those before it end.
-        self._lengths = array("L")
+        self._lengths = array("I")
         self._pieces: list[str] = []
         self._size = 0
         if self._kind is not None:
@@ -69,17 +71,22 @@ class _Run:
         """Return one event that stands for those with such numbers."""
         if self._kind is None:
             return self._event
-        self._pieces = ["".join(self._pieces)]
+        text = self._join()
         begin, end = (sum(self._lengths[: max(seq - self.first + 1, 0)]) for seq in (after, until))
-        text = self._pieces[0][begin:end]
-        if isinstance(self._event, ToolCallDelta):
-            return msgspec.structs.replace(self._event, arguments=text)
-        return msgspec.structs.replace(self._event, text=text)
+        name = "arguments" if isinstance(self._event, ToolCallDelta) else "text"
+        return msgspec.structs.replace(self._event, **{name: text[begin:end]})
 
     def _add(self, text: str) -> None:
         self._lengths.append(len(text))
         self._pieces.append(text)
         self._size += len(text)
+        if len(self._pieces) >= _PIECES:
+            self._join()
+
+    def _join(self) -> str:
+        text = "".join(self._pieces)
+        self._pieces = [text]
+        return text
 
 
 def _kind(event: AnyEvent) -> tuple[object, ...] | None:

@@ -398,3 +398,21 @@ async def test_words_for_a_client_are_the_callers_to_choose(dialect: Dialect) ->
             describe=lambda error: ErrorEvent(0, "Busy", "Try again later."),
         )
         assert "Try again later." in json.dumps(await body(response))
+
+
+async def test_a_long_run_keeps_no_more_than_the_buffer() -> None:
+    """Each of its rounds finishes, and none of these is the end, which is kept whatever follows."""
+
+    def get_weather() -> str:
+        return "sunny"
+
+    async with served() as (server, client):
+        for _ in range(8):
+            server.reply("a b c", tool_calls=[{"name": "get_weather", "arguments": {}}])
+        server.reply("It is sunny.")
+        run = client.chat.completions.run_tools(**ASK, tools=[get_weather], max_rounds=9)
+        broadcast = Broadcast(run, buffer=4)
+        async for _ in broadcast.reader():
+            pass
+        assert len(broadcast._kept._events) == 4
+        assert text(await body(sse_response(broadcast.reader(), protocol="ai"))) == "a b c" * 8 + "It is sunny."
