@@ -98,7 +98,7 @@ BAD: list[tuple[list[dict[str, Any]], dict[str, Any], str]] = [
 def test_what_can_not_be_asked_is_named_before_anything_is_sent(
     cluster: RayCluster, server: FakeSiliconFlow, tmp_path: Path
 ) -> None:
-    cases = [case(rows, **options(server, tmp_path, **ask)) for rows, ask, _ in BAD]
+    cases = [case(rows, **(options(server, tmp_path) | ask)) for rows, ask, _ in BAD]
     with cluster.driver(*cases) as process:
         told = answered(process)
     assert len(told) == len(BAD)

@@ -72,7 +72,7 @@ class AskSetup:
 
 
 def leave_with_node() -> None:
-    """End this process when its node does: Ray lets it finish its blocks, which others are asked for by then."""
+    """End this process at once when its node does: Ray lets it finish its blocks, which others have by then."""
     node = os.getppid()
 
     def watch() -> None:
