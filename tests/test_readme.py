@@ -18,6 +18,7 @@ import sys
 import tomllib
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType
@@ -28,6 +29,7 @@ import pytest
 from siliconflow_async import AsyncSiliconFlow
 from siliconflow_async.testing import FakeSiliconFlow
 
+from .integrations.redis.server import PROGRAM, RedisServer
 from .terminal import LOGIN, PROMPT, SILENT, Terminal
 
 ROOT = Path(__file__).parents[1]
@@ -140,18 +142,35 @@ async def run_after_setup(block: Block, namespace: dict[str, Any]) -> None:
             await client.aclose()
 
 
+@contextmanager
+def redis_for(block: Block, folder: Path) -> Iterator[None]:
+    """Have a Redis where the block wants one; without one on this machine, it goes on alone, as it would elsewhere."""
+    if "RedisLimits" not in block.code:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SILICONFLOW_REDIS_URL", "redis://127.0.0.1:1")
+        if PROGRAM is None:
+            yield
+            return
+        with RedisServer(folder / "redis") as redis:
+            patch.setenv("SILICONFLOW_REDIS_URL", redis.url)
+            yield
+
+
 def pattern(output: str) -> str:
     return ".*".join(re.escape(part) for part in output.split("…"))
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: f"{name(block.path)}: {block.heading}, line {block.line}")
 def test_a_block_of_python_runs_and_prints_what_the_manual_shows(
-    block: Block, server: FakeSiliconFlow, capsys: pytest.CaptureFixture[str]
+    block: Block, server: FakeSiliconFlow, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Each block runs by itself against a stand-in."""
     if missing(block):
         pytest.skip(f"not installed: {', '.join(missing(block))}")
-    run(block, server)
+    with redis_for(block, tmp_path):
+        run(block, server)
     printed = capsys.readouterr().out
     if block.output is not None:
         assert re.fullmatch(pattern(block.output), printed), printed
@@ -173,9 +192,8 @@ def test_no_block_is_left_out(path: Path) -> None:
     blocks = [block for block in BLOCKS if block.path == path]
     fences = re.findall(r"^ *(?:```|~~~)(\S*)", path.read_text(encoding="utf-8"), re.MULTILINE)
     outputs = sum(block.output is not None for block in blocks)
-    assert {block.kind for block in blocks} <= {"sh", "python", "jsx"}
     # `py` and `console` are for a cluster: tests/cluster has them.
-    assert {block.kind for block in blocks} <= {"sh", "python", "py", "console"}
+    assert {block.kind for block in blocks} <= {"sh", "python", "jsx", "py", "console"}
     assert len(fences) == 2 * (len(blocks) + outputs)
 
 

@@ -17,6 +17,7 @@ from .batch import batch
 from .chat import chat
 from .cluster import batch_on_cluster
 from .demo import check_service
+from .limits import limits
 from .models import models
 from .playground import playground
 from .screen import Failed, Screen
@@ -79,6 +80,13 @@ _model = click.option(
     show_envvar=True,
     help="The model's name.",
 )
+_redis = click.option(
+    "--redis",
+    envvar="SILICONFLOW_REDIS_URL",
+    show_envvar=True,
+    help="Share the limits with all processes that name the same Redis, a URL as redis://host.",
+)
+_account = click.option("--account", help="Whose limits they are, as processes that share them name it.")
 _demo = click.option("--demo", is_flag=True, help="Ask a stand-in on this machine; needs no key.")
 _base_url = click.option("--base-url", help="Another service; else SILICONFLOW_BASE_URL, else SiliconFlow.")
 
@@ -145,6 +153,17 @@ def _models(demo: bool, base_url: str | None, **options: Any) -> None:
     _run(models, demo=demo, base_url=base_url, **options)
 
 
+@app.command("limits", epilog=_EXITS)
+@_redis
+@_account
+@click.option("--json", is_flag=True, help="Print each model as a line of JSON.")
+def _limits(redis: str | None, **options: Any) -> None:
+    """Show who holds what of limits that processes share through Redis: each model, and each process below it."""
+    if not redis:
+        raise Failed("no Redis. Name one: --redis redis://localhost")
+    _run(limits, redis=redis, **options)
+
+
 @app.command("batch", epilog=_BATCH_EXITS)
 @click.argument("requests")
 @click.option("--output", "-o", help="The file of results; needed unless REQUESTS is `-`. `-` is stdout.")
@@ -153,6 +172,8 @@ def _models(demo: bool, base_url: str | None, **options: Any) -> None:
 @click.option("--concurrency", "-c", "max_concurrency", type=_AT_LEAST_1, default=64, help="Requests at a time.")
 @click.option("--rpm", type=_AT_LEAST_1, help="Requests a minute; left out: found out.")
 @click.option("--tpm", type=_AT_LEAST_1, help="Tokens a minute; left out: found out.")
+@_redis
+@_account
 @click.option("--max-retries", type=click.IntRange(0), help="Retries of one request; 3 if left out.")
 @click.option(
     "--patience", type=click.FloatRange(0), default=600.0, help="Seconds that a line waits for a service that is away."

@@ -9,12 +9,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import AsyncSiliconFlow, Limit, SiliconFlowError
+from .. import AsyncSiliconFlow, SiliconFlowError
 from ..batch import BatchReport, run_batch
 from ..batch.files import errors_beside
 from .bar import ProgressBar
 from .demo import announced, check_service
 from .errors import exit_code
+from .limits import chosen_limits
 from .screen import CannotWrite, Failed, Screen, one_line
 from .stdin import stdin_lines
 
@@ -54,6 +55,8 @@ async def batch(
     base_url: str | None,
     rpm: int | None,
     tpm: int | None,
+    redis: str | None,
+    account: str | None,
     max_retries: int | None,
     **options: Any,
 ) -> int:
@@ -73,8 +76,7 @@ async def batch(
     if retry_failed and not files.goes_on:
         raise Failed("--retry-failed goes on with an earlier run, which needs files on both sides")
     chosen: dict[str, Any] = {"max_connections": max(1000, options["max_concurrency"])}
-    if rpm is not None or tpm is not None:
-        chosen["limits"] = Limit(rpm=rpm, tpm=tpm)
+    chosen["limits"] = chosen_limits(rpm, tpm, redis, account)
     if max_retries is not None:
         chosen["max_retries"] = max_retries
     try:

@@ -10,9 +10,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from .. import AsyncSiliconFlow, Limit, SiliconFlowError
+from .. import AsyncSiliconFlow, SiliconFlowError
 from .batch import closed, told, watched
 from .demo import announced, check_service
+from .limits import chosen_limits
 from .screen import CannotWrite, Failed, Screen
 
 __all__ = ["batch_on_cluster"]
@@ -32,6 +33,8 @@ async def batch_on_cluster(
     base_url: str | None,
     rpm: int | None,
     tpm: int | None,
+    redis: str | None,
+    account: str | None,
     max_retries: int | None,
     **options: Any,
 ) -> int:
@@ -64,10 +67,12 @@ async def batch_on_cluster(
             else:
                 chosen["base_url"] = base_url or os.environ.get("SILICONFLOW_BASE_URL") or None
                 key = os.environ["SILICONFLOW_API_KEY"].strip()
-            limit = None if rpm is None and tpm is None else Limit(rpm=rpm, tpm=tpm)
-            # Shared by all runs of the account on the cluster. The key itself is no name for it.
-            account = blake2b(f"{chosen['base_url']} {key}".encode(), digest_size=8).hexdigest()
-            chosen["limits"] = RayLimits(limit, account=account, processes=actors)
+            limits = chosen_limits(rpm, tpm, redis, account)
+            if redis is None:
+                # Shared by all runs of the account on the cluster. The key itself is no name for it.
+                account = blake2b(f"{chosen['base_url']} {key}".encode(), digest_size=8).hexdigest()
+                limits = RayLimits(limits, account=account, processes=actors)
+            chosen["limits"] = limits
             # Ray tells on stdout of actors that died.
             with watched(screen) as watching, redirect_stdout(sys.stderr):
                 report = await run_on_cluster(

@@ -26,7 +26,7 @@ from .limit import Limit
 from .report import Reply, Report
 from .sharedgate import SharedGate
 
-__all__ = ["MemoryLimits", "SharedKeeper", "StoredLimits"]
+__all__ = ["Ledgers", "MemoryLimits", "SharedKeeper", "StoredLimits"]
 
 _log = logging.getLogger("siliconflow_async")
 
@@ -140,6 +140,10 @@ class StoredLimits(SharedLimits):
         limits = self.limits
         return limits if limits is None or isinstance(limits, Limit) else limits.get(model)
 
+    def window_of(self, model: str) -> int:
+        """Return the length of a model's window in milliseconds."""
+        return round(1000 * (self.limit_of(model) or Limit()).window)
+
     def keeper(self, model: str) -> SharedKeeper:
         """Return a new gate of a model."""
         keeper = SharedKeeper(model, self.limit_of(model) or Limit(), self)
@@ -218,21 +222,30 @@ class StoredLimits(SharedLimits):
             thread.join(_LAST_WORDS)
 
 
+class Ledgers:
+    """The ledgers of one account, wherever they are kept, by this machine's clock."""
+
+    def __init__(self) -> None:
+        self._ledgers: dict[tuple[str, int], Ledger] = {}
+
+    def exchange(self, reports: Sequence[Report], models: Sequence[str], windows: Sequence[int]) -> list[Reply]:
+        """Take the reports of these models, each with its window in milliseconds, and return the replies."""
+        now = time.monotonic_ns() // 1_000_000
+        return [
+            self._ledgers.setdefault((model, window), Ledger(window)).exchange(report, now)
+            for report, model, window in zip(reports, models, windows, strict=True)
+        ]
+
+
 class MemoryLimits(StoredLimits):
     """Limits that several clients of one process share, each with a key, an observer or options of its own."""
 
     def __init__(self, limits: Mapping[str, Limit] | Limit | None = None, **options: Any) -> None:
         super().__init__(limits, **options)
-        self._ledgers: dict[tuple[str, float], Ledger] = {}
+        self._ledgers = Ledgers()
 
     def exchange(self, reports: Sequence[Report], models: Sequence[str]) -> list[Reply]:
-        now = time.monotonic_ns() // 1_000_000
-        replies = []
-        for report, model in zip(reports, models, strict=True):
-            window = round(1000 * (self.limit_of(model) or Limit()).window)
-            ledger = self._ledgers.setdefault((model, window), Ledger(window))
-            replies.append(ledger.exchange(report, now))
-        return replies
+        return self._ledgers.exchange(reports, models, [self.window_of(model) for model in models])
 
 
 _ALL: weakref.WeakSet[StoredLimits] = weakref.WeakSet()

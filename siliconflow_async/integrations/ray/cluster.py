@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,9 @@ _NODE_SECONDS = 120.0
 def ray_data() -> Any:
     """Return Ray with its `ray.data`. Raises ConfigurationError without the extra, or with a Ray that is too old."""
     try:
-        # Here and not above, and by name: who does not ask on a cluster does without, and so does a type checker.
-        ray: Any = import_module("ray")
-        import_module("ray.data")
+        # Here and not above: who does not ask on a cluster does without.
+        import ray  # pyright: ignore[reportMissingImports]  # it is too large to be there for the checks alone
+        import ray.data  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ConfigurationError('Ray is an extra: pip install "siliconflow-async[ray]"') from error
     found = tuple(int(part) for part in ray.__version__.split(".")[:2])

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ...errors import ConfigurationError, LimitsUnavailableError
-from ...limits.ledger import Ledger
 from ...limits.limit import Limit
 from ...limits.report import Reply, Report
-from ...limits.shared import StoredLimits
+from ...limits.shared import Ledgers, StoredLimits
 from .cluster import ray_data
 
 __all__ = ["LedgerActor", "RayLimits"]
@@ -20,19 +18,8 @@ _NAMESPACE = "siliconflow-async"
 _TIMEOUT = 5.0
 
 
-class LedgerActor:
+class LedgerActor(Ledgers):
     """An actor that keeps the ledgers of an account. One that Ray begins anew learns from the reports what was used."""
-
-    def __init__(self) -> None:
-        self._ledgers: dict[tuple[str, int], Ledger] = {}
-
-    def exchange(self, reports: Sequence[Report], models: Sequence[str], windows: Sequence[int]) -> list[Reply]:
-        """Take the reports of these models, each with its window in milliseconds, and return the replies."""
-        now = time.monotonic_ns() // 1_000_000
-        return [
-            self._ledgers.setdefault((model, window), Ledger(window)).exchange(report, now)
-            for report, model, window in zip(reports, models, windows, strict=True)
-        ]
 
 
 class RayLimits(StoredLimits):
@@ -72,7 +59,7 @@ class RayLimits(StoredLimits):
         if not ray.is_initialized():
             # Asked for anything, Ray would start a cluster of its own here.
             raise LimitsUnavailableError("this process has joined no Ray cluster")
-        windows = [round(1000 * (self.limit_of(model) or Limit()).window) for model in models]
+        windows = [self.window_of(model) for model in models]
         try:
             actor = self._actor or self._start(ray)
             replies: list[Reply] = ray.get(actor.exchange.remote(reports, models, windows), timeout=_TIMEOUT)

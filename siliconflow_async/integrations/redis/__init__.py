@@ -5,7 +5,7 @@ from siliconflow_async.integrations.redis import RedisLimits
 client = AsyncSiliconFlow(limits=RedisLimits("redis://…", {"org/model": Limit(rpm=1000)}, account="production"))
 """
 
-from .holdings import Holding, ModelHoldings, holdings
+from .holdings import Holding, ModelHoldings, holdings, holdings_at
 from .limits import RedisLimits
 
-__all__ = ["Holding", "ModelHoldings", "RedisLimits", "holdings"]
+__all__ = ["Holding", "ModelHoldings", "RedisLimits", "holdings", "holdings_at"]

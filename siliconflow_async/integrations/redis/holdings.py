@@ -6,12 +6,14 @@ import time
 from typing import Any
 
 import msgspec
-from redis import Redis
+from redis import Redis, exceptions
 from redis.cluster import RedisCluster
 
+from ...errors import ConfigurationError
 from .keys import model_of, state_keys
+from .servers import TIMEOUT, checked, explained, where
 
-__all__ = ["Holding", "ModelHoldings", "holdings"]
+__all__ = ["Holding", "ModelHoldings", "holdings", "holdings_at"]
 
 
 class Holding(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +49,20 @@ def holdings(client: Redis | RedisCluster, account: str | None = None) -> list[M
     """Return what is known of all accounts, or of one, by model. Raises what redis-py raises."""
     names = sorted(_text(key) for key in client.scan_iter(state_keys(account), count=1000))
     return [found for name in names if (found := _of(client, name)) is not None]
+
+
+def holdings_at(url: str, account: str | None = None) -> list[ModelHoldings]:
+    """Return the `holdings` in the Redis of a URL. Raises ConfigurationError where they can't be read."""
+    url = checked(url)
+    timeouts = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
+    try:
+        with Redis.from_url(url, **timeouts) as client:
+            if client.info("cluster").get("cluster_enabled"):
+                with RedisCluster.from_url(url, **timeouts) as cluster:
+                    return holdings(cluster, account)
+            return holdings(client, account)
+    except exceptions.RedisError as error:
+        raise ConfigurationError(str(explained(error, where(url)))) from error
 
 
 def _of(client: Redis | RedisCluster, state_key: str) -> ModelHoldings | None:

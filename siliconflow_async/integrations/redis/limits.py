@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from hashlib import sha1
 from importlib.resources import files
@@ -13,32 +12,22 @@ import msgspec
 from redis import Redis, exceptions
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
-from redis.connection import parse_url
 from redis.retry import Retry
 
-from ...errors import ConfigurationError, LimitsUnavailableError, SiliconFlowError
+from ...errors import ConfigurationError
 from ...limits.limit import Limit
 from ...limits.report import Reply, Report
 from ...limits.shared import StoredLimits
 from .keys import KEYS, keys_of
+from .servers import TIMEOUT, checked, explained, where
 
 __all__ = ["RedisLimits"]
 
 _SCRIPT = files(__package__).joinpath("ledger.lua").read_text("utf-8")
 _SHA = sha1(_SCRIPT.encode()).hexdigest()
 
-# Seconds until Redis counts as away.
-_TIMEOUT = 2.0
 # What was learned is kept so long where nobody asks, in milliseconds and in windows.
 _KEPT, _KEPT_WINDOWS = 3_600_000, 10
-_ENVIRONMENT = "SILICONFLOW_REDIS_URL"
-# Of a server that answers, and will not do as it is set up.
-_SETTINGS = {
-    exceptions.AuthenticationError: "refuses the password, or wants one",
-    exceptions.AuthorizationError: "refuses the user",
-    exceptions.NoPermissionError: "does not let this user run the script (EVALSHA, EVAL and commands on siliconflow:*)",
-    exceptions.ReadOnlyError: "is a read-only replica; name the primary",
-}
 
 
 class RedisLimits(StoredLimits):
@@ -76,8 +65,8 @@ class RedisLimits(StoredLimits):
         self._url: str | None = None
         self._borrowed: Redis | RedisCluster | None = None
         if url is None or isinstance(url, str):
-            self._url = _checked(os.environ.get(_ENVIRONMENT) if url is None else url)
-            self._where = _where(self._url)
+            self._url = checked(url)
+            self._where = where(self._url)
         elif isinstance(url, Redis | RedisCluster):
             self._borrowed, self._where = url, "the client given"
         else:
@@ -102,12 +91,10 @@ class RedisLimits(StoredLimits):
                 if self._url is None or isinstance(self._client, RedisCluster):
                     raise
                 self.disconnect()
-                self._client = RedisCluster.from_url(
-                    self._url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT
-                )
+                self._client = RedisCluster.from_url(self._url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
                 answers = self._evaluate(calls)
         except exceptions.RedisError as error:
-            raise self._explained(error) from error
+            raise explained(error, self._where) from error
         return [_reply(answer) for answer in answers]
 
     def disconnect(self) -> None:
@@ -122,8 +109,8 @@ class RedisLimits(StoredLimits):
             # One more try at once, as a kept connection may have been closed by the other side.
             client = self._client = Redis.from_url(
                 self._url,
-                socket_timeout=_TIMEOUT,
-                socket_connect_timeout=_TIMEOUT,
+                socket_timeout=TIMEOUT,
+                socket_connect_timeout=TIMEOUT,
                 retry=Retry(NoBackoff(), 1),
             )
         if len(calls) == 1 or isinstance(client, RedisCluster):
@@ -140,7 +127,7 @@ class RedisLimits(StoredLimits):
         return answers
 
     def _arguments(self, report: Report, model: str) -> list[str | int]:
-        window = round(1000 * (self.limit_of(model) or Limit()).window)
+        window = self.window_of(model)
         keys = keys_of(self.account, model, window)
         uses = [count for use in report.used for count in use]
         return [
@@ -174,16 +161,6 @@ class RedisLimits(StoredLimits):
             *uses,
         ]
 
-    def _explained(self, error: exceptions.RedisError) -> SiliconFlowError:
-        for kind, words in _SETTINGS.items():
-            if isinstance(error, kind):
-                return ConfigurationError(f"Redis at {self._where} {words}: {error}")
-        if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | exceptions.ClusterDownError):
-            return LimitsUnavailableError(f"Redis at {self._where} can't be reached: {error}")
-        if isinstance(error, exceptions.ResponseError) and "non deterministic" in str(error):
-            return ConfigurationError(f"Redis at {self._where} is older than 7.0: {error}")
-        return LimitsUnavailableError(f"Redis at {self._where} failed: {type(error).__name__}: {error}")
-
 
 def _call(client: Redis | RedisCluster, call: list[str | int]) -> Any:
     try:
@@ -200,25 +177,6 @@ def _reply(answer: list[Any]) -> Reply:
 
 def _text(value: bytes | str) -> Any:
     return value.decode() if isinstance(value, bytes) else value
-
-
-def _checked(url: str | None) -> str:
-    if not url:
-        raise ConfigurationError(f"no URL of Redis: give one, or set {_ENVIRONMENT}")
-    try:
-        parse_url(url)  # type: ignore[no-untyped-call]  # redis-py has not typed it
-        urlsplit(url).port  # noqa: B018  # raises ValueError where it is no number
-    except ValueError as error:
-        # Of the URL itself no word: it may hold a password.
-        raise ConfigurationError(f"the URL of Redis can't be used: {error}") from None
-    return url
-
-
-def _where(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return parts.path
-    return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
 
 
 def _unpickled(url: str | None, limits: Mapping[str, Limit] | Limit | None, options: dict[str, Any]) -> RedisLimits:
