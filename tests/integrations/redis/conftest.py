@@ -1,6 +1,6 @@
 """A real Redis for each test that asks for one.
 
-It is one of the machine (Debian's package `redis-server`). Without one, tests are skipped; with
+It is one of the machine (Debian's package `redis-server`). Without one, tests are skipped. With
 SILICONFLOW_REDIS=require they fail instead, and those of several processes, which take minutes, run too.
 """
 
