@@ -37,8 +37,10 @@ _LEAST_TAKEN = 5
 _STEP = 20_000
 _LONGEST_PAUSE = 60_000
 _LONGEST_ASKED = 600_000
-# For how long one that waits is counted among those that do, in beats since it was heard of.
+# For how long one that waits is counted among those that do since it was heard of, in beats and in milliseconds: one
+# that gets no CPU for a moment keeps its turn.
 _HUNGRY_BEATS = 4
+_HUNGRY = 200
 
 
 class _Process(msgspec.Struct):
@@ -133,7 +135,7 @@ class Ledger:
         self._was_held |= hungry and not self.pause
         process.head_tokens = report.head_tokens
         if hungry:
-            self._turns.wait(report.process, process.turn, now + _HUNGRY_BEATS * self.beat)
+            self._turns.wait(report.process, process.turn, now + max(_HUNGRY, _HUNGRY_BEATS * self.beat))
         if not report.staying:
             self._lend(self.processes.pop(report.process), 0, 0)
         return Reply(

@@ -28,10 +28,10 @@ def ray_data() -> Any:
         import ray.data  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ConfigurationError('Ray is an extra: pip install "siliconflow-async[ray]"') from error
-    found = tuple(int(part) for part in ray.__version__.split(".")[:2])
-    if found < _OLDEST:
+    version = str(vars(ray)["__version__"])
+    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
         oldest = ".".join(map(str, _OLDEST))
-        raise ConfigurationError(f"Ray {oldest} or newer is needed, and this is {ray.__version__}")
+        raise ConfigurationError(f"Ray {oldest} or newer is needed, and this is {version}")
     return ray
 
 

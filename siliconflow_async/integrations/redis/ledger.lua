@@ -5,7 +5,7 @@
 -- ARGV: the window in milliseconds, how long the keys are kept, then the report; its uses come last.
 
 local STATE, LOG, PROCESSES, TURNS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local WHOLE, QUANTUM, IDLE, LEAST_TAKEN, STEP, HUNGRY_BEATS, FEW = 1000000, 20000, 20000, 5, 20000, 4, 8
+local WHOLE, QUANTUM, IDLE, LEAST_TAKEN, STEP, HUNGRY_BEATS, HUNGRY, FEW = 1000000, 20000, 20000, 5, 20000, 4, 200, 8
 local LONGEST_PAUSE, LONGEST_ASKED = 60000, 600000
 local floor, max, min = math.floor, math.max, math.min
 
@@ -294,7 +294,7 @@ if accepted then requests, tokens, probe = grant(process) end
 lend(process, process.requests + requests, process.tokens + tokens)
 local hungry = waiting > 0 and (requests < want_requests or tokens < want_tokens)
 if hungry and s.pause == '' then s.was_held = 1 end
-process.head, process.waits_until = head_tokens, hungry and now + HUNGRY_BEATS * beat() or 0
+process.head, process.waits_until = head_tokens, hungry and now + max(HUNGRY, HUNGRY_BEATS * beat()) or 0
 if hungry then redis.call('ZADD', TURNS, text(process.turn), name) end
 if staying then
   redis.call('HSET', PROCESSES, name, table.concat({

@@ -23,7 +23,7 @@ from .servers import TIMEOUT, checked, explained, where
 
 __all__ = ["RedisLimits"]
 
-_SCRIPT = files(__package__).joinpath("ledger.lua").read_text("utf-8")
+_SCRIPT = files("siliconflow_async.integrations.redis").joinpath("ledger.lua").read_text("utf-8")
 _SHA = sha1(_SCRIPT.encode()).hexdigest()
 
 # What was learned is kept so long where nobody asks, in milliseconds and in windows.
