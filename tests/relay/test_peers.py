@@ -150,6 +150,7 @@ class Conversation:
             messages = [{"role": "user", "content": str(question)}]
             stream = self.client.chat.completions.stream(model="org/model", messages=messages)
             self.relayed.append(await relay(stream, peer, **self.options))
+            assert peer.left.on_stop is None
         self.ended.set()
 
 
