@@ -247,6 +247,28 @@ async def test_leaving_in_the_middle_of_an_answer_closes_its_stream(pair: Any) -
     await server.left_early()
 
 
+async def test_a_run_is_a_stream_to_whoever_relays_one(pair: Any) -> None:
+    """It gives out its events, has what there is of the answer at any time, and is aborted without waiting."""
+    server, client = pair
+    tool = Hanging()
+    server.reply("Let me see.", tool_calls=calls("hang"))
+    run = client.chat.completions.run_tools(**ASK, tools=[tool.hang])
+    assert run.partial is None
+    assert run.events() is run
+    assert isinstance(await anext(run), Started)
+    assert run.partial is not None
+    assert run.partial.finish_reason is None
+    reader = asyncio.create_task(run.completion())
+    await tool.begun.wait()
+    assert run.partial.content == "Let me see."
+    reader.cancel()
+    run.abort()
+    await asyncio.wait([reader])
+    assert tool.cancelled.is_set()
+    with pytest.raises(ClosedError):
+        await anext(run)
+
+
 async def test_two_readers_are_refused(pair: Any) -> None:
     server, client = pair
     tool = Hanging()
