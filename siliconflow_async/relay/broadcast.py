@@ -1,7 +1,8 @@
 """`Broadcast`: one answer for any number of readers, each of which may leave and come back.
 
 Upstream is read once and never waits for a reader. The latest events are kept, numbered from 1; a reader that asks for
-one that is no longer there, or falls behind, gets a `Snapshot` of the answer so far in their place.
+one that is no longer there, or falls behind, gets a `Snapshot` of the answer so far in their place; where tools are
+run, whose answers are several, it gets them joined.
 """
 
 from __future__ import annotations
@@ -183,6 +184,10 @@ class Reader:
         if event is not None:
             self.seq += 1
             return event
+        if kept.in_rounds:
+            # A snapshot has but the answer of the last one.
+            event, self.seq = kept.history.following(self.seq)
+            return event
         self.seq = kept.told
         partial = self._broadcast.partial
         return Snapshot(partial.to_dict() if partial is not None else {})
@@ -253,6 +258,8 @@ class _Kept:
         self.last = 0
         # The last event that is not of the end: what a snapshot stands for.
         self.told = 0
+        # Whether something followed what looked like the end.
+        self.in_rounds = False
         self.closed = False
 
     @property
@@ -270,6 +277,7 @@ class _Kept:
         events.append((event, added))
         self.last += 1
         if not isinstance(event, _ENDS):
+            self.in_rounds = self.in_rounds or self.told != self.last - 1
             self.told = self.last
         while len(events) > 1 and (len(events) > self._most or self._weight > self._most_bytes):
             # A round of tools finishes too, and is not the end: that follows all else.

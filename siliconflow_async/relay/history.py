@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
 
 import msgspec
@@ -34,6 +35,11 @@ class History:
         for run in self._runs:
             if run.first <= until and run.last > after:
                 yield run.between(after, until)
+
+    def following(self, seq: int) -> tuple[AnyEvent, int]:
+        """Return the event after `seq`, with those that are joined to it, and the number of the last of them."""
+        run = self._runs[bisect_right(self._runs, seq, key=lambda run: run.last)]
+        return run.between(seq, run.last), run.last
 
 
 class _Run:

@@ -17,6 +17,7 @@ from siliconflow_async import (
     ErrorEvent,
     Started,
     StreamAPIError,
+    ToolResult,
 )
 from siliconflow_async.relay import AGUI, AISDK, Broadcast, Dialect, OpenAIChunks, relay, sse_response
 from siliconflow_async.testing import Stall, Until
@@ -416,3 +417,12 @@ async def test_a_long_run_keeps_no_more_than_the_buffer() -> None:
             pass
         assert len(broadcast._kept._events) == 4
         assert text(await body(sse_response(broadcast.reader(), protocol="ai"))) == "a b c" * 8 + "It is sunny."
+        # Events have no snapshot of several answers; they come joined, and can be gone on with as any others.
+        reader = broadcast.reader()
+        whole = [(event, reader.seq) async for event in reader]
+        texts = "".join(event.text for event, _ in whole if isinstance(event, ContentDelta))
+        assert texts == "a b c" * 8 + "It is sunny."
+        assert len([event for event, _ in whole if isinstance(event, ToolResult)]) == 8
+        for at, (_, seq) in enumerate(whole):
+            reader = broadcast.reader(seq)
+            assert [(event, reader.seq) async for event in reader] == whole[at + 1 :]
