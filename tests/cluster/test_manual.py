@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import siliconflow_async
 
+from .conftest import TIMEOUT
+
 if TYPE_CHECKING:
     from siliconflow_async.testing import FakeSiliconFlow
 
     from .conftest import RayCluster
-
 CHAPTER = Path(siliconflow_async.__file__).parent / "batch" / "README.md"
 BEFORE = """
 import pyarrow.parquet
@@ -36,28 +37,20 @@ def test_the_example_of_a_dataset_runs(cluster: RayCluster, server: FakeSiliconF
         for block in re.findall(r"^```py\n(.*?)^```$", CHAPTER.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
         if "import RayLimits, ask" in block
     )
-    # The actors take the environment of this program, as its job's, and run where it does.
-    environment = {
-        "RAY_ADDRESS": cluster.address,
-        "SILICONFLOW_BASE_URL": server.base_url,
-        "SILICONFLOW_API_KEY": "test-key",
-        "NO_PROXY": "127.0.0.1",
-    }
-    before = BEFORE.replace("log_to_driver", f"runtime_env={{'env_vars': {environment!r}}}, log_to_driver")
-    code = before + example.replace('"store"', f'"{tmp_path}/store"').replace('"answered"', f'"{tmp_path}/answered"')
+    # The nodes have no key in their environment, and the stand-in is nowhere that they would look.
+    where = f'api_key="test-key", client={{"base_url": "{server.base_url}", "trust_env": False}}, actors=2,'
+    code = BEFORE + example.replace("actors=2,", where) + AFTER
+    # Actors run in folders of their own, so that a name alone would lead each elsewhere.
+    for name in ("questions.parquet", "store", "answered"):
+        code = code.replace(f'"{name}"', f'"{tmp_path / name}"')
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            code.replace('"questions.parquet"', f'"{tmp_path}/questions.parquet"')
-            + AFTER.replace('"answered"', f'"{tmp_path}/answered"'),
-        ],
-        env=cluster.env | environment,
+        [sys.executable, "-c", code],
+        env=cluster.env | {"RAY_ADDRESS": cluster.address},
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=TIMEOUT,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "30 {None} {'You said'}"
