@@ -33,16 +33,24 @@ class RayCluster:
         self.env = {name: value for name, value in environment().items() if not name.startswith("SILICONFLOW_")}
         # Ray looks for tokens at home, and needs none on loopback.
         self.env |= {"RAY_AUTH_MODE": "disabled", "HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
+        # A busy machine is slow to start a node, for which Ray waits half a minute.
+        self.env["RAY_raylet_start_wait_time_s"] = "120"
         self.env.pop("PYTHONWARNINGS", None)
-        self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "nodes.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=self.env,
-            text=True,
-        )
-        self.address = self._line()
+        self._log = home / "nodes.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, str(HERE / "nodes.py")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=self.env,
+                text=True,
+            )
+        try:
+            self.address = self._line()
+        except AssertionError:
+            self.close()
+            raise
 
     def add_node(self) -> None:
         """Put a node in the place of one that was killed."""
@@ -93,7 +101,7 @@ class RayCluster:
     def _line(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline().strip()
-        assert line, "the cluster did not start"
+        assert line, f"the cluster ended: {self._log.read_text(errors='replace')[-2000:]}"
         return line
 
 
