@@ -44,8 +44,9 @@ SOURCE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["p
 # Where GitHub has the files of the tree: as pages, and as they are.
 TREES = (f"{SOURCE}/blob/main/", SOURCE.replace("//github.com/", "//raw.githubusercontent.com/") + "/main/")
 FENCE = re.compile(r"^```(?P<kind>\w+)\n(?P<code>.*?)^```$(\n```text\n(?P<output>.*?)^```$)?", re.DOTALL | re.MULTILINE)
-# Its frameworks are installed in environments of their own, see `.ci/run`.
+# Frameworks are installed in environments of their own, see `.ci/run`.
 FRAMEWORKS = ROOT / "siliconflow_async" / "integrations" / "openai" / "README.md"
+LANGCHAIN = ROOT / "siliconflow_async" / "integrations" / "langchain" / "README.md"
 HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 
 
@@ -76,7 +77,9 @@ def read_blocks(path: Path) -> list[Block]:
 
 def missing(block: Block) -> list[str]:
     """Return the frameworks that a block is about and that are not installed."""
-    packages = re.findall(r"^(?:from|import) (\w+)", block.code, re.MULTILINE) if block.path == FRAMEWORKS else []
+    # Of ours what is made for a framework needs it, too.
+    code = block.code.replace("siliconflow_async.integrations.langchain", "langchain_core")
+    packages = re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE) if block.path in (FRAMEWORKS, LANGCHAIN) else []
     return sorted({package for package in packages if find_spec(package) is None})
 
 
