@@ -215,14 +215,19 @@ class Litellm(Contestant):
 
 
 class Langchain(Contestant):
+    """A chat model of LangChain's."""
+
     name = package = "langchain-siliconflow"
     modules = ("langchain_siliconflow",)
     distributions = ("langchain-siliconflow", "langchain-openai", "openai", "httpx")
 
-    async def __aenter__(self) -> Self:
+    def open(self) -> Any:
         from langchain_siliconflow import ChatSiliconFlow
 
-        self._chat = ChatSiliconFlow(model=MODEL, api_key="key", base_url=self.base_url)
+        return ChatSiliconFlow(model=MODEL, api_key="key", base_url=self.base_url)
+
+    async def __aenter__(self) -> Self:
+        self._chat = self.open()
         return self
 
     async def stream(self, take: Take) -> None:
@@ -234,8 +239,53 @@ class Langchain(Contestant):
         return content
 
 
+class LangchainOpenAI(Langchain):
+    name = package = "langchain-openai"
+    modules = ("langchain_openai",)
+    distributions = ("langchain-openai", "langchain-core", "openai", "httpx")
+
+    def open(self) -> Any:
+        from langchain_openai import ChatOpenAI
+
+        return ChatOpenAI(model=MODEL, api_key="key", base_url=self.base_url)
+
+
+class LangchainOurs(Langchain):
+    name = f"{OURS} langchain"
+    package = "siliconflow-async[langchain]"
+    modules = ("siliconflow_async.integrations.langchain",)
+    distributions = ("langchain-core",)
+
+    def open(self) -> Any:
+        from siliconflow_async.integrations.langchain import ChatSiliconFlow
+
+        return ChatSiliconFlow(model=MODEL, api_key="key", base_url=self.base_url)
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._chat.aclose()
+
+
+class LangchainWaits(Langchain):
+    """By the method that waits, in this thread."""
+
+    reads_whole = False
+
+    async def stream(self, take: Take) -> None:
+        for chunk in self._chat.stream("Say something long."):
+            take(chunk.content)
+
+
+class LangchainOpenAIWaits(LangchainWaits, LangchainOpenAI):
+    name = "langchain-openai stream()"
+
+
+class LangchainOursWaits(LangchainWaits, LangchainOurs):
+    name = f"{OURS} langchain stream()"
+
+
 CLIENTS: tuple[type[Contestant], ...] = (
     *(Chunks, Text, Events, Completion),
     *(OpenAI, OpenAIAiohttp, OpenAIHelper, OpenAIAiohttpHelper),
     *(Groq, Mistralai, Litellm, Langchain),
+    *(LangchainOurs, LangchainOursWaits, LangchainOpenAI, LangchainOpenAIWaits),
 )
