@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -67,6 +66,8 @@ class OpenAIClient(AsyncOpenAI):
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Two attributes that openai's users may set, on which hangs where requests go, and for whom.
+        if name == "api_key":
+            value = masked(value)
         if name in ("api_key", "base_url") and str(value) != getattr(self.siliconflow, name):
             changed: Any = {name: masked(str(value))}
             self.siliconflow = self._transport.client = self.siliconflow.with_options(**changed)
@@ -93,18 +94,7 @@ class OpenAIClient(AsyncOpenAI):
         """What openai would send with its own resources: the transport knows the others, and none is for openai."""
         return {"Accept": "application/json", "Content-Type": "application/json"}
 
-    def copy(  # type: ignore[override]  # what SiliconFlow has no use for is refused by name
-        self,
-        *,
-        api_key: str | None = None,
-        base_url: Any = None,
-        timeout: Any = None,
-        default_headers: Mapping[str, Any] | None = None,
-        set_default_headers: Mapping[str, Any] | None = None,
-        http_client: object = None,
-        _extra_kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> Self:
+    def copy(self, **options: Any) -> Self:
         """Return a copy with other options, on the same connections, retry budget and limits; closing one closes both.
 
         Args:
@@ -112,41 +102,33 @@ class OpenAIClient(AsyncOpenAI):
             base_url: Another site.
             timeout: As openai reads it: seconds, an httpx.Timeout, or this library's Timeouts.
             default_headers: Headers to send beside those that are sent now.
-            set_default_headers: Headers to send in place of those that openai's `default_headers` were.
-            http_client: The client's own, as some frameworks hand it on.
-            _extra_kwargs: More options, as openai's `copy` takes them.
+            set_default_headers: Headers to send in place of what `default_headers` of copies have added.
             options: Every other option of `AsyncSiliconFlow.with_options`, such as `max_retries`.
 
         Raises TypeError for an option that has no meaning here, and says what to use.
         """
-        given = given_only(
-            {
-                "api_key": masked(api_key) if isinstance(api_key, str) else api_key,
-                "base_url": base_url,
-                "timeout": timeout,
-                **options,
-                **(_extra_kwargs or {}),
-            }
-        )
-        given = {name: value for name, value in given.items() if value is not None}
-        conceal(given)
-        if http_client is not None and http_client is not self._client:
-            given["http_client"] = http_client  # which `with_options` refuses
-        timeout = given.pop("timeout", self.timeout)
-        if "base_url" in given:
-            given["base_url"] = str(given["base_url"])
-        headers = dict(self.headers) if set_default_headers is None else headers_of(set_default_headers)
-        headers |= headers_of(default_headers)
+        options = {name: value for name, value in given_only(options).items() if value is not None}
+        options.update(options.pop("_extra_kwargs", {}))
+        if "api_key" in options:
+            options["api_key"] = masked(options["api_key"])
+        if "base_url" in options:
+            options["base_url"] = masked(str(options["base_url"]))
+        # Some frameworks hand on the client's own.
+        if options.get("http_client") is self._client:
+            del options["http_client"]
+        headers = headers_of(options.pop("set_default_headers")) if "set_default_headers" in options else self.headers
+        headers = {**headers, **headers_of(options.pop("default_headers", None))}
+        timeout = options.pop("timeout", self.timeout)
         made = object.__new__(type(self))
         made._set_up(
-            self.siliconflow.with_options(**given) if given else self.siliconflow,
+            self.siliconflow.with_options(**options) if options else self.siliconflow,
             owns=self._owns,
             timeout=timeout,
             headers=headers,
         )
         return made
 
-    with_options = copy  # type: ignore[assignment]
+    with_options = copy
 
     def is_closed(self) -> bool:
         """Whether `siliconflow` is closed."""

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import openai
 
+from ...headers import concealed
 from ...request.params import CREATE_NAMES
 from ...timeouts import Timeouts
 
@@ -27,7 +28,7 @@ def given_only(params: Mapping[str, Any]) -> dict[str, Any]:
 def headers_of(headers: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return headers as this library takes them: what openai omits is None; openai's notes to itself are left out."""
     return {
-        name: None if isinstance(value, UNSET) else value
+        name: None if isinstance(value, UNSET) else concealed(name, value)
         for name, value in (headers or {}).items()
         if not name.lower().startswith("x-stainless-")
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import openai
@@ -69,11 +71,47 @@ def test_an_option_that_has_no_meaning_here_says_what_to_use(options: dict[str, 
         client.with_options(**options)
 
 
-def test_a_bad_key_shows_in_no_traceback() -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        OpenAIClient("sk-se\ncret")
-    stack = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-    assert "sk-se" not in "".join(line for line in stack.format() if "OpenAIClient(" not in line)
+async def test_secrets_show_in_no_traceback() -> None:
+    """Neither keys nor headers that are to be secret, whatever fails with them."""
+    secrets = ("sk-se", "hush")
+    loud: dict[str, Any] = {"extra_headers": {"X-Api-Key": "hush", "Authorization": "Bearer hush"}}
+    async with served(max_retries=0) as (server, client):
+        server.fail(400, times=None)
+
+        async def failing(what: str) -> None:
+            chat = client.chat.completions
+            match what:
+                case "key":
+                    OpenAIClient("sk-se\ncret")
+                case "copied key":
+                    client.with_options(api_key="sk-se\ncret")
+                case "set key":
+                    client.api_key = "sk-se\ncret"
+                case "copied headers":
+                    await client.with_options(
+                        default_headers=loud["extra_headers"], set_default_headers=loud["extra_headers"], timeout=-1
+                    ).chat.completions.create(**ASK)
+                case "create":
+                    await chat.create(**ASK, **loud)
+                case "parse":
+                    await chat.parse(**ASK, **loud)
+                case "stream":
+                    async with chat.stream(**ASK, **loud):
+                        pass
+
+        for what in ("key", "copied key", "set key", "copied headers", "create", "parse", "stream"):
+            with pytest.raises((ConfigurationError, openai.OpenAIError)) as caught:
+                await failing(what)
+            stack = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+            shown = [
+                f"{frame.name}: {frame.locals}"
+                for one in (stack, stack.__cause__)
+                if one is not None
+                for frame in one.stack
+                if "siliconflow_async" in frame.filename and "tests" not in frame.filename
+            ]
+            assert shown
+            assert [text for text in shown if any(secret in text for secret in secrets)] == []
 
 
 async def test_it_wraps_a_client_that_is_there_and_leaves_it_open() -> None:
@@ -178,3 +216,20 @@ async def test_key_and_url_may_be_set_as_attributes() -> None:
         await client.models.list()
         assert server.requests == []
         assert [request.headers["Authorization"] for request in other.requests] == ["Bearer other-key"] * 2
+
+
+def test_one_client_serves_several_loops() -> None:
+    with FakeSiliconFlow().threaded() as server:
+        client: Any = OpenAIClient("key", base_url=server.base_url)
+
+        async def ask() -> int:
+            done = await client.chat.completions.create(**ASK)
+            listed = await client.models.list()
+            stream = await client.chat.completions.create(**ASK, stream=True)
+            return len(done.choices) + len(listed.data) + len([piece async for piece in stream])
+
+        first, second = asyncio.run(ask()), asyncio.run(ask())
+        with ThreadPoolExecutor(2) as pool:
+            rest = list(pool.map(lambda _: asyncio.run(ask()), range(2)))
+        assert {first, second, *rest} == {first}
+        asyncio.run(client.close())

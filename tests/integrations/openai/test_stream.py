@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from ...asking import ASK, DONE, chunk
 from .serving import served
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
 pytestmark = pytest.mark.anyio
 
@@ -85,6 +86,14 @@ async def test_leaving_it_closes_the_connection(leave: Callable[[Any], Awaitable
             await anext(stream)
 
 
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
 async def test_a_break_forgets_it_and_closes_the_connection() -> None:
     async with served() as (server, client):
         server.raw([chunk("a"), Stall()])
@@ -93,6 +102,7 @@ async def test_a_break_forgets_it_and_closes_the_connection() -> None:
         await server.left_early()
 
 
+@pytest.mark.usefixtures("no_collector")
 async def test_a_stream_with_its_response_is_forgotten_too() -> None:
     async with served() as (server, client):
         server.raw([chunk("a"), Stall()])
@@ -100,6 +110,28 @@ async def test_a_stream_with_its_response_is_forgotten_too() -> None:
         assert stream.response.headers["content-type"].startswith("text/event-stream")
         del stream
         await server.left_early()
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_a_raw_stream_is_forgotten_too() -> None:
+    async with served() as (server, client):
+        server.raw([chunk("a"), Stall()])
+        raw = await client.chat.completions.with_raw_response.create(**ASK, stream=True)
+        await anext(raw.parse())
+        del raw
+        await server.left_early()
+
+
+async def test_a_call_that_is_cancelled_closes_the_connection() -> None:
+    async with served() as (server, client):
+        server.raw([Stall()], times=2)
+        for streaming in (False, True):
+            asking = asyncio.create_task(client.chat.completions.create(**ASK, stream=streaming))
+            await server.received(1 + streaming)
+            asking.cancel()
+            await asyncio.wait([asking])
+            assert asking.cancelled()
+            await server.left_early(1 + streaming)
 
 
 async def test_a_finished_stream_gives_its_connection_back() -> None:
