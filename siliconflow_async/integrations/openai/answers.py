@@ -1,7 +1,7 @@
 """Answers and chunks as openai's models: validated straight from the bytes that came, a twentieth of the work of
 openai's own way there.
 
-What does not fit the models to the letter is made of what this library has read from it: so are whole answers among
+What does not fit the models is made of what this library has read from it: so are whole answers among
 chunks, fragments of tool calls without an index, chunks that lack an id. Where that does not fit either, such as a
 finish reason that openai does not know, nothing is asked of it, as openai asks nothing (`construct`).
 """
@@ -43,7 +43,7 @@ class ChunkReader:
         ]
         if not self._by_fields:
             try:
-                return ChatCompletionChunk.model_validate_json(chunk.raw or b"", strict=True)
+                return ChatCompletionChunk.model_validate_json(chunk.raw or b"")
             except pydantic.ValidationError:
                 pass  # an odd one
         value = chunk.to_dict()
@@ -61,7 +61,7 @@ def completion_of(completion: structs.ChatCompletion, *, by_fields: bool = False
     made: ChatCompletion | None = None
     if not by_fields:
         with suppress(pydantic.ValidationError):  # an odd one
-            made = ChatCompletion.model_validate_json(completion.raw or b"", strict=True)
+            made = ChatCompletion.model_validate_json(completion.raw or b"")
     if made is None:
         value: dict[str, Any] = completion.to_dict()
         for choice in value["choices"]:
@@ -75,6 +75,6 @@ def completion_of(completion: structs.ChatCompletion, *, by_fields: bool = False
 
 def _made(model: type[M], value: dict[str, Any]) -> M:
     try:
-        return model.model_validate(value, strict=True)
+        return model.model_validate(value)
     except pydantic.ValidationError:
         return model.construct(**value)
