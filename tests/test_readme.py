@@ -77,9 +77,10 @@ def read_blocks(path: Path) -> list[Block]:
 
 def missing(block: Block) -> list[str]:
     """Return the frameworks that a block is about and that are not installed."""
-    # Of ours what is made for a framework needs it, too.
-    code = block.code.replace("siliconflow_async.integrations.langchain", "langchain_core")
-    packages = re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE) if block.path in (FRAMEWORKS, LANGCHAIN) else []
+    if block.path == LANGCHAIN:
+        packages = ["langchain_core"]
+    else:
+        packages = re.findall(r"^(?:from|import) (\w+)", block.code, re.MULTILINE) if block.path == FRAMEWORKS else []
     return sorted({package for package in packages if find_spec(package) is None})
 
 
