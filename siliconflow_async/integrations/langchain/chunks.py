@@ -65,11 +65,6 @@ class AnswerChunks:
         self._ended = True
         return self._last()
 
-    def abort(self) -> None:
-        """Leave the stream: close its connection."""
-        if self._stream is not None:
-            self._stream.abort()
-
     def _text(self, text: str) -> ChatGenerationChunk:
         if self._blocks:
             return self._in_blocks({"type": "text", "text": text, "index": "lc_text"})

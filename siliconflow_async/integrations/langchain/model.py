@@ -206,11 +206,9 @@ class ChatSiliconFlow(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         chunks = self._chunks(messages, stop, kwargs)
-        try:
-            while (chunk := self._thread.call(_next(chunks))) is not None:
-                yield chunk
-        finally:
-            self._thread.soon(chunks.abort)
+        # One that is left drops its stream, which closes its own connection in the thread's loop.
+        while (chunk := self._thread.call(_next(chunks))) is not None:
+            yield chunk
 
     def _chunks(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> AnswerChunks:
         request = self._request(messages, stop, kwargs)

@@ -12,7 +12,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent import futures
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -74,11 +74,6 @@ class LoopThread:
         except BaseException:
             future.cancel()
             raise
-
-    def soon(self, callback: Callable[[], object]) -> None:
-        """Have the loop call back at its next turn, and don't wait for that."""
-        if self._running is not None:
-            on_loop(self._running.loop, callback)
 
     def close(self) -> None:
         """Cancel what runs there, close its connections, and wait for the thread to end."""

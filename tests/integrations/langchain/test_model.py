@@ -364,6 +364,9 @@ class TestLangChain:
         message = await made(streaming=True).ainvoke([SystemMessage("a"), HumanMessage("b")])
         assert message.usage_metadata
         assert body(server)["stream"] is True
+        for wanted in (True, False):
+            await made().ainvoke("hi", stream=wanted)
+            assert body(server).get("stream", False) is wanted
 
 
 class Add(BaseModel):
