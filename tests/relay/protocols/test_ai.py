@@ -129,3 +129,17 @@ def test_an_answer_whose_beginning_was_not_seen_begins_all_the_same() -> None:
         "text-end",
         "finish",
     ]
+
+
+def test_a_call_begins_once_its_name_and_id_are_known() -> None:
+    """With the arguments that came before."""
+    fragments = [
+        ToolCallDelta(0, 0, "a", "", "{"),
+        ToolCallDelta(0, 0, "a", "f", "}"),
+        ToolCallDelta(0, 1, "", "g", ""),
+    ]
+    found = told([Started(0, "id", "m"), *fragments])[1:-1]
+    assert found == [
+        {"type": "tool-input-start", "toolCallId": "a", "toolName": "f"},
+        {"type": "tool-input-delta", "toolCallId": "a", "inputTextDelta": "{}"},
+    ]

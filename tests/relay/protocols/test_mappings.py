@@ -68,9 +68,12 @@ def test_merged_deltas_are_the_same_to_a_client(dialect: Dialect, events: list[A
 
 
 @FRONT_ENDS
-@given(events=answers(), error=st.sampled_from([STOPPED, FAILED]), at=st.integers(0, 40))
-def test_an_end_before_the_end_is_told_last(dialect: Dialect, events: list[Any], error: ErrorEvent, at: int) -> None:
+@given(events=answers(), error=st.sampled_from([STOPPED, FAILED]), data=st.data())
+def test_an_end_before_the_end_is_told_last(
+    dialect: Dialect, events: list[Any], error: ErrorEvent, data: st.DataObject
+) -> None:
     """Wherever it comes, as an event or from the relay, once; what is open is closed first."""
+    at = data.draw(st.integers(0, len(events)))
     for parts in (mapped(dialect, events[:at], error), mapped(dialect, [*events[:at], error], None)):
         client = CLIENTS[dialect](parts)
         if isinstance(client, UIMessage):
