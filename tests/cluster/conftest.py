@@ -33,10 +33,18 @@ class RayCluster:
         self.env = {name: value for name, value in environment().items() if not name.startswith("SILICONFLOW_")}
         # Ray looks for tokens at home, and needs none on loopback.
         self.env |= {"RAY_AUTH_MODE": "disabled", "HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
-        # A busy machine is slow to start a node, for which Ray waits half a minute.
-        self.env["RAY_raylet_start_wait_time_s"] = "120"
         self.env.pop("PYTHONWARNINGS", None)
         self._log = home / "nodes.log"
+        self._start()
+        try:
+            self.address = self._line()
+        except AssertionError:
+            # On a busy machine: Ray gives a node half a minute to start.
+            self.close()
+            self._start()
+            self.address = self._line()
+
+    def _start(self) -> None:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, str(HERE / "nodes.py")],
@@ -46,11 +54,6 @@ class RayCluster:
                 env=self.env,
                 text=True,
             )
-        try:
-            self.address = self._line()
-        except AssertionError:
-            self.close()
-            raise
 
     def add_node(self) -> None:
         """Put a node in the place of one that was killed."""
