@@ -239,9 +239,10 @@ class LeasedMeters(Meters):
         self._lent_requests = self._reported[0] + reply.requests
         self._lent_tokens = self._reported[1] + reply.tokens
         if not reply.accepted:
-            self._uses.replace(self.window.entries())
-            self._lent_requests += self._uses.requests
-            self._lent_tokens += self._uses.tokens
+            # What was used since then was held when that was reported.
+            requests, tokens = self._uses.replace(self.window.entries())
+            self._lent_requests += requests
+            self._lent_tokens += tokens
             self._asks, self._retry_at = True, -math.inf
             return ""
         self._uses.confirm()

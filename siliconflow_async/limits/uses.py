@@ -58,9 +58,14 @@ class Uses:
         """Nobody knows whether what was sent has arrived: it is sent again with the next, be it counted twice."""
         self._sent, self._new = [], [*self._sent, *self._new]
 
-    def replace(self, uses: Iterable[tuple[float, int, int]]) -> None:
-        """The store knows nothing: these are all there are, when, requests and tokens."""
+    def replace(self, uses: Iterable[tuple[float, int, int]]) -> tuple[int, int]:
+        """The store knows nothing: these are all there are, when, requests and tokens.
+
+        Return the requests and tokens among them that were used before the last report was sent.
+        """
+        since = sum(use[1] for use in self._new), sum(use[2] for use in self._new)
         self.requests = self.tokens = 0
         self._new, self._sent = [], []
         for at, requests, tokens in uses:
             self.add(at, requests, tokens)
+        return self.requests - since[0], self.tokens - since[1]
