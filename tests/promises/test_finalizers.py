@@ -34,7 +34,7 @@ async def a_response(client: AsyncSiliconFlow) -> Forgettable:
     response = sse_response(client.chat.completions.stream(**ASK))
     await anext(response)
     pump = response._pump
-    return response, lambda: pump._stopped
+    return response, lambda: pump.stopped
 
 
 async def a_reader(client: AsyncSiliconFlow) -> Forgettable:
