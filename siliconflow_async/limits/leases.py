@@ -100,7 +100,7 @@ class LeasedMeters(Meters):
         if now >= self._lent_until:
             self._keep(0, 0)
         if self.alone and now >= self._alone_since + self.window.length:
-            self._keep_toshare_of(at_first=False)
+            self._keep_to_share(at_first=False)
 
     def full(self, owed: int, *, alone: bool) -> WaitingFor | None:
         if self.alone:
@@ -265,7 +265,7 @@ class LeasedMeters(Meters):
             return
         self.alone, self._alone_since = True, now
         self.pause, self.probe = "", False
-        self._keep_toshare_of(at_first=True)
+        self._keep_to_share(at_first=True)
         self._keep(0, 0)
         # Where it was never reached: what is used from now on is news to it, as after a loss.
         self._epoch = self._epoch or "alone"
@@ -316,7 +316,7 @@ class LeasedMeters(Meters):
     def _is_staying(self) -> bool:
         return bool(len(self.window) or self.unanswered or self.reserved or self._uses.requests)
 
-    def _keep_toshare_of(self, *, at_first: bool) -> None:
+    def _keep_to_share(self, *, at_first: bool) -> None:
         """Keep to this process's share of the limits.
 
         Others may have used more than theirs: `at_first`, until that has left the window, it is what this one has and
