@@ -45,7 +45,8 @@ class LeasedMeters(Meters):
     ) -> None:
         super().__init__(model, limit)
         self.process = urandom(8).hex()
-        self.label = f"{socket.gethostname()}:{getpid()}"
+        # In one word, as stores may write it down beside others.
+        self.label = "".join(f"{socket.gethostname()}:{getpid()}".split())
         self.alone = False
         self.pause: Pause = ""
         self.probe = False

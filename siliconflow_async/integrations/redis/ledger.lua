@@ -2,25 +2,28 @@
 -- siliconflow_async/limits/ledger.py: a change here is a change there.
 --
 -- KEYS: the state, the log of the window, the processes, the turns of those that wait; all of one hash slot.
--- ARGV: the window in milliseconds, how long the keys are kept, then the report; its uses come last.
+-- ARGV: one text of lines, as packing and unpacking many costs a client more than all else: the window in milliseconds,
+-- how long the keys are kept, then the report; its uses come last. The answer is such a text, too.
 
 local STATE, LOG, PROCESSES, TURNS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local WHOLE, QUANTUM, IDLE, LEAST_TAKEN, STEP, HUNGRY_BEATS, HUNGRY, FEW = 1000000, 20000, 20000, 5, 20000, 4, 200, 8
 local LONGEST_PAUSE, LONGEST_ASKED = 60000, 600000
 local floor, max, min = math.floor, math.max, math.min
 
-local function number(at) return tonumber(ARGV[at]) end
+local given = {}
+for line in string.gmatch(ARGV[1], '([^\n]*)\n') do given[#given + 1] = line end
+local function number(at) return tonumber(given[at]) end
 local function ceil_part(count, share) return -floor(-count * share / WHOLE) end
 local function text(count) return string.format('%.0f', count) end
 
 local window, kept_for = number(1), number(2)
-local name, label, seq, epoch, peers = ARGV[3], ARGV[4], number(5), ARGV[6], number(7)
-local alone, given_rpm, given_tpm = ARGV[8] == '1', number(9), number(10)
+local name, label, seq, epoch, peers = given[3], given[4], number(5), given[6], number(7)
+local alone, given_rpm, given_tpm = given[8] == '1', number(9), number(10)
 local held_requests, held_tokens, free_requests, free_tokens = number(11), number(12), number(13), number(14)
 local want_requests, want_tokens, head_tokens = number(15), number(16), number(17)
 local spare_requests, spare_tokens = number(18), number(19)
-local waiting, running, staying, generation = number(20), number(21), ARGV[22] == '1', number(23)
-local news, meter, asked = ARGV[24], ARGV[25], number(26)
+local waiting, running, staying, generation = number(20), number(21), given[22] == '1', number(23)
+local news, meter, asked = given[24], given[25], number(26)
 local USES = 27
 
 -- The state
@@ -264,7 +267,7 @@ end
 -- The exchange
 
 if s.epoch == '' then
-  s.epoch = name .. '-' .. ARGV[5] .. '-' .. text(now)
+  s.epoch = name .. '-' .. given[5] .. '-' .. text(now)
   s.born = now
 end
 local accepted = epoch == '' or epoch == s.epoch
@@ -283,7 +286,7 @@ process.expires = now + ttl()
 s.expires = s.expires == 0 and process.expires or min(s.expires, process.expires)
 if accepted and seq > process.seq then
   process.seq = seq
-  for at = USES, #ARGV, 4 do add(now - number(at), number(at + 1), number(at + 2), number(at + 3)) end
+  for at = USES, #given, 4 do add(now - number(at), number(at + 1), number(at + 2), number(at + 3)) end
 end
 lend(process, held_requests + free_requests, held_tokens + free_tokens)
 take_limits()
@@ -317,10 +320,14 @@ for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, kept_for) end
 
 local leaves = s.entries > 0 and (s.oldest + 1) * grain_length + window - now or beat()
 local wait = (s.pause ~= '' and now < s.paused_until) and s.paused_until - now or leaves
-return {
-  s.epoch, accepted and 1 or 0, requests, tokens,
+local reply = {
+  requests, tokens,
   given_rpm > 0 and given_rpm or s.rpm, given_tpm > 0 and given_tpm or s.tpm, s.learned,
-  s.requests, s.tokens, s.leased_requests, s.leased_tokens, max(1, count),
-  s.generation, s.pause, s.pause ~= '' and max(0, s.paused_until - now) or 0, probe,
-  min(max(wait, 1), beat()), beat(), ttl(),
+  s.requests, s.tokens, s.leased_requests, s.leased_tokens, max(1, count), s.generation,
 }
+for at, value in ipairs(reply) do reply[at] = text(value) end
+local left = s.pause ~= '' and max(0, s.paused_until - now) or 0
+return table.concat({
+  s.epoch, accepted and '1' or '0', table.concat(reply, '\n'), s.pause, text(left), text(probe),
+  text(min(max(wait, 1), beat())), text(beat()), text(ttl()),
+}, '\n')

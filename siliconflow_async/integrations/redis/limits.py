@@ -102,7 +102,7 @@ class RedisLimits(StoredLimits):
         if client is not None:
             client.close()
 
-    def _evaluate(self, calls: list[list[str | int]]) -> list[list[Any]]:
+    def _evaluate(self, calls: list[list[str]]) -> list[Any]:
         client = self._borrowed or self._client
         if client is None:
             assert self._url is not None
@@ -126,12 +126,10 @@ class RedisLimits(StoredLimits):
                 raise answer
         return answers
 
-    def _arguments(self, report: Report, model: str) -> list[str | int]:
+    def _arguments(self, report: Report, model: str) -> list[str]:
+        """Return the keys and the one argument of the script."""
         window = self.window_of(model)
-        keys = keys_of(self.account, model, window)
-        uses = [count for use in report.used for count in use]
-        return [
-            *keys,
+        told = (
             window,
             max(_KEPT, _KEPT_WINDOWS * window),
             report.process,
@@ -158,11 +156,13 @@ class RedisLimits(StoredLimits):
             report.news,
             report.meter,
             report.asked,
-            *uses,
-        ]
+            *(count for use in report.used for count in use),
+            "",
+        )
+        return [*keys_of(self.account, model, window), "\n".join(map(str, told))]
 
 
-def _call(client: Redis | RedisCluster, call: list[str | int]) -> Any:
+def _call(client: Redis | RedisCluster, call: list[str]) -> Any:
     try:
         return client.evalsha(_SHA, KEYS, *call)
     except exceptions.NoScriptError:
@@ -170,13 +170,10 @@ def _call(client: Redis | RedisCluster, call: list[str | int]) -> Any:
         return client.eval(_SCRIPT, KEYS, *call)
 
 
-def _reply(answer: list[Any]) -> Reply:
-    # The script gives a Reply's fields in their order, as Redis has it: 1 and 0, and bytes.
-    return msgspec.convert([_text(value) for value in answer], Reply, strict=False)
-
-
-def _text(value: bytes | str) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
+def _reply(answer: bytes | str) -> Reply:
+    # The script gives a Reply's fields in their order, a line each.
+    text = answer.decode() if isinstance(answer, bytes) else answer
+    return msgspec.convert(text.split("\n"), Reply, strict=False)
 
 
 def _unpickled(url: str | None, limits: Mapping[str, Limit] | Limit | None, options: dict[str, Any]) -> RedisLimits:
