@@ -3,8 +3,8 @@
 The stand-in is the judge: its meter counts what was beyond the limits. The ideal is that of the limits themselves: the
 first window's worth at once, and then one as each further window has passed. Ten windows may take a tenth more than
 that: what processes lose to each other, to a store that went away, and to calls that were left, is in it. These take
-minutes, and run with SILICONFLOW_REDIS=require alone. What the machine was late by, told by a thread that only sleeps,
-is allowed on top.
+minutes, and run with SILICONFLOW_REDIS=require alone. What the machine was late by meanwhile, told by a thread that
+only sleeps, is allowed on top, as far as that is another tenth.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ FAIR = 1.5
 BUSY = 0.2
 
 
-def begin(workers: list[Worker]) -> None:
+def begin(workers: list[Worker], limited: Account) -> None:
+    limited.late = 0.0
     for worker in workers:
         worker.go()
 
@@ -47,7 +48,7 @@ def check(limited: Account, saws: list[Saw], *, tokens: float = 1) -> None:
     taken, ideal, late = limited.seconds(), limited.ideal_seconds(tokens), limited.late
     requests = len(limited.server.requests)
     print(f"{requests} requests in {taken:.2f} s, ideal {ideal:.2f} s: {taken / ideal:.3f}; {late:.2f} s late")
-    assert taken <= MOST * ideal + late
+    assert taken <= MOST * ideal + min(late, (MOST - 1) * ideal)
 
 
 def check_fair(limited: Account) -> None:
@@ -65,7 +66,7 @@ def test_ten_windows_are_filled_fairly_and_never_beyond(redis_server: RedisServe
         account(rpm=rpm, window=WINDOW) as limited,
         fleet(limited.jobs(processes, redis_server.url, calls=10 * rpm)) as workers,
     ):
-        begin(workers)
+        begin(workers, limited)
         saws = [worker.saw() for worker in workers]
         assert [saw.warnings for saw in saws] == [[]] * processes
         check(limited, saws)
@@ -79,7 +80,7 @@ def test_tokens_are_shared_as_requests_are(redis_server: RedisServer) -> None:
         account(rpm=1000, tpm=60 * tokens, window=WINDOW) as limited,
         fleet(limited.jobs(3, redis_server.url, calls=600)) as workers,
     ):
-        begin(workers)
+        begin(workers, limited)
         saws = [worker.saw() for worker in workers]
         assert sum(saw.tokens for saw in saws) == 600 * tokens
         check(limited, saws, tokens=tokens)
@@ -93,7 +94,7 @@ def test_a_process_that_is_killed_takes_nothing_with_it(redis_server: RedisServe
         account(rpm=rpm, window=WINDOW) as limited,
         fleet(limited.jobs(3, redis_server.url, calls=12 * rpm)) as workers,
     ):
-        begin(workers)
+        begin(workers, limited)
         limited.server.wait_received(3 * rpm, timeout=60)
         workers.pop().kill()
         saws = [worker.saw() for worker in workers]
@@ -109,7 +110,7 @@ def test_redis_restarts_in_mid_window(redis_server: RedisServer, with_data: bool
         account(rpm=rpm, window=WINDOW) as limited,
         fleet(limited.jobs(3, redis_server.url, calls=10 * rpm)) as workers,
     ):
-        begin(workers)
+        begin(workers, limited)
         for windows in (3, 6):
             limited.server.wait_received(windows * rpm + rpm // 2, timeout=60)
             redis_server.restart(with_data=with_data)
@@ -125,7 +126,7 @@ def test_each_process_goes_on_with_its_share_while_redis_is_away(redis_server: R
         account(rpm=rpm, window=WINDOW) as limited,
         fleet(limited.jobs(3, redis_server.url, calls=10 * rpm)) as workers,
     ):
-        begin(workers)
+        begin(workers, limited)
         limited.server.wait_received(2 * rpm + rpm // 2, timeout=60)
         if how == "killed":
             redis_server.stop(save=False)
@@ -153,7 +154,7 @@ def test_storms_of_cancellation_leave_nothing_behind(redis_server: RedisServer) 
         for number, job in enumerate(jobs):
             job.cancelled_after = 0.5 + number * WINDOW
         with fleet(jobs) as workers:
-            begin(workers)
+            begin(workers, limited)
             saws = [worker.saw() for worker in workers]
             assert sum(saw.cancelled for saw in saws) > 200
             assert sum(saw.answered for saw in saws) >= 10 * rpm
@@ -168,7 +169,7 @@ def test_one_probe_goes_first_after_a_refusal(redis_server: RedisServer) -> None
         fleet(limited.jobs(8, redis_server.url, calls=800, at_once=2)) as workers,
     ):
         server = limited.server
-        begin(workers)
+        begin(workers, limited)
         server.wait_received(100, timeout=60)
         server.fail(429, {"code": 20042, "message": "RPM limit reached"}, {"Retry-After": "1.5"})
         # No event says that nobody sends: it takes time to see it.
@@ -199,7 +200,7 @@ def test_what_one_has_learned_the_others_know(redis_server: RedisServer) -> None
                 time.sleep(0.05)
             refused = limited.refused
             with fleet(others) as workers:
-                begin(workers)
+                begin(workers, limited)
                 saws = [pioneer.saw(), *(worker.saw() for worker in workers)]
         print(refused, limited.refused, [saw.refused for saw in saws])
         assert [saw.failed for saw in saws] == [{}] * 3
@@ -216,7 +217,7 @@ def test_models_have_limits_of_their_own(redis_server: RedisServer) -> None:
         for job in jobs:
             job.limits = {model: {"rpm": rpm or 0, "window": WINDOW} for model, (rpm, _) in limits.items()}
         with fleet(jobs) as workers:
-            begin(workers)
+            begin(workers, limited)
             saws = [worker.saw() for worker in workers]
         assert [(saw.answered, saw.refused, saw.failed) for saw in saws] == [(80, 0, {})] * 3
         assert [meter.refused for meter in server.meters.values()] == [0, 0]
