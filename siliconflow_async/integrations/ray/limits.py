@@ -15,7 +15,9 @@ from .cluster import ray_data
 __all__ = ["LedgerActor", "RayLimits"]
 
 _NAMESPACE = "siliconflow-async"
+# Seconds until the actor counts as away; one that is not there yet takes longer.
 _TIMEOUT = 5.0
+_TIMEOUT_OF_START = 60.0
 
 
 class LedgerActor(Ledgers):
@@ -61,8 +63,9 @@ class RayLimits(StoredLimits):
             raise LimitsUnavailableError("this process has joined no Ray cluster")
         windows = [self.window_of(model) for model in models]
         try:
+            timeout = _TIMEOUT if self._actor is not None else _TIMEOUT_OF_START
             actor = self._actor or self._start(ray)
-            replies: list[Reply] = ray.get(actor.exchange.remote(reports, models, windows), timeout=_TIMEOUT)
+            replies: list[Reply] = ray.get(actor.exchange.remote(reports, models, windows), timeout=timeout)
         except ray.exceptions.RayError as error:
             self.disconnect()
             raise LimitsUnavailableError(f"the limits of {self.account} in Ray can't be reached: {error}") from error
