@@ -30,7 +30,8 @@ def test_the_wheel_holds_the_package_and_no_chapter_of_the_manual(wheel: zipfile
     assert beside == {"siliconflow_async_pytest.py"}
     packed = {name for name in wheel.namelist() if name.startswith("siliconflow_async/")}
     modules = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py") if path.name != "pytest_plugin.py"}
-    assert packed == modules | PAGE | {"siliconflow_async/py.typed"}
+    data = {"siliconflow_async/py.typed", "siliconflow_async/integrations/redis/ledger.lua"}
+    assert packed == modules | PAGE | data
     assert all(".dist-info/" in name for name in {*wheel.namelist()} - packed - beside)
 
 

@@ -37,10 +37,9 @@ _LEAST_TAKEN = 5
 _STEP = 20_000
 _LONGEST_PAUSE = 60_000
 _LONGEST_ASKED = 600_000
-# For how long one that waits is counted among those that do since it was heard of, in beats and in milliseconds: one
-# that gets no CPU for a moment keeps its turn.
-_HUNGRY_BEATS = 4
-_HUNGRY = 200
+# For how long beyond its next report one that waits is counted among those that do: a message may be slow, and so may
+# a process that gets no CPU for a moment. Those after it wait so long where it has died.
+_HUNGRY = 500
 
 
 class _Process(msgspec.Struct):
@@ -134,8 +133,9 @@ class Ledger:
         hungry = report.waiting > 0 and (requests < report.want_requests or tokens < report.want_tokens)
         self._was_held |= hungry and not self.pause
         process.head_tokens = report.head_tokens
+        retry = self._retry(now)
         if hungry:
-            self._turns.wait(report.process, process.turn, now + max(_HUNGRY, _HUNGRY_BEATS * self.beat))
+            self._turns.wait(report.process, process.turn, now + _HUNGRY + 2 * retry)
         if not report.staying:
             self._lend(self.processes.pop(report.process), 0, 0)
         return Reply(
@@ -155,7 +155,7 @@ class Ledger:
             pause=self.pause,
             paused=max(0, self.paused_until - now) if self.pause else 0,
             probe=probe,
-            retry=self._retry(now),
+            retry=retry,
             beat=self.beat,
             ttl=self.ttl,
         )

@@ -6,7 +6,7 @@
 -- how long the keys are kept, then the report; its uses come last. The answer is such a text, too.
 
 local STATE, LOG, PROCESSES, TURNS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local WHOLE, QUANTUM, IDLE, LEAST_TAKEN, STEP, HUNGRY_BEATS, HUNGRY, FEW = 1000000, 20000, 20000, 5, 20000, 4, 200, 8
+local WHOLE, QUANTUM, IDLE, LEAST_TAKEN, STEP, HUNGRY, FEW = 1000000, 20000, 20000, 5, 20000, 500, 8
 local LONGEST_PAUSE, LONGEST_ASKED = 60000, 600000
 local floor, max, min = math.floor, math.max, math.min
 
@@ -297,7 +297,10 @@ if accepted then requests, tokens, probe = grant(process) end
 lend(process, process.requests + requests, process.tokens + tokens)
 local hungry = waiting > 0 and (requests < want_requests or tokens < want_tokens)
 if hungry and s.pause == '' then s.was_held = 1 end
-process.head, process.waits_until = head_tokens, hungry and now + max(HUNGRY, HUNGRY_BEATS * beat()) or 0
+local leaves = s.entries > 0 and (s.oldest + 1) * grain_length + window - now or beat()
+local wait = (s.pause ~= '' and now < s.paused_until) and s.paused_until - now or leaves
+local retry = min(max(wait, 1), beat())
+process.head, process.waits_until = head_tokens, hungry and now + HUNGRY + 2 * retry or 0
 if hungry then redis.call('ZADD', TURNS, text(process.turn), name) end
 if staying then
   redis.call('HSET', PROCESSES, name, table.concat({
@@ -318,8 +321,6 @@ end
 redis.call('HSET', STATE, unpack(changed))
 for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, kept_for) end
 
-local leaves = s.entries > 0 and (s.oldest + 1) * grain_length + window - now or beat()
-local wait = (s.pause ~= '' and now < s.paused_until) and s.paused_until - now or leaves
 local reply = {
   requests, tokens,
   given_rpm > 0 and given_rpm or s.rpm, given_tpm > 0 and given_tpm or s.tpm, s.learned,
@@ -329,5 +330,5 @@ for at, value in ipairs(reply) do reply[at] = text(value) end
 local left = s.pause ~= '' and max(0, s.paused_until - now) or 0
 return table.concat({
   s.epoch, accepted and '1' or '0', table.concat(reply, '\n'), s.pause, text(left), text(probe),
-  text(min(max(wait, 1), beat())), text(beat()), text(ttl()),
+  text(retry), text(beat()), text(ttl()),
 }, '\n')

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
+import siliconflow_async
 from siliconflow_async import AsyncSiliconFlow, ClosedError, ConfigurationError
 from siliconflow_async.integrations.openai import OpenAIClient
 from siliconflow_async.testing import FakeSiliconFlow
 
 from ...asking import ASK
 from .serving import served
+
+PACKAGE = Path(siliconflow_async.__file__).parent
 
 pytestmark = pytest.mark.anyio
 
@@ -108,7 +112,7 @@ async def test_secrets_show_in_no_traceback() -> None:
                 for one in (stack, stack.__cause__)
                 if one is not None
                 for frame in one.stack
-                if "siliconflow_async" in frame.filename and "tests" not in frame.filename
+                if Path(frame.filename).is_relative_to(PACKAGE)
             ]
             assert shown
             assert [text for text in shown if any(secret in text for secret in secrets)] == []
