@@ -21,7 +21,7 @@ from .worker import HEADER, Job, Saw
 
 __all__ = ["Account", "Worker", "account", "fleet"]
 
-_SECONDS = 60.0
+_SECONDS = 150.0
 _NAP = 0.01
 
 

@@ -27,7 +27,9 @@ pytestmark = pytest.mark.skipif(
     os.environ.get("SILICONFLOW_REDIS") != "require", reason="takes minutes: SILICONFLOW_REDIS=require"
 )
 
-WINDOW = 2.0
+# In seconds. What a window loses is a fifth of a second or so, whatever its length: the time in which a burst of
+# requests is answered on a machine of two cores. At the service's 60 it is nothing; at 2 it would be all that is seen.
+WINDOW = 4.0
 # Of the ideal time.
 MOST = 1.10
 FAIR = 1.5
@@ -95,7 +97,7 @@ def test_a_process_that_is_killed_takes_nothing_with_it(redis_server: RedisServe
         fleet(limited.jobs(3, redis_server.url, calls=12 * rpm)) as workers,
     ):
         begin(workers, limited)
-        limited.server.wait_received(3 * rpm, timeout=60)
+        limited.server.wait_received(3 * rpm, timeout=120)
         workers.pop().kill()
         saws = [worker.saw() for worker in workers]
         assert [saw.answered for saw in saws] == [4 * rpm] * 2
@@ -112,7 +114,7 @@ def test_redis_restarts_in_mid_window(redis_server: RedisServer, with_data: bool
     ):
         begin(workers, limited)
         for windows in (3, 6):
-            limited.server.wait_received(windows * rpm + rpm // 2, timeout=60)
+            limited.server.wait_received(windows * rpm + rpm // 2, timeout=120)
             redis_server.restart(with_data=with_data)
         saws = [worker.saw() for worker in workers]
         check(limited, saws)
@@ -127,12 +129,12 @@ def test_each_process_goes_on_with_its_share_while_redis_is_away(redis_server: R
         fleet(limited.jobs(3, redis_server.url, calls=10 * rpm)) as workers,
     ):
         begin(workers, limited)
-        limited.server.wait_received(2 * rpm + rpm // 2, timeout=60)
+        limited.server.wait_received(2 * rpm + rpm // 2, timeout=120)
         if how == "killed":
             redis_server.stop(save=False)
         else:
             redis_server.pause()
-        limited.server.wait_received(6 * rpm + rpm // 2, timeout=60)
+        limited.server.wait_received(6 * rpm + rpm // 2, timeout=120)
         if how == "killed":
             redis_server.start()
         else:
@@ -170,13 +172,13 @@ def test_one_probe_goes_first_after_a_refusal(redis_server: RedisServer) -> None
     ):
         server = limited.server
         begin(workers, limited)
-        server.wait_received(100, timeout=60)
+        server.wait_received(100, timeout=120)
         server.fail(429, {"code": 20042, "message": "RPM limit reached"}, {"Retry-After": "1.5"})
         # No event says that nobody sends: it takes time to see it.
         time.sleep(1.0)
         before = len(server.requests)
         server.reply("back", before=[Until(gate)])
-        server.wait_received(before + 1, timeout=60)
+        server.wait_received(before + 1, timeout=120)
         time.sleep(1.0)
         assert len(server.requests) == before + 1
         gate.set()
@@ -191,7 +193,7 @@ def test_what_one_has_learned_the_others_know(redis_server: RedisServer) -> None
     rpm = 60
     with account(rpm=rpm, window=WINDOW) as limited:
         unlimited: dict[str, dict[str, int | float]] = {limited.model: {"window": WINDOW}}
-        first, *others = limited.jobs(3, redis_server.url, calls=900, learns=True)
+        first, *others = limited.jobs(3, redis_server.url, calls=450, learns=True)
         for job in (first, *others):
             job.limits = unlimited
         with fleet([first]) as (pioneer,):
