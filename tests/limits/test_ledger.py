@@ -39,14 +39,14 @@ def test_what_a_dead_process_held_counts_as_used() -> None:
 
 def test_what_the_first_in_turn_needs_is_kept_for_it() -> None:
     """Others get only what is left beside that, however small their own calls are."""
-    scene = Scene(tpm=100)
-    scene.report("small", used=((0, 0, 20, 0),), want_tokens=30, head_tokens=30, waiting=1, running=1)
-    waits = scene.report("large", want_tokens=80, head_tokens=80, waiting=1)
-    assert waits.tokens == 0
-    reply = scene.report("small", held_tokens=30, want_tokens=10, head_tokens=10, waiting=1, running=1)
-    assert reply.tokens == 0
+    scene = Scene(tpm=10_000)
+    small: dict[str, Any] = {"want_requests": 1, "want_tokens": 10, "head_tokens": 10, "waiting": 1, "running": 1}
+    large: dict[str, Any] = {"want_requests": 1, "want_tokens": 8_000, "head_tokens": 8_000, "waiting": 1}
+    assert scene.report("small", used=((0, 0, 1_990, 0),), **small | {"want_tokens": 30}).tokens == 30
+    assert scene.report("large", **large).tokens == 0
+    assert scene.report("small", held_tokens=30, **small).tokens == 0
     scene.report("small")
-    assert scene.report("large", want_tokens=80, head_tokens=80, waiting=1).tokens == 80
+    assert scene.report("large", **large).tokens == 8_000
 
 
 def test_a_store_that_knows_nothing_any_more_waits_for_those_who_do() -> None:
