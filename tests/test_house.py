@@ -11,6 +11,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from types import GenericAlias
@@ -157,9 +158,10 @@ def room(module: str) -> str:
     return inside.partition(".")[0] or "__init__"
 
 
-def imports(module: str) -> Iterator[Import]:
+@cache
+def imports(module: str) -> tuple[Import, ...]:
     """Every import of a module, with the names of our modules in full."""
-    yield from walk(TREES[module], module, for_types=False, in_function=False)
+    return tuple(walk(TREES[module], module, for_types=False, in_function=False))
 
 
 def walk(node: ast.AST, module: str, *, for_types: bool, in_function: bool) -> Iterator[Import]:
