@@ -76,14 +76,18 @@ def test_ten_windows_are_filled_fairly_and_never_beyond(redis_server: RedisServe
 
 
 def test_tokens_are_shared_as_requests_are(redis_server: RedisServer) -> None:
-    """Where there is room for fewer tokens than requests."""
+    """Where there is room for fewer tokens than requests.
+
+    What prompts have is known from the start: what estimates cost until they are right, one process pays as well.
+    """
     tokens = 16
-    with (
-        account(rpm=1000, tpm=60 * tokens, window=WINDOW) as limited,
-        fleet(limited.jobs(3, redis_server.url, calls=600)) as workers,
-    ):
-        begin(workers, limited)
-        saws = [worker.saw() for worker in workers]
+    with account(rpm=1000, tpm=60 * tokens, window=WINDOW) as limited:
+        jobs = limited.jobs(3, redis_server.url, calls=600)
+        for job in jobs:
+            job.prompt_tokens = tokens - job.max_tokens
+        with fleet(jobs) as workers:
+            begin(workers, limited)
+            saws = [worker.saw() for worker in workers]
         assert sum(saw.tokens for saw in saws) == 600 * tokens
         check(limited, saws, tokens=tokens)
         check_fair(limited)

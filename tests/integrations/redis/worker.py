@@ -29,7 +29,7 @@ class Job(msgspec.Struct, kw_only=True):
     """What a process is to do: `calls` of each model in `limits`, at most `at_once` at a time, all told by `name`.
 
     `cancelled` are further calls, begun with the first and cancelled after so many seconds. Where `learns`, the calls
-    are those of a `map`, to which no limit was given.
+    are those of a `map`, to which no limit was given. `prompt_tokens` is what a prompt has, where that is to be known.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Job(msgspec.Struct, kw_only=True):
     calls: int
     at_once: int | None = None
     max_tokens: int = 8
+    prompt_tokens: int | None = None
     cancelled: int = 0
     cancelled_after: float = 0.0
     learns: bool = False
@@ -98,7 +99,8 @@ async def work(job: Job) -> Saw:
     """Do it, once there is a line to read."""
     warnings, watch = _Warnings(), _Watch()
     logging.getLogger("siliconflow_async").addHandler(warnings)
-    given = {model: Limit(**limit) for model, limit in job.limits.items()}  # type: ignore[arg-type]
+    counted: dict[str, Any] = {} if job.prompt_tokens is None else {"count_tokens": lambda _: job.prompt_tokens}
+    given = {model: Limit(**limit, **counted) for model, limit in job.limits.items()}  # type: ignore[arg-type]
     on_loss: Any = job.on_loss
     limits = RedisLimits(job.redis, given, account=job.account, on_loss=on_loss, processes=job.processes)
     saw = Saw(name=job.name)
