@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from redis import Redis, exceptions
@@ -19,7 +18,7 @@ from ...limits.limit import Limit
 from ...limits.report import Reply, Report
 from ...limits.shared import StoredLimits
 from .keys import KEYS, keys_of
-from .servers import TIMEOUT, checked, explained, where
+from .servers import TIMEOUT, checked, explained, has_password, where
 
 __all__ = ["RedisLimits"]
 
@@ -80,7 +79,7 @@ class RedisLimits(StoredLimits):
         if self._url is None:
             raise TypeError("RedisLimits around a client can't be pickled; give it a URL")
         options = {"account": self.account, "on_loss": self.on_loss, "processes": self.processes}
-        return _unpickled, (None if urlsplit(self._url).password else self._url, self.limits, options)
+        return _unpickled, (None if has_password(self._url) else self._url, self.limits, options)
 
     def exchange(self, reports: Sequence[Report], models: Sequence[str]) -> list[Reply]:
         try:

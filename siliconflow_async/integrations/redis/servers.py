@@ -10,7 +10,7 @@ from redis.connection import parse_url
 
 from ...errors import ConfigurationError, LimitsUnavailableError, SiliconFlowError
 
-__all__ = ["TIMEOUT", "checked", "explained", "where"]
+__all__ = ["TIMEOUT", "checked", "explained", "has_password", "where"]
 
 # Seconds until Redis counts as away.
 TIMEOUT = 2.0
@@ -37,6 +37,11 @@ def checked(url: str | None) -> str:
         # Of the URL itself no word: it may hold a password.
         raise ConfigurationError(f"the URL of Redis can't be used: {error}") from None
     return url
+
+
+def has_password(url: str) -> bool:
+    """Whether a URL holds a password, be it in its query, where redis-py takes one too."""
+    return bool(parse_url(url).get("password"))  # type: ignore[no-untyped-call]  # redis-py has not typed it
 
 
 def where(url: str) -> str:

@@ -312,9 +312,12 @@ async def test_no_secret_goes_to_redis_or_to_a_log(tmp_path: Path, caplog: pytes
         assert secret not in caplog.text
 
 
-def test_a_pickled_one_carries_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "url", ["redis://:the-password@127.0.0.1:1/0", "redis://127.0.0.1:1/0?password=the-password"], ids=["user", "query"]
+)
+def test_a_pickled_one_carries_no_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other side takes it from its environment."""
-    limits = RedisLimits("redis://:the-password@127.0.0.1:1/0", Limit(rpm=1), account="test", on_loss="stop")
+    limits = RedisLimits(url, Limit(rpm=1), account="test", on_loss="stop")
     pickled = pickle.dumps(limits)
     assert b"the-password" not in pickled
     monkeypatch.setenv("SILICONFLOW_REDIS_URL", "redis://:the-password@127.0.0.1:2/0")
