@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from ..checks import is_count
 from ..errors import ConfigurationError, LimitsUnavailableError, SiliconFlowError
 from .given import Limits, SharedLimits, check_limits
 from .keeper import GateKeeper
@@ -103,7 +104,7 @@ class StoredLimits(SharedLimits):
     ) -> None:
         if on_loss not in ("share", "stop"):
             raise ConfigurationError(f'on_loss must be "share" or "stop", not {on_loss!r}')
-        if not isinstance(processes, int) or isinstance(processes, bool) or processes < 1:
+        if not is_count(processes, 1):
             raise ConfigurationError(f"processes must be an integer >= 1, not {processes!r}")
         self.limits = _plain(check_limits(limits))
         self.on_loss = on_loss
