@@ -1,4 +1,4 @@
-"""The client: settings, the pool that it owns, `.chat` and `.models`."""
+"""The client: settings, the pool that it owns, `.chat`, and what `endpoints.resources` lists."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from .calls.retry import RetryPolicy
 from .calls.service import Service
 from .calls.setup import Setup
 from .checks import check_keywords, is_count
-from .elsewhere import CLIENT, Explained
 from .endpoints.chat import Chat
-from .endpoints.models import Models
+from .endpoints.resources import Resources
 from .errors import ConfigurationError
 from .headers import Secret, conceal, replace_headers
 from .limits.given import Limits, check_limits
@@ -75,7 +74,7 @@ class ClientOptions(TypedDict, total=False):
 _POOL_OPTIONS = frozenset({"max_connections", "session", "ssl"})
 
 
-class AsyncSiliconFlow(Explained):
+class AsyncSiliconFlow(Resources):
     """A client of SiliconFlow's chat API.
 
         async with AsyncSiliconFlow() as client:
@@ -88,7 +87,6 @@ class AsyncSiliconFlow(Explained):
     """
 
     base_url: str = ""
-    elsewhere = CLIENT
 
     def __init__(self, api_key: str | None = None, **options: Unpack[ClientOptions]) -> None:
         # From here on no secret is in a frame's locals but masked.
@@ -123,7 +121,7 @@ class AsyncSiliconFlow(Explained):
             max_body_size=_positive(options.get("max_body_size", 64 * _MIB), "max_body_size"),
         )
         self.chat = Chat(setup)
-        self.models = Models(Service(setup))
+        self._service = Service(setup)
         setup.observers.tell("attached", self)
 
     def with_options(self, *, api_key: str | None = None, **options: Unpack[ClientOptions]) -> Self:

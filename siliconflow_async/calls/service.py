@@ -35,18 +35,20 @@ class Service:
         body: bytes | Multipart | None = None,
         query: Mapping[str, str] | None = None,
         repeatable: bool = True,
+        weighs: Mapping[str, Any] | None = None,
     ) -> T:
         """Return what `decode` makes of the whole body, which is empty for a status such as 204.
 
         `body` is JSON, or a Multipart, whose files are read while they are sent. Of `params` count those that every
         endpoint has: `timeout`, `extra_headers`, `extra_query`. What is not `repeatable`, since the service would do it
-        twice, is sent again only where the service has surely not begun it.
+        twice, is sent again only where the service has surely not begun it. `weighs` are the parameters by which the
+        gate of their `model` judges the call; without them none stands before it.
 
         Raises InvalidRequestError before anything is sent, APIStatusError, APIConnectionError and APITimeoutError,
         StreamError where the body breaks off or is empty, ClosedError.
         """
         request = self.setup.request(method, path, params, body=body, query=query)
-        return await Call(self.setup, request, repeatable=repeatable).fetch(decode)
+        return await Call(self.setup, request, repeatable=repeatable, weighs=weighs).fetch(decode)
 
     async def stream(
         self,
@@ -57,6 +59,7 @@ class Service:
         body: bytes | Multipart | None = None,
         query: Mapping[str, str] | None = None,
         repeatable: bool = True,
+        weighs: Mapping[str, Any] | None = None,
     ) -> ByteStream:
         """Return the body as a stream of bytes, once the first are there; parameters and errors are those of `fetch`.
 
@@ -64,7 +67,7 @@ class Service:
         """
         setup = self.setup
         request = setup.request(method, path, params, body=body, query=query, streaming=True)
-        call = Call(setup, request, repeatable=repeatable)
+        call = Call(setup, request, repeatable=repeatable, weighs=weighs)
 
         async def begin(answer: Answer, observer: Observer | None) -> ByteStream:
             protocol = ByteProtocol()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from collections.abc import Coroutine, Generator, Iterator
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from ..checks import check_keywords
 from ..elsewhere import MODELS, Explained
 from ..errors import InvalidRequestError
 from ..headers import conceal
-from ..timeouts import Timeouts
+from ..request.fields import Fields, PlainCallOptions
 from ..wire.models import Model, ModelList, decode_models
 
 if TYPE_CHECKING:
@@ -18,16 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["ListParams", "Listing", "Models"]
 
 
-class ListParams(TypedDict, total=False):
+class ListParams(PlainCallOptions, total=False):
     """Keywords of `client.models.list`, with the values that SiliconFlow's page gave in 2026-11."""
 
     type: str | None  # "text", "image", "audio" or "video"
     sub_type: str | None  # "chat", "embedding", "reranker", "text-to-image", "speech-to-text", "text-to-video", …
 
-    # Not parameters of the service
-    timeout: float | Timeouts | None  # seconds for the whole call, or the limits of the clocks
-    extra_headers: Mapping[str, str | None] | None
-    extra_query: Mapping[str, str | int | float | bool] | None
+
+_LIST = Fields(ListParams)
 
 
 class Listing(Coroutine[Any, Any, ModelList]):
@@ -84,7 +81,7 @@ class Models(Explained):
         APIConnectionError and APITimeoutError, StreamError, ClosedError; TypeError for an unknown keyword.
         """
         conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
-        check_keywords(params, ListParams.__annotations__.keys())
+        _LIST.check(params)
         return Listing(self._list(params))
 
     async def _list(self, params: ListParams) -> ModelList:

@@ -1,29 +1,47 @@
-"""What the stand-in answers where nothing is scripted: the same answer to the same request."""
+"""What the stand-in answers where nothing is scripted: who answers which path, with a key and without."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import msgspec
 
-from .answers import CallPieces, ChatAnswer, ChoicePieces, deltas, wanted_logprobs
+from .chat import chat
 from .failing import Failures
 from .limits import Meters
-from .models import EXAMPLES, Capabilities, capabilities, is_model
-from .refusals import Refused, refuse
-from .rules import check_messages, check_parameters
-from .samples import sample
+from .models import EXAMPLES
+from .question import Question, World
+from .refusals import Refused
 from .writer import AnswerWriter
 
 __all__ = ["Unscripted"]
 
-_CHAT = "/v1/chat/completions"
-_MODELS = "/v1/models"
-_MEDIA_TOKENS = 256
-_decode = msgspec.json.Decoder().decode
+_PREFIX = "/v1"
 _encode = msgspec.json.Encoder().encode
+
+
+async def _models(question: Question) -> None:
+    """Answer `GET /models`."""
+    question.fail()
+    query = question.writer.recorded.query
+    known = question.world.models
+    # All that the stand-in has is models of text, to chat with.
+    wanted = query.get("type", "text") == "text" and query.get("sub_type", "chat") == "chat"
+    names = (EXAMPLES if known is None else known) if wanted else ()
+    models = [{"id": name, "object": "model", "created": 0, "owned_by": ""} for name in names]
+    await question.writer.whole(200, _encode({"object": "list", "data": models}))
+
+
+# Method and path: who answers. A path may have `{name}`s, one for each part between slashes.
+_ANSWERS: Mapping[tuple[str, str], Callable[[Question], Awaitable[None]]] = {
+    ("POST", "/chat/completions"): chat,
+    ("GET", "/models"): _models,
+}
+_ROUTES = [
+    (method, re.compile(_PREFIX + re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)), answer)
+    for (method, path), answer in _ANSWERS.items()
+]
 
 
 class Unscripted:
@@ -36,60 +54,19 @@ class Unscripted:
 
     def __init__(self, models: Iterable[str] | None, api_key: str | None, meters: Meters, failures: Failures) -> None:
         # In the order given, each once: the list of models keeps to it.
-        self._models = None if models is None else dict.fromkeys(models)
+        self._world = World(None if models is None else dict.fromkeys(models), meters)
         self._api_key = api_key
-        self._meters = meters
         self._failures = failures
 
     async def send(self, writer: AnswerWriter) -> None:
         """Answer the request, or raise Refused with the error that it gets instead."""
         asked = writer.recorded
-        if (asked.method, asked.path) not in (("POST", _CHAT), ("GET", _MODELS)):
-            raise Refused(404)
-        self._check_key(asked.headers.get("authorization", ""))
-        failure = self._failures.draw()
-        if asked.path == _MODELS:
-            if failure is not None:
-                raise Refused(failure)
-            await writer.whole(200, self._list(asked.query))
-            return
-        try:
-            request = _decode(asked.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise Refused(400) from None
-        if not isinstance(request, dict):
-            raise Refused(400)
-        name = request.get("model")
-        if not isinstance(name, str):
-            refuse("model: Must be a string")
-        if not is_model(name, self._models):
-            refuse("Model does not exist. Please check it carefully.", code=20012)
-        meter = self._meters.of(name)
-        if meter is not None:
-            meter.arrive()
-        if failure is not None:
-            raise Refused(failure)
-        model = capabilities(name)
-        messages = check_messages(request.get("messages"), model)
-        check_parameters(request, model)
-        prompt_tokens = sum(_tokens(message) for message in messages) + len(deltas(request.get("prefix") or ""))
-        # The page asks to leave room for the answer in the model's window.
-        wanted = prompt_tokens + int(request.get("max_tokens") or 0)
-        if wanted > model.context:
-            refuse(f"length of prompt_tokens ({wanted}) must be less than max_seq_len ({model.context}).")
-        if meter is not None:
-            meter.admit(prompt_tokens)
-        count = int(request.get("n") or 1)
-        choices = [_choice(request, messages, model, index) for index in range(count)]
-        answer = ChatAnswer(choices, name, prompt_tokens=prompt_tokens, logprobs=wanted_logprobs(request))
-        await writer.answer(answer, stream=request.get("stream") is True, meter=meter)
-
-    def _list(self, query: Mapping[str, str]) -> bytes:
-        # All that the stand-in has is models of text, to chat with.
-        wanted = query.get("type", "text") == "text" and query.get("sub_type", "chat") == "chat"
-        names = (EXAMPLES if self._models is None else self._models) if wanted else ()
-        models = [{"id": name, "object": "model", "created": 0, "owned_by": ""} for name in names]
-        return _encode({"object": "list", "data": models})
+        for method, path, answer in _ROUTES:
+            if method == asked.method and (found := path.fullmatch(asked.path)):
+                self._check_key(asked.headers.get("authorization", ""))
+                await answer(Question(writer, self._world, self._failures.draw(), found.groupdict()))
+                return
+        raise Refused(404)
 
     def _check_key(self, authorization: str) -> None:
         scheme, _, key = authorization.partition(" ")
@@ -98,104 +75,3 @@ class Unscripted:
             raise Refused(401)
         if self._api_key is not None and key != self._api_key:
             raise Refused(401, b'"Api key is invalid"')
-
-
-def _choice(
-    request: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], model: Capabilities, index: int
-) -> ChoicePieces:
-    prompt = _text(next(turn for turn in reversed(messages) if turn["role"] == "user"))
-    reasoning: list[str] = []
-    prefix = request.get("prefix") or ""
-    thinks = model.thinking == "always" or (model.thinking == "hybrid" and request.get("enable_thinking") is not False)
-    if thinks and not prefix:
-        budget = request.get("thinking_budget")
-        reasoning = deltas(_thought(prompt))[: None if budget is None else int(budget)]
-    calls = [] if prefix else _calls(request, messages, prompt, index)
-    stop = request.get("stop") or []
-    stops = [stop] if isinstance(stop, str) else stop
-    content = "" if calls else _before(_content(request, messages, prompt, index), stops)
-    if prefix:
-        content = _before(_rest(content, prefix), [request.get("suffix") or ""])
-    choice = ChoicePieces(deltas(content), reasoning, calls, "tool_calls" if calls else "stop")
-    limit = request.get("max_tokens")
-    return choice if limit is None else _limited(choice, int(limit))
-
-
-def _content(request: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], prompt: str, index: int) -> str:
-    wanted = request.get("response_format") or {}
-    if wanted.get("type") == "json_schema":
-        return _encode(sample(wanted["json_schema"]["schema"], prompt)).decode()
-    if wanted.get("type") == "json_object":
-        return _encode({"answer": f"You said: {prompt}", "index": index}).decode()
-    if messages[-1]["role"] == "tool":
-        opening = f"The tool answered: {_text(messages[-1])}."
-    else:
-        opening = f"You said: “{_short(prompt, 600)}”."
-    number = f" This is answer {index + 1} to it." if index else ""
-    return (
-        f"{opening}{number} I am a stand-in for {request['model']} that runs on this machine, so "
-        "nothing you write here leaves it. I can't think, but I send what I have the way the "
-        "service does: piece by piece, 一个词接一个词, with usage on every chunk. 😀\n\n"
-        "Set SILICONFLOW_API_KEY to talk to the real models."
-    )
-
-
-def _rest(text: str, prefix: str) -> str:
-    """Continue a prefix: return what follows as much of the text as the prefix ends with."""
-    at = next(size for size in range(min(len(text), len(prefix)), -1, -1) if prefix.endswith(text[:size]))
-    return text[at:]
-
-
-def _before(text: str, ends: Sequence[str]) -> str:
-    """Return the text up to where the first of some strings begins."""
-    return text[: min((at for end in ends if end and (at := text.find(end)) >= 0), default=len(text))]
-
-
-def _thought(prompt: str) -> str:
-    return (
-        f"The user says: “{_short(prompt, 4000)}”. "
-        "Let me see what they want. I have no knowledge of my own, so the honest answer is to "
-        "repeat the words, say what I am, and keep it short."
-    )
-
-
-def _calls(
-    request: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], prompt: str, index: int
-) -> list[CallPieces]:
-    tools = request.get("tools")
-    choice = request.get("tool_choice")
-    if not tools or choice == "none" or messages[-1]["role"] != "user":
-        return []
-    functions = {tool["function"]["name"]: tool["function"] for tool in tools}
-    name = choice["function"]["name"] if isinstance(choice, dict) else next(iter(functions))
-    schema = {"type": "object", **(functions[name].get("parameters") or {})}
-    arguments = _encode(sample(schema, prompt)).decode()
-    identity = hashlib.md5(f"{name}:{index}:{arguments}".encode(), usedforsecurity=False)
-    return [CallPieces(name, deltas(arguments), identity.hexdigest())]
-
-
-def _limited(choice: ChoicePieces, limit: int) -> ChoicePieces:
-    """Return the first `limit` tokens of a choice, which has content or one call."""
-    if choice.tokens <= limit:
-        return choice
-    reasoning = choice.reasoning[:limit]
-    limit -= len(reasoning)
-    calls = [CallPieces(call.name, call.arguments[: limit - 1], call.id) for call in choice.calls if limit]
-    return ChoicePieces(choice.content[:limit], reasoning, calls, "length")
-
-
-def _text(message: Mapping[str, Any]) -> str:
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return "".join(part["text"] for part in content if part["type"] == "text")
-
-
-def _tokens(message: Mapping[str, Any]) -> int:
-    content = message.get("content")
-    media = sum(part["type"] != "text" for part in content) if isinstance(content, list) else 0
-    return 3 + len(deltas(_text(message))) + media * _MEDIA_TOKENS
-
-
-def _short(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[:length]}…"

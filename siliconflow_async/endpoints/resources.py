@@ -1,0 +1,28 @@
+"""What a client has beside `chat`: each is imported and made when it is first asked for, since few use them all."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ..elsewhere import CLIENT, Explained
+
+if TYPE_CHECKING:
+    from ..calls.service import Service
+    from .models import Models
+
+__all__ = ["Resources"]
+
+
+class Resources(Explained):
+    """The endpoints beside chat, of the service that `_service` is."""
+
+    elsewhere = CLIENT
+    _service: Service
+
+    @cached_property
+    def models(self) -> Models:
+        """Which models there are."""
+        from .models import Models
+
+        return Models(self._service)

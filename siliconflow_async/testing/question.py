@@ -1,0 +1,61 @@
+"""A request to the stand-in that no script answers, as those who answer it see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from .limits import Meter, Meters
+from .models import is_model
+from .refusals import Refused, refuse
+from .writer import AnswerWriter
+
+__all__ = ["Question", "World"]
+
+_decode = msgspec.json.Decoder().decode
+
+
+class World(NamedTuple):
+    """What all answers of one stand-in share: `models` are the names that exist, None for every `org/name`."""
+
+    models: dict[str, None] | None
+    meters: Meters
+
+
+class Question(NamedTuple):
+    """One request: `failure` is the status that it fails with by chance, `named` what its path has at `{name}`."""
+
+    writer: AnswerWriter
+    world: World
+    failure: int | None
+    named: Mapping[str, str]
+
+    def fail(self) -> None:
+        """Raise Refused if it is one that fails."""
+        if self.failure is not None:
+            raise Refused(self.failure)
+
+    def json(self) -> dict[str, Any]:
+        """Return the object that was sent, or raise Refused."""
+        try:
+            request = _decode(self.writer.recorded.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise Refused(400) from None
+        if not isinstance(request, dict):
+            raise Refused(400)
+        return request
+
+    def model(self, request: Mapping[str, Any]) -> tuple[str, Meter | None]:
+        """Return the model that is asked and its limits, which count the request; raise Refused for none."""
+        name = request.get("model")
+        if not isinstance(name, str):
+            refuse("model: Must be a string")
+        if not is_model(name, self.world.models):
+            refuse("Model does not exist. Please check it carefully.", code=20012)
+        meter = self.world.meters.of(name)
+        if meter is not None:
+            meter.arrive()
+        self.fail()
+        return name, meter
