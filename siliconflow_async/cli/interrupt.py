@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -40,27 +40,40 @@ async def _interruptible(command: Coroutine[Any, Any, int], code: int) -> int:
         watchdog.start()
         loop.call_soon_threadsafe(task.cancel)
 
-    before = signal.getsignal(signal.SIGINT)
-    # A process in the background of a script ignores SIGINT, and goes on doing so.
-    if before != signal.SIG_IGN:
-        signal.signal(signal.SIGINT, interrupt)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if interrupts:
-            _leave(code)
-        raise
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with _handled(loop, interrupt):
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if interrupts:
+                _leave(code)
+            raise
 
 
 @contextmanager
 def diverted(stop: Callable[[], object]) -> Iterator[None]:
     """Let Ctrl-C call `stop` in the loop while the block runs, rather than end the command."""
     loop = asyncio.get_running_loop()
+    with _handled(loop, lambda number, frame: loop.call_soon_threadsafe(stop)):
+        yield
+
+
+@contextmanager
+def _handled(
+    loop: asyncio.AbstractEventLoop, handler: Callable[[int, FrameType | None], object]
+) -> Iterator[None]:
+    """Call `handler` on Ctrl-C, at once, while the block runs.
+
+    The system may hand a signal to any thread, or to the main one just before it waits for its sockets: then Python
+    would call the handler when something else had woken it. What the loop does with a signal of its own wakes it.
+    """
     before = signal.getsignal(signal.SIGINT)
-    if before != signal.SIG_IGN:
-        signal.signal(signal.SIGINT, lambda number, frame: loop.call_soon_threadsafe(stop))
+    # A process in the background of a script ignores SIGINT, and goes on doing so.
+    if before == signal.SIG_IGN:
+        yield
+        return
+    with suppress(NotImplementedError):  # on Windows, whose loop looks for signals itself
+        loop.add_signal_handler(signal.SIGINT, bool)
+    signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:

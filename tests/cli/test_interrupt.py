@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -76,6 +78,33 @@ def test_ctrl_c_leaves_even_if_nobody_reads_the_output(command: Command, server:
         os.close(reader)
         os.close(writer)
     server.wait_left_early()
+
+
+# The system may hand a signal to any thread. The main one is then not woken from its wait for the sockets, as it is not
+# where the signal comes in the moment before that wait.
+ELSEWHERE = """
+import asyncio, signal, sys, threading
+from siliconflow_async.cli.interrupt import run
+
+def interrupt(main):
+    while sys._current_frames()[main].f_code.co_name != "select":
+        pass
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+async def command():
+    threading.Thread(target=interrupt, args=[threading.get_ident()]).start()
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        print("left", flush=True)
+
+run(command())
+"""
+
+
+def test_ctrl_c_wakes_a_loop_that_the_signal_did_not_interrupt() -> None:
+    done = subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"left\n", b"")
 
 
 def test_a_reader_that_leaves_ends_the_answer_without_a_word(command: Command, server: FakeSiliconFlow) -> None:

@@ -4,14 +4,17 @@ The stand-in is the judge: its meter counts what was beyond the limits. The idea
 first window's worth at once, and then one as each further window has passed. Ten windows may take a tenth more than
 that: what processes lose to each other, to a store that went away, and to calls that were left, is in it. These take
 minutes, and run with SILICONFLOW_REDIS=require alone. What the machine was late by meanwhile, told by a thread that
-only sleeps, is allowed on top, as far as that is another tenth.
+only sleeps, is allowed on top, as far as that is another tenth. Whatever else the machine does weighs on every process
+here, so what takes too long, or is unfair, is tried again; a refusal never is.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -35,6 +38,27 @@ MOST = 1.10
 FAIR = 1.5
 # Seconds by which a thread was woken too late, in all: the machine has more to do than it can.
 BUSY = 0.2
+TRIES = 3
+
+
+class NotAsItShould(AssertionError):
+    """It took too long, or one process got much more than another."""
+
+
+def measured(test: Callable[..., None]) -> Callable[..., None]:
+    """Try again what was slow or unfair, with a Redis that knows nothing."""
+
+    @functools.wraps(test)
+    def tried(redis_server: RedisServer, **given: Any) -> None:
+        for _ in range(TRIES - 1):
+            try:
+                return test(redis_server=redis_server, **given)
+            except NotAsItShould as why:
+                print(f"once more: {why}")
+                redis_server.ask("FLUSHALL")
+        return test(redis_server=redis_server, **given)
+
+    return tried
 
 
 def begin(workers: list[Worker], limited: Account) -> None:
@@ -50,7 +74,8 @@ def check(limited: Account, saws: list[Saw], *, tokens: float = 1) -> None:
     taken, ideal, late = limited.seconds(), limited.ideal_seconds(tokens), limited.late
     requests = len(limited.server.requests)
     print(f"{requests} requests in {taken:.2f} s, ideal {ideal:.2f} s: {taken / ideal:.3f}; {late:.2f} s late")
-    assert taken <= MOST * ideal + min(late, (MOST - 1) * ideal)
+    if taken > MOST * ideal + min(late, (MOST - 1) * ideal):
+        raise NotAsItShould(f"{taken:.2f} s for what takes {ideal:.2f} s at best")
 
 
 def check_fair(limited: Account) -> None:
@@ -58,10 +83,12 @@ def check_fair(limited: Account) -> None:
     unfairness = limited.unfairness()
     print(f"the best served had {unfairness:.2f} times as much as the worst")
     # Whoever gets no processor for a while asks for nothing meanwhile.
-    assert unfairness <= FAIR or limited.late > BUSY
+    if unfairness > FAIR and limited.late <= BUSY:
+        raise NotAsItShould(f"the best served had {unfairness:.2f} times as much as the worst")
 
 
 @pytest.mark.parametrize(("processes", "rpm"), [(3, 600), (8, 80)])
+@measured
 def test_ten_windows_are_filled_fairly_and_never_beyond(redis_server: RedisServer, processes: int, rpm: int) -> None:
     """Three processes that are lent blocks, and eight that ask for each call."""
     with (
@@ -75,6 +102,7 @@ def test_ten_windows_are_filled_fairly_and_never_beyond(redis_server: RedisServe
         check_fair(limited)
 
 
+@measured
 def test_tokens_are_shared_as_requests_are(redis_server: RedisServer) -> None:
     """Where there is room for fewer tokens than requests.
 
@@ -93,6 +121,7 @@ def test_tokens_are_shared_as_requests_are(redis_server: RedisServer) -> None:
         check_fair(limited)
 
 
+@measured
 def test_a_process_that_is_killed_takes_nothing_with_it(redis_server: RedisServer) -> None:
     """What it was lent is the others' again, once it has not been heard of for a while."""
     rpm = 90
@@ -109,6 +138,7 @@ def test_a_process_that_is_killed_takes_nothing_with_it(redis_server: RedisServe
 
 
 @pytest.mark.parametrize("with_data", [True, False], ids=["with its data", "without"])
+@measured
 def test_redis_restarts_in_mid_window(redis_server: RedisServer, with_data: bool) -> None:
     """What it lost the processes know, and tell it."""
     rpm = 90
@@ -152,6 +182,7 @@ def test_each_process_goes_on_with_its_share_while_redis_is_away(redis_server: R
         assert [(saw.refused, saw.failed, saw.answered) for saw in saws] == [(0, {}, 300)] * 3
 
 
+@measured
 def test_storms_of_cancellation_leave_nothing_behind(redis_server: RedisServer) -> None:
     """Three hundred calls are cancelled while they wait or are under way; the others get all there is."""
     rpm = 60
