@@ -1,8 +1,8 @@
-"""Rows on a cluster: `python -m benchmarks.cluster [--rows N] [--actors 1 2 4] [--theirs N] [--json FILE]`.
+"""Rows on a cluster: `python -m benchmarks.cluster [--rows N] [--actors 0 1 2 4] [--theirs N] [--json FILE]`.
 
 How many rows a second are answered by a server that answers at once, and what memory that takes:
 
-    one process      `siliconflow-async batch FILE -o results.jsonl`
+    one process      `siliconflow-async batch FILE -o results.jsonl`, as 0 actors
     N actors         the same with `--ray local --actors N`: a cluster of one node, on this machine
     Ray's own        `ray.data.llm`'s HTTP processor, which asks for whole answers; `--theirs` rows, as it is slow
 
@@ -139,7 +139,7 @@ async def _measure(options: argparse.Namespace) -> dict[str, Any]:
                 file.write(json.dumps({"custom_id": f"row-{number}", "body": _ASK}) + "\n")
         async with Server() as server:
             streams = server.url("bulk", "text", _CHUNKS, _CHUNKS)
-            for actors in [0, *options.actors]:
+            for actors in options.actors:
                 title = f"{actors} actor{'s' * (actors > 1)}" if actors else "one process"
                 found[title] = await asyncio.to_thread(_ours, folder, requests, options.rows, streams, actors)
                 _tell(title, options.rows, found[title])
@@ -158,7 +158,7 @@ def _tell(title: str, rows: int, found: dict[str, Any]) -> None:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description="Measure rows on a cluster.")
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--actors", type=int, nargs="*", default=[1, 2, 4])
+    parser.add_argument("--actors", type=int, nargs="*", default=[0, 1, 2, 4], help="0 is one process, without Ray")
     parser.add_argument("--theirs", type=int, default=10_000, help="rows for Ray's own processor; 0 leaves it out")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args(arguments)
