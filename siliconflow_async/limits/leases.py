@@ -297,14 +297,14 @@ class LeasedMeters(Meters):
         return min(_IDLE_SHARE * self.window.length, _IDLE_SECONDS)
 
     def _block(self, now: float) -> tuple[int, int]:
-        """What to have free for calls to come; nothing where none came lately, or it would be less than two calls."""
+        """What to have free for calls to come; nothing where none came lately, or it would be less than a call."""
         if self.pause or now >= self._taken_at + self._idle:
             return 0, 0
         share = _IDLE / self._peers
         calls = math.inf if self.rpm is None else self.rpm * share
         if self.tpm is not None:
             calls = min(calls, self.tpm * share / max(1.0, self._owed))
-        return (0, 0) if calls == math.inf or calls < 2 else (int(calls), int(calls * self._owed))
+        return (0, 0) if calls == math.inf or calls < 1 else (int(calls), int(calls * self._owed))
 
     def _keep(self, requests: int, tokens: int) -> None:
         """Give back what is free beyond so much."""
