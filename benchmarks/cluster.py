@@ -92,13 +92,14 @@ def _ours(folder: Path, requests: Path, rows: int, base_url: str, actors: int) -
     command += ["-c", str(_STREAMS)] + (["--ray", "local", "--actors", str(actors)] if actors else [])
     environment = os.environ | {"SILICONFLOW_BASE_URL": base_url, "SILICONFLOW_API_KEY": "key"}
     looks: list[tuple[float, int, int, int]] = []
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+    said = folder / "said.txt"
+    with said.open("wb") as told, subprocess.Popen(command, env=environment, stderr=told) as process:
         while process.poll() is None:
             largest = max(map(_memory, _actors()), default=0) if actors else 0
             looks.append((time.monotonic(), _written(results), _memory(process.pid), largest))
             time.sleep(_LOOK)
     if process.returncode:
-        raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
+        raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}\n{said.read_text()[-2000:]}")
     parts = sorted(results.glob("part-*")) if actors else [results]
     ids = [json.loads(line)["custom_id"] for part in parts for line in part.open()]
     if len(ids) != rows or len(set(ids)) != rows:
