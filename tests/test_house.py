@@ -40,7 +40,7 @@ ALLOWED = {
     "wire": {"errors"},
     "limits": {"checks", "errors", "loops", "wire"},
     "transport": {"errors", "headers", "loops", "timeouts", "wire"},
-    "request": {"checks", "errors", "timeouts", "wire"},
+    "request": {"checks", "errors", "timeouts", "transport", "wire"},
     "stream": {"errors", "loops", "request", "timeouts", "transport", "wire"},
     "calls": {"checks", "errors", "headers", "limits", "loops", "request", "stream", "timeouts", "transport", "wire"},
     "runs": {"calls", "checks", "errors", "limits", "loops", "request", "stream", "wire"},

@@ -21,7 +21,7 @@ from .connector import connect_watcher
 from .mask import Mask
 from .pool import SessionPool
 from .proxy import proxy_options
-from .upload import LARGE, Multipart, Upload
+from .upload import LARGE, Multipart, Telling, Upload, UploadWatcher
 
 __all__ = ["Site", "Transport"]
 
@@ -158,7 +158,10 @@ async def _send_multipart(
     body: Multipart, attempt: Attempt, send: Callable[..., Awaitable[aiohttp.ClientResponse]]
 ) -> aiohttp.ClientResponse:
     async with body.opened() as payload:
-        return await send(data=Upload(payload, attempt))
+        watcher: UploadWatcher = attempt
+        if body.on_progress is not None:
+            watcher = Telling(attempt, payload.size or 0, body.on_progress)
+        return await send(data=Upload(payload, watcher))
 
 
 async def _read_start(body: Body) -> bytes:
