@@ -109,6 +109,7 @@ from .wire.structs import (
     ToolCall,
     Usage,
 )
+from .wire.user import UserInfo
 
 __all__ = [
     "NOT_GIVEN",
@@ -222,6 +223,7 @@ __all__ = [
     "ToolRun",
     "TruncatedStreamError",
     "Usage",
+    "UserInfo",
     "UserMessageParam",
     "VideoPartParam",
     "VideoURLParam",

@@ -10,6 +10,7 @@ from ..elsewhere import CLIENT, Explained
 if TYPE_CHECKING:
     from ..calls.service import Service
     from .models import Models
+    from .user import User
 
 __all__ = ["Resources"]
 
@@ -26,3 +27,10 @@ class Resources(Explained):
         from .models import Models
 
         return Models(self._service)
+
+    @cached_property
+    def user(self) -> User:
+        """Whose account it is, and what is left on it."""
+        from .user import User
+
+        return User(self._service)

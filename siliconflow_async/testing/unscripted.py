@@ -13,6 +13,7 @@ from .limits import Meters
 from .models import EXAMPLES
 from .question import Question, World
 from .refusals import Refused
+from .user import user_info
 from .writer import AnswerWriter
 
 __all__ = ["Unscripted"]
@@ -37,6 +38,7 @@ async def _models(question: Question) -> None:
 _ANSWERS: Mapping[tuple[str, str], Callable[[Question], Awaitable[None]]] = {
     ("POST", "/chat/completions"): chat,
     ("GET", "/models"): _models,
+    ("GET", "/user/info"): user_info,
 }
 _ROUTES = [
     (method, re.compile(_PREFIX + re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)), answer)

@@ -7,6 +7,7 @@ import inspect
 import json
 import pickle
 from collections.abc import Callable
+from decimal import Decimal
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -71,7 +72,7 @@ def value_of(kind: Any, *, full: bool) -> Any:
         return struct_of(kind, full=full)
     if isinstance(kind, type) and issubclass(kind, BaseException):
         return None
-    return {int: 1, str: "é", float: 0.5, bool: True, NoneType: None, Any: {"a": 1}}[kind]
+    return {int: 1, str: "é", float: 0.5, bool: True, NoneType: None, Any: {"a": 1}, Decimal: Decimal("0.10")}[kind]
 
 
 def struct_of(kind: type[msgspec.Struct], *, full: bool) -> Any:
