@@ -21,10 +21,11 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     session is borrowed, whose connector tells nobody; there that wait counts only in `total`.
     `connect`: name look-up, TCP and TLS, for each attempt.
     `first_token`: from the last byte sent to the first content, reasoning, tool call or finish; for each attempt;
-    streams only.
+    streams only. Where files are sent, up to the whole answer.
     `idle`: between such events. It measures the server: it runs only while the caller waits with nothing buffered, and
     keep-alive comments and empty deltas do not stop it. While a large request is being sent, it watches that bytes go.
-    `total`: all attempts, waits and the stream. "default" means none for streams and 600 s for whole answers.
+    `total`: all attempts, waits and the stream. "default" means none for streams and where files are sent, and 600 s for
+    other whole answers.
     """
 
     pool: float | None = 60.0

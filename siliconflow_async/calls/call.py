@@ -133,7 +133,7 @@ class Call:
         try:
             admission = await self.passage.enter(again=self.attempts > 0, deadline=sent.deadline)
         except TimeoutError as error:
-            total = sent.timeouts.total_for(streaming=sent.streaming)
+            total = sent.timeouts.total_for(streaming=sent.open_ended)
             raise APITimeoutError(clock="total", seconds=total) from error
         self.attempts += 1
         if not self._repeatable:

@@ -52,7 +52,7 @@ class Setup(NamedTuple):
         """
         timeouts = as_timeouts(params["timeout"], self.timeouts) if "timeout" in params else self.timeouts
         started_at = running_loop().time()
-        total = timeouts.total_for(streaming=streaming)
+        total = timeouts.total_for(streaming=streaming or isinstance(body, Multipart))
         headers = self.headers
         if not isinstance(body, bytes):
             # Theirs is of JSON. A multipart body brings its own; without a body there is nothing to say the type of.

@@ -42,6 +42,11 @@ class Request(msgspec.Struct, kw_only=True):
     distrusts: float | None = None
     added: Mapping[str, str] | None = None
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether nobody can tell how long it takes: a stream, or files that are sent, as fast as the line is."""
+        return self.streaming or isinstance(self.body, Multipart)
+
 
 class Attempt:
     """One attempt: watches it get its connection, ends it when a clock runs out, maps what it raises.
@@ -96,7 +101,7 @@ class Attempt:
 
     def _sent_by_now(self) -> None:
         self.sent_at = self.loop.time()
-        self._limit("first_token", self._request.timeouts.first_token if self._request.streaming else None)
+        self._limit("first_token", self._request.timeouts.first_token if self._request.open_ended else None)
 
     def distrust(self) -> None:
         """Note that the connection failed the request, or that none could be made: the next attempt gets a new one."""
@@ -156,7 +161,7 @@ class Attempt:
 
     def _timeout(self) -> APITimeoutError:
         request = self._request
-        limit = request.timeouts.limit(self._clock, streaming=request.streaming)
+        limit = request.timeouts.limit(self._clock, streaming=request.open_ended)
         error = APITimeoutError(clock=self._clock, seconds=limit)
         if self._sent is not None:
             of_all = f" of {len(request.body)}" if isinstance(request.body, bytes) else ""

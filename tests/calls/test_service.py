@@ -222,6 +222,26 @@ class TestBodies:
                 await service.fetch("POST", "/thing", content, {}, body=form)
         assert caught.value.clock == "idle"
 
+    async def test_a_form_takes_as_long_as_the_line_is_slow(self) -> None:
+        """No total ends it by default; once it has been sent, the first token's clock runs up to the whole answer."""
+
+        async def half(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            await response.write(b"{")
+            await asyncio.get_running_loop().create_future()
+            return response
+
+        form = Multipart((Part(name="file", value=b"x"),))
+        async with asked(Endpoint(half), timeouts=Timeouts(first_token=0.2), max_retries=0) as service:
+            assert service.setup.request("POST", "/thing", {}, body=form).deadline is None
+            assert service.setup.request("POST", "/thing", {"timeout": 7}, body=form).deadline is not None
+            with pytest.raises(APITimeoutError, match="first_token limit of 0.2 s") as caught:
+                await service.fetch("POST", "/thing", content, {}, body=form)
+            assert caught.value.clock == "first_token"
+            with pytest.raises(APITimeoutError, match="total limit of 0.1 s"):
+                await service.fetch("POST", "/thing", content, {"timeout": 0.1}, body=form)
+
 
 class TestByteStreams:
     """Bytes as they come keep the promises of a stream."""
