@@ -74,6 +74,7 @@ from .runs.fanout import MapResults
 from .runs.progress import MapProgress
 from .runs.results import MapDone, MapFailed, MapItem, MapResult, MapTimes
 from .runs.toolrun import RunEvent, ToolRun
+from .stream.bytestream import ByteStream
 from .stream.manager import ChatStreamManager
 from .stream.reading import Ended
 from .stream.stream import ChatStream, EventIterator, TextIterator
@@ -92,6 +93,7 @@ from .wire.events import (
     ToolCallDone,
     ToolResult,
 )
+from .wire.files import FileContent, FileDeleted, FileList, FileObject
 from .wire.models import Model, ModelList
 from .wire.structs import (
     AssistantMessage,
@@ -124,6 +126,7 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "BusyError",
+    "ByteStream",
     "CallState",
     "ChatCompletion",
     "ChatCompletionChunk",
@@ -151,6 +154,10 @@ __all__ = [
     "Event",
     "EventIterator",
     "EventTooLargeError",
+    "FileContent",
+    "FileDeleted",
+    "FileList",
+    "FileObject",
     "Finished",
     "Function",
     "FunctionParam",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-__all__ = ["CHAT", "CLIENT", "COMPLETIONS", "KEYWORDS", "MODELS", "Explained"]
+__all__ = ["CHAT", "CLIENT", "COMPLETIONS", "FILES", "KEYWORDS", "MODELS", "Explained"]
 
 _KEY_ALONE = "SiliconFlow knows an account by its API key alone"
 _BODY = "SiliconFlow's page has no such parameter; extra_body sends it"
@@ -31,6 +31,7 @@ KEYWORDS: Mapping[str, str] = {
     "max_completion_tokens": "max_tokens= is its name",
     "functions": "tools= takes functions",
     "function_call": "tool_choice= says which to call",
+    **dict.fromkeys(("expires_after", "output_expires_after"), "how long it keeps a file, the service decides"),
     **dict.fromkeys(
         (
             "audio",
@@ -56,7 +57,7 @@ CLIENT: Mapping[str, str] = {
     "beta": "client.chat.completions has parse(…), stream(…) and run_tools(…) itself",
     **dict.fromkeys(("responses", "conversations", "realtime", "live"), "client.chat.completions.create(…) answers"),
     "completions": "client.chat.completions.create(…, prefix=…, suffix=…) goes on from a text",
-    **dict.fromkeys(("audio", "embeddings", "files", "images", "uploads", "videos"), _NOT_YET),
+    **dict.fromkeys(("audio", "embeddings", "images", "uploads", "videos"), _NOT_YET),
     "batches": "siliconflow_async.batch.run_batch runs a file of requests, client.chat.completions.map(…) an iterable",
     **dict.fromkeys(
         (
@@ -100,6 +101,12 @@ MODELS: Mapping[str, str] = {
     "retrieve": "client.models.list() has them all",
     "delete": _NOT_THERE,
     **dict.fromkeys(("with_raw_response", "with_streaming_response"), "the list has headers and raw"),
+}
+
+FILES: Mapping[str, str] = {
+    "retrieve_content": "client.files.content(…) has it",
+    "wait_for_processing": "a file can be used once create(…) has returned",
+    **dict.fromkeys(("with_raw_response", "with_streaming_response"), "answers have headers and raw"),
 }
 
 

@@ -24,8 +24,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     streams only. Where files are sent, up to the whole answer.
     `idle`: between such events. It measures the server: it runs only while the caller waits with nothing buffered, and
     keep-alive comments and empty deltas do not stop it. While a large request is being sent, it watches that bytes go.
-    `total`: all attempts, waits and the stream. "default" means none for streams and where files are sent, and 600 s for
-    other whole answers.
+    `total`: all attempts, waits and the stream. "default" means none for streams and where files are sent, else 600 s.
     """
 
     pool: float | None = 60.0

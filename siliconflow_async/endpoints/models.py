@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator, Iterator
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from ..elsewhere import MODELS, Explained
 from ..errors import InvalidRequestError
 from ..headers import conceal
 from ..request.fields import Fields, PlainCallOptions
 from ..wire.models import Model, ModelList, decode_models
+from .listing import Listing
 
 if TYPE_CHECKING:
     from ..calls.service import Service
 
-__all__ = ["ListParams", "Listing", "Models"]
+__all__ = ["ListParams", "Models"]
 
 
 class ListParams(PlainCallOptions, total=False):
@@ -27,42 +27,6 @@ class ListParams(PlainCallOptions, total=False):
 _LIST = Fields(ListParams)
 
 
-class Listing(Coroutine[Any, Any, ModelList]):
-    """What `models.list()` returns: await it for the ModelList, or `async for` its models, as openai's users do."""
-
-    __slots__ = ("_asking", "_models")
-
-    def __init__(self, asking: Coroutine[Any, Any, ModelList]) -> None:
-        self._asking = asking
-        self._models: Iterator[Model] | None = None
-
-    def __await__(self) -> Generator[Any, Any, ModelList]:
-        return self._asking.__await__()
-
-    # A coroutine, so that tasks can be made of it.
-    def send(self, value: Any) -> Any:
-        """Go on, as coroutines do."""
-        return self._asking.send(value)
-
-    def throw(self, *error: Any) -> Any:
-        """Raise inside, as coroutines do."""
-        return self._asking.throw(*error)
-
-    def close(self) -> None:
-        """End, as coroutines do."""
-        self._asking.close()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Model:
-        if self._models is None:
-            self._models = iter((await self._asking).data)
-        for model in self._models:
-            return model
-        raise StopAsyncIteration
-
-
 class Models(Explained):
     """The models of the service that a client talks to."""
 
@@ -72,7 +36,7 @@ class Models(Explained):
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    def list(self, **params: Unpack[ListParams]) -> Listing:
+    def list(self, **params: Unpack[ListParams]) -> Listing[ModelList, Model]:
         """Ask for the models, all of them or those of one `type` or `sub_type`; await it, or `async for` them.
 
         `await client.models.list()` has them in `.data`.

@@ -9,6 +9,7 @@ from ..elsewhere import CLIENT, Explained
 
 if TYPE_CHECKING:
     from ..calls.service import Service
+    from .files import Files
     from .models import Models
     from .user import User
 
@@ -20,6 +21,13 @@ class Resources(Explained):
 
     elsewhere = CLIENT
     _service: Service
+
+    @cached_property
+    def files(self) -> Files:
+        """Files that the service keeps."""
+        from .files import Files
+
+        return Files(self._service)
 
     @cached_property
     def models(self) -> Models:

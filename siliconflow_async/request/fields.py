@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, TypedDict
+from urllib.parse import quote
 
 from ..checks import check_keywords
 from ..errors import InvalidRequestError
 from ..timeouts import Timeouts
-from .plain import as_plain, encode_body
+from .body import query_of
+from .plain import as_plain, encode_body, kind_of
 
-__all__ = ["CallOptions", "Fields", "PlainCallOptions"]
+__all__ = ["CallOptions", "Fields", "PlainCallOptions", "in_path", "query_fields"]
 
 
 class PlainCallOptions(TypedDict, total=False):
@@ -61,3 +63,28 @@ class Fields:
             if value is not None and name not in self._local
         }
         return encode_body(sent, given.get("extra_body"))
+
+
+def in_path(value: Any, name: str) -> str:
+    """Return an id as one part of a URL's path; raise InvalidRequestError that names it."""
+    if not isinstance(value, str):
+        raise InvalidRequestError(f"{name} must be text, not {kind_of(value)}", param=name)
+    # Either would be another path.
+    if not value.strip() or value in (".", ".."):
+        raise InvalidRequestError(f"{name}: {value!r} is no id", param=name)
+    try:
+        return quote(value, safe="")
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(f"{name} can't be sent: {error}", param=name) from error
+
+
+def query_fields(given: Mapping[str, Any], *names: str) -> dict[str, str]:
+    """Return those of the parameters that go into the query, as text; raise InvalidRequestError that names one."""
+    query: dict[str, str] = {}
+    for name in names:
+        if (value := given.get(name)) is not None:
+            try:
+                query |= query_of({name: value})
+            except InvalidRequestError as error:
+                raise InvalidRequestError(f"{name}: {kind_of(value)} can't be sent", param=name) from error
+    return query

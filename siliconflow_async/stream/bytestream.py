@@ -77,6 +77,7 @@ class ByteStream(OpenAnswer[bytes]):
         return self._ready.pop()
 
     def abort(self) -> None:
+        """`aclose()` for callers that can't await."""
         self._ready = []
         super().abort()
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from .filestore import Files
 from .limits import Meter, Meters
 from .models import is_model
 from .refusals import Refused, refuse
@@ -17,11 +18,13 @@ __all__ = ["Question", "World"]
 _decode = msgspec.json.Decoder().decode
 
 
-class World(NamedTuple):
+class World:
     """What all answers of one stand-in share: `models` are the names that exist, None for every `org/name`."""
 
-    models: dict[str, None] | None
-    meters: Meters
+    def __init__(self, models: dict[str, None] | None, meters: Meters) -> None:
+        self.models = models
+        self.meters = meters
+        self.files = Files()
 
 
 class Question(NamedTuple):

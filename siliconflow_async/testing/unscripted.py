@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import msgspec
 
+from . import files
 from .chat import chat
 from .failing import Failures
 from .limits import Meters
@@ -39,6 +40,7 @@ _ANSWERS: Mapping[tuple[str, str], Callable[[Question], Awaitable[None]]] = {
     ("POST", "/chat/completions"): chat,
     ("GET", "/models"): _models,
     ("GET", "/user/info"): user_info,
+    **files.ANSWERS,
 }
 _ROUTES = [
     (method, re.compile(_PREFIX + re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)), answer)

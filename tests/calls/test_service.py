@@ -236,10 +236,10 @@ class TestBodies:
         async with asked(Endpoint(half), timeouts=Timeouts(first_token=0.2), max_retries=0) as service:
             assert service.setup.request("POST", "/thing", {}, body=form).deadline is None
             assert service.setup.request("POST", "/thing", {"timeout": 7}, body=form).deadline is not None
-            with pytest.raises(APITimeoutError, match="first_token limit of 0.2 s") as caught:
+            with pytest.raises(APITimeoutError, match="first_token limit") as caught:
                 await service.fetch("POST", "/thing", content, {}, body=form)
             assert caught.value.clock == "first_token"
-            with pytest.raises(APITimeoutError, match="total limit of 0.1 s"):
+            with pytest.raises(APITimeoutError, match="total limit"):
                 await service.fetch("POST", "/thing", content, {"timeout": 0.1}, body=form)
 
 

@@ -1,0 +1,149 @@
+"""Files that the service keeps: what `/files` sends back, wrapped or as the openai package knows it.
+
+The decoders raise APIStatusError for an error under 200, MalformedStreamError for what is no such answer. Of fields of
+odd types, what can be read is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from .failures import Mask, malformed, unmasked, value_in
+from .plain import Headed, Plain, nothing, told
+from .wrapped import integer, text, unwrapped
+
+__all__ = [
+    "FileContent",
+    "FileDeleted",
+    "FileList",
+    "FileObject",
+    "decode_content",
+    "decode_deleted",
+    "decode_file",
+    "decode_files",
+]
+
+_NO_FILE = "no file"
+_NO_LIST = "no list of files"
+
+
+class FileObject(Headed, Plain):
+    """A file that the service keeps: `bytes` long, made at `created_at` (Unix seconds).
+
+    `id` is what a batch names it by. `raw` is the body as it came, `headers` the answer's headers with lower-case
+    names, `trace_id` what SiliconFlow's support asks for; an entry of a list has none of these.
+    """
+
+    id: str
+    object: str = told("file")
+    bytes: int = told(0)
+    created_at: int = told(0)
+    filename: str = told("")
+    purpose: str = told("")
+    status: str | None = None
+    expires_at: int | None = None
+
+
+class FileList(Headed, Plain):
+    """Files that the service keeps, in `data`; where it `has_more`, `list(after=last_id)` goes on."""
+
+    object: str = told("list")
+    data: list[FileObject] = msgspec.field(default_factory=nothing)
+    first_id: str | None = None
+    last_id: str | None = None
+    has_more: bool = told(False)
+
+
+class FileDeleted(Headed, Plain):
+    """Whether a file is gone."""
+
+    id: str
+    object: str = told("file")
+    deleted: bool = told(False)
+
+
+class FileContent(Headed, Plain):
+    """What a file holds, whole: `content` is bytes, `text` the same as text."""
+
+    @property
+    def content(self) -> bytes:
+        """The bytes, which are `raw` too."""
+        return self.raw or b""
+
+    @property
+    def text(self) -> str:
+        """The content as text; what is no UTF-8 is replaced."""
+        return self.content.decode("utf-8", "replace")
+
+    def read(self) -> bytes:
+        """`content`, as the openai package has it too."""
+        return self.content
+
+
+def decode_file(body: bytes, mask: Mask = unmasked) -> FileObject:
+    """Decode the answer to an upload, or to a question about one file."""
+    value = unwrapped(body, _NO_FILE, mask)
+    if not text(value.get("id")):
+        raise malformed(body, "no id", _NO_FILE, mask)
+    file = _file(value)
+    file.raw = body
+    return file
+
+
+def decode_files(body: bytes, mask: Mask = unmasked) -> FileList:
+    """Decode a list of files: the list itself, `{"data": […]}` or that within a wrapping."""
+    value = value_in(body, _NO_LIST, mask)
+    if isinstance(value, dict) and isinstance(value.get("data"), dict):
+        value = value["data"]
+    entries = value.get("data", value.get("files")) if isinstance(value, dict) else value
+    if not isinstance(entries, list):
+        raise malformed(body, "no data", _NO_LIST, mask)
+    given = value if isinstance(value, dict) else {}
+    files = FileList(
+        data=[_file(entry) for entry in entries if isinstance(entry, dict) and text(entry.get("id"))],
+        first_id=text(given.get("first_id")),
+        last_id=text(given.get("last_id")),
+        has_more=given.get("has_more") is True,
+    )
+    files.raw = body
+    return files
+
+
+def decode_deleted(body: bytes, mask: Mask = unmasked) -> FileDeleted:
+    """Decode what is said of a file that was deleted; no words at all (204) say that it is."""
+    if not body:
+        return FileDeleted(id="", deleted=True)
+    value = value_in(body, _NO_FILE, mask)
+    told_of = value.get("data") if isinstance(value, dict) and isinstance(value.get("data"), dict) else value
+    if not isinstance(value, dict) or not isinstance(told_of, dict):
+        raise malformed(body, "no object", _NO_FILE, mask)
+    # A wrapping alone, without `data`, says by its status that all is well.
+    deleted = FileDeleted(
+        id=text(told_of.get("id")) or "",
+        deleted=told_of.get("deleted") is True or ("deleted" not in told_of and value.get("status") is True),
+    )
+    deleted.raw = body
+    return deleted
+
+
+def decode_content(body: bytes, mask: Mask = unmasked) -> FileContent:
+    """Take the whole content of a file as it comes."""
+    content = FileContent()
+    content.raw = body
+    return content
+
+
+def _file(value: Mapping[str, Any]) -> FileObject:
+    return FileObject(
+        id=value["id"],
+        object=text(value.get("object")) or "file",
+        bytes=integer(value.get("bytes")) or 0,
+        created_at=integer(value.get("created_at")) or 0,
+        filename=text(value.get("filename")) or "",
+        purpose=text(value.get("purpose")) or "",
+        status=text(value.get("status")),
+        expires_at=integer(value.get("expires_at")),
+    )
