@@ -81,6 +81,7 @@ from .stream.stream import ChatStream, EventIterator, TextIterator
 from .stream.structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager
 from .timeouts import Timeouts
 from .version import __version__
+from .wire.batches import Batch, BatchCounts, BatchList, BatchResponse, BatchResult
 from .wire.events import (
     ContentDelta,
     ErrorEvent,
@@ -125,6 +126,11 @@ __all__ = [
     "AudioURLParam",
     "AuthenticationError",
     "BadRequestError",
+    "Batch",
+    "BatchCounts",
+    "BatchList",
+    "BatchResponse",
+    "BatchResult",
     "BusyError",
     "ByteStream",
     "CallState",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-__all__ = ["CHAT", "CLIENT", "COMPLETIONS", "FILES", "KEYWORDS", "MODELS", "Explained"]
+__all__ = ["BATCHES", "CHAT", "CLIENT", "COMPLETIONS", "FILES", "KEYWORDS", "MODELS", "Explained"]
 
 _KEY_ALONE = "SiliconFlow knows an account by its API key alone"
 _BODY = "SiliconFlow's page has no such parameter; extra_body sends it"
@@ -19,6 +19,7 @@ _NOTHING_KEPT = "SiliconFlow keeps no answers"
 _GIVEN = "it is given to AsyncSiliconFlow(…) or client.with_options(…), and not read back"
 _OTHER_REQUESTS = "for other requests use aiohttp with client.base_url and client.api_key"
 _ANSWER_HAS = "answers and streams have headers and trace_id, and create(…, stream=True) streams"
+_ANSWERS_TELL = "answers have headers and raw"
 
 # Keywords of the client, and of `create` and its kin.
 KEYWORDS: Mapping[str, str] = {
@@ -58,7 +59,6 @@ CLIENT: Mapping[str, str] = {
     **dict.fromkeys(("responses", "conversations", "realtime", "live"), "client.chat.completions.create(…) answers"),
     "completions": "client.chat.completions.create(…, prefix=…, suffix=…) goes on from a text",
     **dict.fromkeys(("audio", "embeddings", "images", "uploads", "videos"), _NOT_YET),
-    "batches": "siliconflow_async.batch.run_batch runs a file of requests, client.chat.completions.map(…) an iterable",
     **dict.fromkeys(
         (
             "admin",
@@ -103,10 +103,12 @@ MODELS: Mapping[str, str] = {
     **dict.fromkeys(("with_raw_response", "with_streaming_response"), "the list has headers and raw"),
 }
 
+BATCHES: Mapping[str, str] = dict.fromkeys(("with_raw_response", "with_streaming_response"), _ANSWERS_TELL)
+
 FILES: Mapping[str, str] = {
     "retrieve_content": "client.files.content(…) has it",
     "wait_for_processing": "a file can be used once create(…) has returned",
-    **dict.fromkeys(("with_raw_response", "with_streaming_response"), "answers have headers and raw"),
+    **dict.fromkeys(("with_raw_response", "with_streaming_response"), _ANSWERS_TELL),
 }
 
 

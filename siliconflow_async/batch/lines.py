@@ -17,6 +17,7 @@ import msgspec
 
 from ..errors import ConfigurationError, InvalidRequestError
 from ..request.params import STREAM_NAMES
+from ..wire.jsonlines import LONGEST_LINE, LineBuffer
 from .keytable import KeyTable
 
 __all__ = [
@@ -42,8 +43,6 @@ __all__ = [
 
 # How a line fares, one byte for each. An open one has failed in this run, and is pending in the next.
 PENDING, DONE, FAILED, OPEN, BLANK, BAD = range(6)
-# A file that is one endless line must not fill the memory. Lines with pictures are long.
-LONGEST_LINE = 128 * 1024 * 1024
 _BREATH = 1000
 # The number of a line needs no more than 40 bits of 63. The others hold more of the digest of its id.
 _REST_BITS = 23
@@ -253,33 +252,3 @@ def split_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         yield from buffer.feed(piece)
     yield from buffer.rest()
-
-
-class LineBuffer:
-    """Makes lines of pieces, holding no more than one line, of that LONGEST_LINE bytes and one, and one piece."""
-
-    __slots__ = ("_held",)
-
-    def __init__(self) -> None:
-        self._held = bytearray()
-
-    def feed(self, piece: bytes) -> Iterator[bytes]:
-        """Yield the lines that end in `piece`."""
-        *ended, rest = piece.split(b"\n")
-        for end in ended:
-            self._hold(end)
-            yield self._take()
-        self._hold(rest)
-
-    def rest(self) -> Iterator[bytes]:
-        """Yield the last line, if there is one without an end."""
-        if self._held:
-            yield self._take()
-
-    def _hold(self, piece: bytes) -> None:
-        self._held += piece[: LONGEST_LINE + 1 - len(self._held)]
-
-    def _take(self) -> bytes:
-        line = bytes(self._held)
-        self._held.clear()
-        return line

@@ -9,6 +9,7 @@ from ..elsewhere import CLIENT, Explained
 
 if TYPE_CHECKING:
     from ..calls.service import Service
+    from .batches import Batches
     from .files import Files
     from .models import Models
     from .user import User
@@ -21,6 +22,13 @@ class Resources(Explained):
 
     elsewhere = CLIENT
     _service: Service
+
+    @cached_property
+    def batches(self) -> Batches:
+        """Batches that the service runs, at half the price."""
+        from .batches import Batches
+
+        return Batches(self._service)
 
     @cached_property
     def files(self) -> Files:

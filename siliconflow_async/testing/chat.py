@@ -15,7 +15,7 @@ from .refusals import refuse
 from .rules import check_messages, check_parameters
 from .samples import sample
 
-__all__ = ["chat"]
+__all__ = ["answered", "chat"]
 
 _MEDIA_TOKENS = 256
 _encode = msgspec.json.Encoder().encode
@@ -25,6 +25,14 @@ async def chat(question: Question) -> None:
     """Answer `POST /chat/completions`."""
     request = question.json()
     name, meter = question.model(request)
+    answer = answered(request, name)
+    if meter is not None:
+        meter.admit(answer.prompt_tokens)
+    await question.writer.answer(answer, stream=request.get("stream") is True, meter=meter)
+
+
+def answered(request: Mapping[str, Any], name: str) -> ChatAnswer:
+    """Return the answer of a model to a request; raise Refused for one that it does not take."""
     model = capabilities(name)
     messages = check_messages(request.get("messages"), model)
     check_parameters(request, model)
@@ -33,12 +41,9 @@ async def chat(question: Question) -> None:
     wanted = prompt_tokens + int(request.get("max_tokens") or 0)
     if wanted > model.context:
         refuse(f"length of prompt_tokens ({wanted}) must be less than max_seq_len ({model.context}).")
-    if meter is not None:
-        meter.admit(prompt_tokens)
     count = int(request.get("n") or 1)
     choices = [_choice(request, messages, model, index) for index in range(count)]
-    answer = ChatAnswer(choices, name, prompt_tokens=prompt_tokens, logprobs=wanted_logprobs(request))
-    await question.writer.answer(answer, stream=request.get("stream") is True, meter=meter)
+    return ChatAnswer(choices, name, prompt_tokens=prompt_tokens, logprobs=wanted_logprobs(request))
 
 
 def _choice(

@@ -1,4 +1,4 @@
-"""The files that the stand-in keeps, in memory: the latest ones, and no more of them than `MOST_BYTES`."""
+"""What the stand-in keeps in memory: the latest files, no more of them than `MOST_BYTES`, and batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from .refusals import refuse
 
-__all__ = ["MOST_BYTES", "MOST_FILES", "Files", "StoredFile"]
+__all__ = ["MOST_BYTES", "MOST_FILES", "Files", "StoredBatch", "StoredFile"]
 
 MOST_BYTES = 256 * 1024 * 1024
 MOST_FILES = 1000
@@ -72,3 +72,11 @@ class Files:
     def all(self) -> list[StoredFile]:
         """Return all files, the newest first."""
         return list(reversed(self._files.values()))
+
+
+class StoredBatch(msgspec.Struct, eq=False):
+    """A batch: `told` is the object that is told of it, `asked` how often it was asked about; `replaced` its model."""
+
+    told: dict[str, Any]
+    replaced: str | None
+    asked: int = 0

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from .filestore import Files
+from .filestore import Files, StoredBatch
 from .limits import Meter, Meters
 from .models import is_model
 from .refusals import Refused, refuse
@@ -19,12 +19,17 @@ _decode = msgspec.json.Decoder().decode
 
 
 class World:
-    """What all answers of one stand-in share: `models` are the names that exist, None for every `org/name`."""
+    """What all answers of one stand-in share: `models` are the names that exist, None for every `org/name`.
 
-    def __init__(self, models: dict[str, None] | None, meters: Meters) -> None:
+    A batch ends when it is asked about for the `batch_polls`-th time.
+    """
+
+    def __init__(self, models: dict[str, None] | None, meters: Meters, batch_polls: int) -> None:
         self.models = models
         self.meters = meters
         self.files = Files()
+        self.batches: dict[str, StoredBatch] = {}
+        self.batch_polls = batch_polls
 
 
 class Question(NamedTuple):

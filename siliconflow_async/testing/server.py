@@ -79,6 +79,7 @@ class FakeSiliconFlow(Script):
     ssl: a server-side context: the stand-in then speaks https.
     keep: how many requests the record keeps, the latest ones.
     max_body_size: bytes of a request beyond which the answer is 413/20043, as documented.
+    batch_polls: how often a batch is asked about until it has ended; its requests are answered then.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class FakeSiliconFlow(Script):
         ssl: ssl_module.SSLContext | None = None,
         keep: int = 10_000,
         max_body_size: int = 500 * 1024 * 1024,
+        batch_polls: int = 2,
     ) -> None:
         super().__init__()
         if tokens_per_second is not None and tokens_per_second <= 0:
@@ -111,7 +113,7 @@ class FakeSiliconFlow(Script):
         self._delay = delay
         self._on_end = on_end
         self._meters = Meters(limits, window)
-        self._unscripted = Unscripted(models, api_key, self._meters, Failures(failures))
+        self._unscripted = Unscripted(models, api_key, self._meters, Failures(failures), batch_polls)
         self._watch = Watch()
         self._keep = keep
         self._seen = Seen(keep)

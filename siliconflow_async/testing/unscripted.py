@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import msgspec
 
-from . import files
+from . import batches, files
 from .chat import chat
 from .failing import Failures
 from .limits import Meters
@@ -41,6 +41,7 @@ _ANSWERS: Mapping[tuple[str, str], Callable[[Question], Awaitable[None]]] = {
     ("GET", "/models"): _models,
     ("GET", "/user/info"): user_info,
     **files.ANSWERS,
+    **batches.ANSWERS,
 }
 _ROUTES = [
     (method, re.compile(_PREFIX + re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)), answer)
@@ -53,12 +54,19 @@ class Unscripted:
 
     `models` are the names that exist, None for every `org/name`, of which the list of models has a few. `api_key` is
     the key that is valid, None for any. `meters` are the limits of those models that have some, `failures` says which
-    requests fail by chance.
+    requests fail by chance, and a batch ends when it is asked about for the `batch_polls`-th time.
     """
 
-    def __init__(self, models: Iterable[str] | None, api_key: str | None, meters: Meters, failures: Failures) -> None:
+    def __init__(
+        self,
+        models: Iterable[str] | None,
+        api_key: str | None,
+        meters: Meters,
+        failures: Failures,
+        batch_polls: int = 2,
+    ) -> None:
         # In the order given, each once: the list of models keeps to it.
-        self._world = World(None if models is None else dict.fromkeys(models), meters)
+        self._world = World(None if models is None else dict.fromkeys(models), meters, batch_polls)
         self._api_key = api_key
         self._failures = failures
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import inspect
+import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -108,7 +110,49 @@ async def not_given(client: Any) -> None:
     await client.chat.completions.create(**ASK, temperature=nothing, stop=nothing, tools=nothing)
 
 
-SNIPPETS = [answer, chunks, messages, raw, raw_stream, key, models, final, not_given]
+LINE = {"custom_id": "request-1", "method": "POST", "url": "/v1/chat/completions", "body": ASK}
+
+
+async def upload(client: Any, file: Any) -> Any:
+    made = await client.files.create(file=file, purpose="batch")
+    # What the service wraps its answer in, theirs does not see through.
+    return made if made.id else SimpleNamespace(**made.data)
+
+
+async def files(client: Any) -> None:
+    data = json.dumps(LINE).encode()
+    uploaded = await upload(client, ("batchinput.jsonl", io.BytesIO(data)))
+    assert uploaded.filename == (await client.files.retrieve(uploaded.id)).filename == "batchinput.jsonl"
+    assert [file.id async for file in client.files.list()] == [uploaded.id]
+    content = await client.files.content(uploaded.id)
+    assert content.text == content.read().decode() == data.decode()
+    assert (await client.files.delete(uploaded.id)).deleted
+
+
+async def batches(client: Any) -> None:
+    file = await upload(client, json.dumps(LINE).encode())
+    batch = await client.batches.create(
+        input_file_id=file.id,
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+        metadata={"description": "nightly eval job"},
+    )
+    assert [listed.id async for listed in client.batches.list(limit=10)] == [batch.id]
+    while batch.status not in ("completed", "failed"):
+        batch = await client.batches.retrieve(batch.id)
+    assert batch.request_counts.completed == batch.request_counts.total == 1
+    assert batch.metadata == {"description": "nightly eval job"}
+    content = await client.files.content(batch.output_file_id)
+    (result,) = map(json.loads, content.text.splitlines())
+    assert result["custom_id"] == "request-1"
+    assert result["response"]["body"]["choices"][0]["message"]["content"]
+    with_another = await client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    assert (await client.batches.cancel(with_another.id)).status == "cancelling"
+
+
+SNIPPETS = [answer, chunks, messages, raw, raw_stream, key, models, final, not_given, files, batches]
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.__name__)
@@ -164,6 +208,8 @@ ELSEWHERE = [
     ("chat.completions.with_streaming_response", "create(…, stream=True)"),
     ("chat.with_raw_response", "client.chat.completions.with_raw_response"),
     ("models.retrieve", "client.models.list()"),
+    ("files.retrieve_content", "client.files.content("),
+    ("batches.with_raw_response", "headers and raw"),
 ]
 
 
@@ -216,7 +262,7 @@ def get(client: Any, path: str) -> Any:
 class TestNothingIsLeftOut:
     """Each public name of openai's is here, or explained."""
 
-    @pytest.mark.parametrize("path", ["", "chat", "chat.completions", "models"])
+    @pytest.mark.parametrize("path", ["", "chat", "chat.completions", "models", "files", "batches"])
     async def test_attributes(self, path: str) -> None:
         from openai import AsyncOpenAI
 
