@@ -237,13 +237,15 @@ def _check_pool_options(options: ClientOptions) -> None:
 def _site(api_key: str | None, options: ClientOptions) -> Site:
     key = find_key(api_key)
     base_url = parse_base_url(options.get("base_url"))
-    proxy = find_proxy(options.get("proxy"), base_url, trust_env=options.get("trust_env", True))
+    proxy_for = functools.partial(find_proxy, options.get("proxy"), trust_env=options.get("trust_env", True))
+    proxy = proxy_for(base_url)
     return Site(
         base_url=base_url,
         proxy=proxy and proxy.url,
         proxy_headers=proxy and proxy.headers,
         other_site=other_site(base_url),
         secret=key,
+        proxy_for=proxy_for,
     )
 
 

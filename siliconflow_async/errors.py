@@ -292,10 +292,11 @@ class StreamError(SiliconFlowError):
 class TruncatedStreamError(StreamError):
     """The answer ended with neither a finish_reason nor `[DONE]`, or its body broke off.
 
-    `empty` if nothing of it had come.
+    `empty` if nothing of it had come; `received` is how many bytes had, of a body that is no event stream.
     """
 
     empty: bool = False
+    received: int | None = None
 
 
 @_fields(kw_only=True)

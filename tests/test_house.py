@@ -122,6 +122,7 @@ THIRD_PARTY = {
     "ray": {"integrations"},
     "redis": {"cli", "integrations"},
     "tqdm": {"cli"},
+    "yarl": {"transport"},  # aiohttp's own URLs, which its requests take
 }
 
 IO = {

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from ..stream.bytestream import ByteProtocol, ByteStream, first_bytes
+from ..stream.bytestream import ByteProtocol, ByteStream, first_bytes, size_of
 from ..stream.reading import Observer, Reading
 from ..transport.answer import Answer, Decode, Headed
+from ..transport.attempt import Request
 from ..transport.upload import Multipart
 from .call import Call
 from .setup import Setup
 
-__all__ = ["Service"]
+__all__ = ["Service", "open_bytes"]
 
 T = TypeVar("T", bound=Headed)
 
@@ -67,20 +68,24 @@ class Service:
         """
         setup = self.setup
         request = setup.request(method, path, params, body=body, query=query, streaming=True)
-        call = Call(setup, request, repeatable=repeatable, weighs=weighs)
+        return await open_bytes(Call(setup, request, repeatable=repeatable, weighs=weighs), setup, request)
 
-        async def begin(answer: Answer, observer: Observer | None) -> ByteStream:
-            protocol = ByteProtocol()
-            reading = Reading(
-                answer,
-                protocol,
-                timeouts=request.timeouts,
-                deadline=request.deadline,
-                observer=observer,
-                attempts=call.attempts,
-            )
-            stream = ByteStream(reading, protocol)
-            setup.transport.pool.track(stream)
-            return await first_bytes(stream)
 
-        return await call.open(begin)
+async def open_bytes(call: Call, setup: Setup, request: Request) -> ByteStream:
+    """Return the answer of a call as a stream of bytes, once the first are there."""
+
+    async def begin(answer: Answer, observer: Observer | None) -> ByteStream:
+        protocol = ByteProtocol(size_of(answer))
+        reading = Reading(
+            answer,
+            protocol,
+            timeouts=request.timeouts,
+            deadline=request.deadline,
+            observer=observer,
+            attempts=call.attempts,
+        )
+        stream = ByteStream(reading, protocol)
+        setup.transport.pool.track(stream)
+        return await first_bytes(stream)
+
+    return await call.open(begin)

@@ -6,38 +6,51 @@ async with … as stream:
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Callable
+from typing import Self, TypeAlias
 
-from ..errors import APIStatusError, StreamError, TruncatedStreamError
+from ..errors import APIStatusError, EventTooLargeError, StreamError, TruncatedStreamError
+from ..transport.answer import Answer
 from ..wire.failures import cut_off
 from .opened import OpenAnswer
 from .reading import Reading
+from .wholefile import FilePath, WholeFile, written_whole
 
-__all__ = ["ByteProtocol", "ByteStream", "first_bytes"]
+__all__ = ["ByteProgress", "ByteProtocol", "ByteStream", "first_bytes", "size_of"]
+
+ByteProgress: TypeAlias = Callable[[int, int | None], object]
+"""Called with how many bytes have been sent or have come, and of how many: None where nobody has said."""
+
+
+def size_of(answer: Answer) -> int | None:
+    """Return how many bytes the body is to have; None where that is not said, or where it comes compressed."""
+    length = answer.headers.get("content-length", "")
+    return int(length) if length.isdecimal() and not answer.body.is_compressed else None
 
 
 class ByteProtocol:
-    """Gives out bytes as they came; whole once the body has ended."""
+    """Gives out bytes as they came; whole once the body has ended, which of a body of no `size` has to be some."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int | None = None) -> None:
         self.done = False
         self.whole = False
         self.failure: StreamError | APIStatusError | None = None
         self.received = 0
+        self.size = size
 
     def feed(self, data: bytes, lazily: bool = False) -> list[bytes]:
         self.received += len(data)
         return [data] if data else []
 
     def eof(self) -> list[bytes]:
-        self.whole = self.received > 0
+        self.whole = self.received > 0 or self.size == 0
         return []
 
     def cut_short(self) -> list[bytes]:
         return []
 
     def cut_off(self, why: str | None, *, begun: bool) -> TruncatedStreamError:
-        return cut_off(self.received, why)
+        return cut_off(self.received, why, of=self.size)
 
     def has_progress(self, chunks: list[bytes]) -> bool:
         return True
@@ -46,8 +59,8 @@ class ByteProtocol:
 class ByteStream(OpenAnswer[bytes]):
     """An open answer: iterate it for bytes, in pieces of whatever size they come in.
 
-    `ended` is None while it is open, then "finish", "truncated", "timeout" or "closed"; `received` counts the bytes
-    that came. One that breaks off raises TruncatedStreamError after the last byte that did.
+    `ended` is None while it is open, then "finish", "truncated", "timeout" or "closed". One that breaks off raises
+    TruncatedStreamError after the last byte that came.
     """
 
     __slots__ = ("_protocol", "_ready")
@@ -65,6 +78,11 @@ class ByteStream(OpenAnswer[bytes]):
         return self._protocol.received
 
     @property
+    def size(self) -> int | None:
+        """How many there will be; None where the service has not said."""
+        return self._protocol.size
+
+    @property
     def _begun(self) -> bool:  # type: ignore[override]  # a variable of the base
         return self.received > 0
 
@@ -75,6 +93,30 @@ class ByteStream(OpenAnswer[bytes]):
         if not self._ready and not await self._fill():
             raise StopAsyncIteration
         return self._ready.pop()
+
+    async def save(self, path: FilePath, *, on_progress: ByteProgress | None = None) -> int:
+        """Write what is left to a file, and return how many bytes that were; off the loop, a part at a time.
+
+        The file is there, in the place of one that was, once it is whole. `on_progress` is called as bytes come.
+
+        Raises InvalidRequestError where the file can't be made, OSError where it can't be written, and what reading
+        raises; then there is no file.
+        """
+        async with written_whole(path) as file:
+            await self.copy_to(file, on_progress)
+            return file.size
+
+    async def copy_to(self, file: WholeFile, on_progress: ByteProgress | None = None, most: int | None = None) -> None:
+        """Add what is left to a file; raise EventTooLargeError where that would come to more bytes than `most`."""
+        size = None if self.size is None else file.size + self.size - self.received + sum(map(len, self._ready))
+        if most is not None and size is not None and size > most:
+            raise EventTooLargeError(f"the file has {size} bytes, more than {most}")
+        async for data in self:
+            if most is not None and file.size + len(data) > most:
+                raise EventTooLargeError(f"the file is larger than {most} bytes")
+            await file.write(data)
+            if on_progress is not None:
+                on_progress(file.size, size)
 
     def abort(self) -> None:
         """`aclose()` for callers that can't await."""

@@ -38,13 +38,17 @@ _MAX_INFLATED = 16 * 1024 * 1024
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """Where requests go: the `base_url`, through which proxy, the other site's base to name on a wrong key."""
+    """Where requests go: the `base_url`, through which proxy, the other site's base to name on a wrong key.
+
+    `proxy_for` finds the proxy for a URL elsewhere: its own URL, and the headers with its credentials.
+    """
 
     base_url: str
     proxy: str | None
     proxy_headers: Mapping[str, str] | None
     other_site: str | None
     secret: str  # the key
+    proxy_for: Callable[[str], tuple[str, Mapping[str, str] | None] | None]
 
 
 class Transport:

@@ -124,13 +124,17 @@ def is_blank(body: bytes | bytearray) -> bool:
     return not body or body.isspace() or (body.startswith(BOM) and not body[len(BOM) :].strip())
 
 
-def cut_off(size: int, why: str | None) -> TruncatedStreamError:
-    """Return the error for a body, no event stream, that ended after `size` bytes; `why` says what broke it off."""
+def cut_off(size: int, why: str | None, of: int | None = None) -> TruncatedStreamError:
+    """Return the error for a body, no event stream, that ended after `size` bytes; `why` says what broke it off.
+
+    `of` is how many there were to be, None where nobody had said.
+    """
     if not size:
         words = "the answer is empty" if why is None else f"the answer broke off before its first byte ({why})"
-        return TruncatedStreamError(words, empty=True)
+        return TruncatedStreamError(words, empty=True, received=0)
     how = "ended" if why is None else f"broke off ({why})"
-    return TruncatedStreamError(f"the answer {how} after {size} bytes, in its midst")
+    bytes_ = f"{size} bytes" if of is None else f"{size} of {of} bytes"
+    return TruncatedStreamError(f"the answer {how} after {bytes_}, in its midst", received=size)
 
 
 def error_in(value: Any) -> tuple[int | str | None, str] | None:
