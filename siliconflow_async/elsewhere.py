@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-__all__ = ["BATCHES", "CHAT", "CLIENT", "COMPLETIONS", "FILES", "KEYWORDS", "MODELS", "Explained"]
+__all__ = ["BATCHES", "CHAT", "CLIENT", "COMPLETIONS", "FILES", "IMAGES", "KEYWORDS", "MODELS", "Explained"]
 
 _KEY_ALONE = "SiliconFlow knows an account by its API key alone"
 _BODY = "SiliconFlow's page has no such parameter; extra_body sends it"
@@ -58,7 +58,7 @@ CLIENT: Mapping[str, str] = {
     "beta": "client.chat.completions has parse(…), stream(…) and run_tools(…) itself",
     **dict.fromkeys(("responses", "conversations", "realtime", "live"), "client.chat.completions.create(…) answers"),
     "completions": "client.chat.completions.create(…, prefix=…, suffix=…) goes on from a text",
-    **dict.fromkeys(("audio", "embeddings", "images", "uploads", "videos"), _NOT_YET),
+    **dict.fromkeys(("audio", "embeddings", "uploads", "videos"), _NOT_YET),
     **dict.fromkeys(
         (
             "admin",
@@ -109,6 +109,13 @@ FILES: Mapping[str, str] = {
     "retrieve_content": "client.files.content(…) has it",
     "wait_for_processing": "a file can be used once create(…) has returned",
     **dict.fromkeys(("with_raw_response", "with_streaming_response"), _ANSWERS_TELL),
+}
+
+
+IMAGES: Mapping[str, str] = {
+    "edit": "client.images.generate(…, image=…) changes a picture",
+    "create_variation": "client.images.generate(…, image=…) makes one of another",
+    **dict.fromkeys(("with_raw_response", "with_streaming_response"), "the answer has headers and raw"),
 }
 
 

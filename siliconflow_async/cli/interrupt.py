@@ -58,9 +58,7 @@ def diverted(stop: Callable[[], object]) -> Iterator[None]:
 
 
 @contextmanager
-def _handled(
-    loop: asyncio.AbstractEventLoop, handler: Callable[[int, FrameType | None], object]
-) -> Iterator[None]:
+def _handled(loop: asyncio.AbstractEventLoop, handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
     """Call `handler` on Ctrl-C, at once, while the block runs.
 
     The system may hand a signal to any thread, or to the main one just before it waits for its sockets: then Python

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..calls.service import Service
     from .batches import Batches
     from .files import Files
+    from .images import Images
     from .models import Models
     from .user import User
 
@@ -36,6 +37,13 @@ class Resources(Explained):
         from .files import Files
 
         return Files(self._service)
+
+    @cached_property
+    def images(self) -> Images:
+        """Pictures from words."""
+        from .images import Images
+
+        return Images(self._service)
 
     @cached_property
     def models(self) -> Models:

@@ -21,7 +21,7 @@ from ..checks import LISTS, MAPPINGS
 from ..errors import InvalidRequestError
 from .media import HEAD, Kind, media_type
 
-__all__ = ["Detail", "MediaPart", "MediaSource", "audio", "image", "prepared", "video"]
+__all__ = ["Detail", "MediaPart", "MediaSource", "audio", "image", "prepared", "prepared_urls", "video"]
 
 MediaSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO"
 Detail: TypeAlias = Literal["auto", "low", "high"]
@@ -54,10 +54,17 @@ class MediaPart(msgspec.Struct, frozen=True):
 
     def encode(self, where: str, room: int) -> bytearray:
         """Return the part as JSON of at most `room` bytes; `where` names it in errors. Blocks."""
-        self.check_size(where, room)
         url = f"{self.kind}_url"
         rest = b"".join(b",%b:%b" % (_json(name), _json(value)) for name, value in self.options.items())
         out = bytearray(b'{"type":%b,%b:{"url":' % (_json(url), _json(url)))
+        self.encode_url(where, room, out)
+        out += rest + b"}}"
+        self._check(where, len(out), room)
+        return out
+
+    def encode_url(self, where: str, room: int, out: bytearray) -> bytearray:
+        """Add what it is of as the JSON text of a URL; return `out`. Blocks."""
+        self.check_size(where, room)
         if self.is_url:
             assert isinstance(self.source, str)
             out += _json_text(self.source, where)
@@ -68,8 +75,6 @@ class MediaPart(msgspec.Struct, frozen=True):
             out += b'"'
         else:
             self._read_file(self.source, out, where, room)
-        out += rest + b"}}"
-        self._check(where, len(out), room)
         return out
 
     def check_size(self, where: str, room: int) -> int:
@@ -177,6 +182,39 @@ async def prepared(messages: Any) -> Any:
     return [_with_raw(message, f"messages[{at}]", encoded) for at, message in enumerate(messages)]
 
 
+async def prepared_urls(given: Mapping[str, Any], kind: Kind, *names: str) -> dict[str, Any]:
+    """Return parameters, those of some names as JSON texts of URLs: what they are of is read and encoded as above.
+
+    Each is a part, or what one of that kind is made of. Raises InvalidRequestError that names the parameter.
+    """
+    parts = {name: _made(kind, name, given[name]) for name in names if given.get(name) is not None}
+    if not parts:
+        return dict(given)
+    if all(part.is_quick() for part in parts.values()):
+        return {**given, **_encode_urls(parts)}
+    return {**given, **await to_thread.run_sync(_encode_urls, parts, abandon_on_cancel=True)}
+
+
+def _made(kind: Kind, name: str, value: Any) -> MediaPart:
+    try:
+        part = value if isinstance(value, MediaPart) else _part(kind, value, {})
+    except InvalidRequestError as error:
+        raise _refused(name, error.message.partition(": ")[2]) from error
+    if part.kind != kind:
+        raise _refused(name, f"{part!r} is no {kind}")
+    return part
+
+
+def _encode_urls(parts: Mapping[str, MediaPart]) -> dict[str, msgspec.Raw]:
+    room = _LIMIT
+    encoded: dict[str, msgspec.Raw] = {}
+    for name, part in parts.items():
+        json = part.encode_url(name, room, bytearray())
+        room -= len(json)
+        encoded[name] = msgspec.Raw(json)
+    return encoded
+
+
 def _encode_all(parts: list[tuple[str, MediaPart]]) -> dict[str, msgspec.Raw]:
     room = _LIMIT
     for where, part in parts:
@@ -233,7 +271,7 @@ def _read(kind: Kind, file: Any, what: str) -> Any:
     return data
 
 
-def checked_type(kind: Kind, head: bytes, where: str, what: str, param: str = "messages") -> str:
+def checked_type(kind: Kind, head: bytes, where: str, what: str, param: str | None = None) -> str:
     """Return the media type of what begins with `head`; raise InvalidRequestError if it is no such medium."""
     if not head:
         raise _refused(where, f"{what}: nothing in it", param)
@@ -268,5 +306,5 @@ def _json_text(url: str, where: str) -> bytes:
         raise _refused(where, f"the URL can't be sent: {error}") from error
 
 
-def _refused(where: str, why: str, param: str = "messages") -> InvalidRequestError:
-    return InvalidRequestError(f"{where}: {why}", param=param)
+def _refused(where: str, why: str, param: str | None = None) -> InvalidRequestError:
+    return InvalidRequestError(f"{where}: {why}", param=where.partition("[")[0] if param is None else param)

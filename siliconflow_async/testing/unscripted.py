@@ -10,7 +10,9 @@ import msgspec
 from . import batches, files
 from .chat import chat
 from .failing import Failures
+from .images import images
 from .limits import Meters
+from .made import PATH, made
 from .models import EXAMPLES
 from .question import Question, World
 from .refusals import Refused
@@ -38,6 +40,7 @@ async def _models(question: Question) -> None:
 # Method and path: who answers. A path may have `{name}`s, one for each part between slashes.
 _ANSWERS: Mapping[tuple[str, str], Callable[[Question], Awaitable[None]]] = {
     ("POST", "/chat/completions"): chat,
+    ("POST", "/images/generations"): images,
     ("GET", "/models"): _models,
     ("GET", "/user/info"): user_info,
     **files.ANSWERS,
@@ -73,6 +76,9 @@ class Unscripted:
     async def send(self, writer: AnswerWriter) -> None:
         """Answer the request, or raise Refused with the error that it gets instead."""
         asked = writer.recorded
+        if asked.method == "GET" and (named := PATH.fullmatch(asked.path)):
+            await made(writer, named)
+            return
         for method, path, answer in _ROUTES:
             if method == asked.method and (found := path.fullmatch(asked.path)):
                 self._check_key(asked.headers.get("authorization", ""))

@@ -90,6 +90,12 @@ class AnswerWriter:
         """Return what the aiohttp handler has to return."""
         return _Sent(keep_alive=self._keep_alive)
 
+    @property
+    def origin(self) -> str:
+        """Where the stand-in is, as this client knows it: the beginning of its URLs."""
+        scheme = "http" if self._transport.get_extra_info("sslcontext") is None else "https"
+        return f"{scheme}://{self._request.host}"
+
     async def whole(self, status: int, body: bytes, headers: Headers | None = None) -> None:
         """Send an answer that is one body of known length."""
         head = self._head(status, {**_JSON, "content-length": str(len(body)), **(headers or {})})

@@ -84,13 +84,12 @@ def _parsed(url: str) -> URL:
         raise InvalidRequestError(f"url must be text, not a value of type {type(url).__name__}", param="url")
     try:
         found = _url_of(url)
-        is_good = found.scheme in ("http", "https") and bool(found.host) and found.port != 0
     except ValueError:
-        is_good = False
-    if not is_good or found.user is not None or found.password is not None:
-        shown = url[:80].partition("?")[0].rpartition("@")[2]
-        raise InvalidRequestError(f"url: {shown!r} is no http or https URL without a password", param="url")
-    return found
+        found = URL()
+    if found.scheme in ("http", "https") and found.host and found.port and (found.user, found.password) == (None, None):
+        return found
+    shown = url[:80].partition("?")[0].rpartition("@")[2]
+    raise InvalidRequestError(f"url: {shown!r} is no http or https URL without a password", param="url")
 
 
 def _url_of(text: str) -> URL:

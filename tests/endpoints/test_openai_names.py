@@ -262,7 +262,17 @@ def get(client: Any, path: str) -> Any:
 class TestNothingIsLeftOut:
     """Each public name of openai's is here, or explained."""
 
-    @pytest.mark.parametrize("path", ["", "chat", "chat.completions", "models", "files", "batches"])
+    @pytest.mark.parametrize(
+        "path",
+        "",
+        "chat",
+        "chat.completions",
+        "models",
+        "files",
+        "batches",
+        "images",
+        ["", "chat", "chat.completions", "models", "files", "batches"],
+    )
     async def test_attributes(self, path: str) -> None:
         from openai import AsyncOpenAI
 
