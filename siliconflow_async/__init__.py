@@ -1,6 +1,7 @@
 """siliconflow-async: an asyncio-first streaming client for SiliconFlow's chat API."""
 
 from .calls.observers import CallState, RunState
+from .calls.remote import ImagesResponse, RemoteFile
 from .calls.retry import RetryPolicy
 from .client import AsyncSiliconFlow, ClientOptions, Connections
 from .errors import (
@@ -95,6 +96,7 @@ from .wire.events import (
     ToolResult,
 )
 from .wire.files import FileContent, FileDeleted, FileList, FileObject
+from .wire.images import Timings
 from .wire.models import Model, ModelList
 from .wire.structs import (
     AssistantMessage,
@@ -171,6 +173,7 @@ __all__ = [
     "GatewayTimeoutError",
     "ImagePartParam",
     "ImageURLParam",
+    "ImagesResponse",
     "InsufficientBalanceError",
     "InvalidRequestError",
     "JSONObjectFormatParam",
@@ -206,6 +209,7 @@ __all__ = [
     "RateLimitError",
     "ReasoningDelta",
     "ReasoningEffort",
+    "RemoteFile",
     "ResponseFormatParam",
     "RetryPolicy",
     "RunEvent",
@@ -222,6 +226,7 @@ __all__ = [
     "TextPartParam",
     "Timeouts",
     "Timing",
+    "Timings",
     "Tool",
     "ToolCall",
     "ToolCallDelta",
