@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 from ..calls.chat import ChatCall, ChatRequest
 from ..calls.observers import RunState
 from ..calls.setup import Setup
-from ..checks import MAPPINGS, check_keywords, is_count, is_finite
-from ..errors import ConfigurationError, InvalidRequestError, SiliconFlowError
+from ..checks import MAPPINGS, check_keywords
+from ..errors import InvalidRequestError, SiliconFlowError
 from ..headers import conceal
 from ..request.body import listed_messages
 from ..request.content import prepared
 from ..request.messages import MessageParam
 from ..request.params import STREAM_NAMES, ChatOptions, ChatParams, ResponseFormatParam, check_names
 from ..request.schema import form_of, is_type
-from ..runs.fanout import MapResults, Workers
+from ..runs.chatting import MapChat
+from ..runs.fanout import MapResults, Workers, check_run
 from ..runs.results import MapItem, OnEvent, OnProgress, Requests
 from ..runs.round import OnToolError, RunLimits, runnable
 from ..runs.toolrun import ToolRun
@@ -278,12 +279,7 @@ class Runs:
         """
         if isinstance(requests, str | bytes | Mapping) or not isinstance(requests, Iterable | AsyncIterable):
             raise TypeError(f"requests must be an iterable of mappings, not a value of type {type(requests).__name__}")
-        if not is_count(max_concurrency, 1):
-            raise ConfigurationError(f"max_concurrency must be an integer >= 1, not {max_concurrency!r}")
-        if total is not None and not is_count(total, 0):
-            raise ConfigurationError(f"total must be an integer >= 0 or None, not {total!r}")
-        if patience is not None and (not is_finite(patience) or patience < 0):
-            raise ConfigurationError(f"patience must be a number of seconds >= 0 or None, not {patience!r}")
+        check_run(max_concurrency=max_concurrency, total=total, patience=patience)
         conceal(defaults)  # type: ignore[arg-type]  # a TypedDict is a dict
         check_keywords(defaults, STREAM_NAMES)
         given: dict[str, Any] = {"model": model, "messages": messages, "response_format": response_format, **defaults}
@@ -295,13 +291,12 @@ class Runs:
             functools.partial(
                 Workers,
                 requests,
-                functools.partial(_begin, self._setup, given, math.inf if patience is None else patience),
+                functools.partial(_begin, self._setup, given, math.inf if patience is None else patience, on_event),
                 observers=self._setup.observers,
                 # More would only wait for a connection, until the clock of that wait ended them.
                 max_concurrency=self._setup.transport.pool.at_most(max_concurrency),
                 ordered=ordered,
                 fail_fast=fail_fast,
-                on_event=on_event,
                 on_progress=on_progress,
                 total=total,
             )
@@ -324,8 +319,13 @@ def _as_it_is(completion: ChatCompletion) -> ChatCompletion:
 
 
 async def _begin(
-    setup: Setup, defaults: Mapping[str, Any], patience: float, item: MapItem, parent: RunState | None
-) -> ChatCall:
+    setup: Setup,
+    defaults: Mapping[str, Any],
+    patience: float,
+    on_event: OnEvent | None,
+    item: MapItem,
+    parent: RunState | None,
+) -> MapChat:
     """Make one request of many ready; raise InvalidRequestError for one that is invalid."""
     if not isinstance(item.request, MAPPINGS):
         kind = type(item.request).__name__
@@ -341,7 +341,7 @@ async def _begin(
         response_format = params.pop("response_format", None)
         params["messages"] = await prepared(params["messages"])
         request = ChatRequest.of(setup, params, streaming=True, response_format=response_format)
-        return ChatCall(setup, request, patience=patience, parent=parent)
+        return MapChat(ChatCall(setup, request, patience=patience, parent=parent), item, on_event)
     except SiliconFlowError:
         raise
     except Exception as error:  # a mapping and its messages may be the user's own, with errors of their own

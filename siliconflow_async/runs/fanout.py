@@ -12,20 +12,17 @@ import functools
 import time
 from collections.abc import Awaitable, Callable, Sized
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, cast
+from typing import Any, Generic, Self, cast
 
 from ..calls.observers import Observers, RunKind, RunState
-from ..errors import BusyError, ClosedError, SiliconFlowError
+from ..checks import is_count, is_finite
+from ..errors import BusyError, ClosedError, ConfigurationError, SiliconFlowError
 from ..loops import on_any_loop, on_loop, running_loop
 from .flow import Flow
 from .progress import MapProgress, Tally
-from .results import C, MapDone, MapFailed, MapItem, MapTimes, OnEvent, OnProgress, Requests
+from .results import Asking, C, CallbackFailed, MapDone, MapFailed, MapItem, MapTimes, OnProgress, Requests
 
-if TYPE_CHECKING:
-    from ..calls.chat import ChatCall
-    from ..stream.stream import ChatStream
-
-__all__ = ["MapResults", "Workers"]
+__all__ = ["MapResults", "Workers", "check_run"]
 
 
 class MapResults(Generic[C]):
@@ -83,14 +80,13 @@ class Workers(Generic[C]):
     def __init__(
         self,
         requests: Requests,
-        begin: Callable[[MapItem, RunState | None], Awaitable[ChatCall]],
+        begin: Callable[[MapItem, RunState | None], Awaitable[Asking[C]]],
         *,
         observers: Observers,
         kind: RunKind,
         max_concurrency: int,
         ordered: bool,
         fail_fast: bool,
-        on_event: OnEvent | None,
         on_progress: OnProgress | None,
         total: int | None,
     ) -> None:
@@ -99,7 +95,6 @@ class Workers(Generic[C]):
         self._begin = begin
         self._max_concurrency = max_concurrency
         self._fail_fast = fail_fast
-        self._on_event = on_event
         self._on_progress = on_progress
         self._flow: Flow[C] = Flow(requests, 2 * max_concurrency, ordered=ordered)
         if total is None and isinstance(requests, Sized):
@@ -196,20 +191,18 @@ class Workers(Generic[C]):
     async def _run(self, item: MapItem) -> MapDone[C] | MapFailed | None:
         """Return how it went; None if it has ended the run."""
         started_at = time.monotonic()
-        call: ChatCall | None = None
+        call: Asking[C] | None = None
         completion: Any = None
         error: SiliconFlowError | None = None
         try:
             call = await self._begin(item, None if self.watch is None else self.watch.state)
-            self._tally.begun(item.index, call.passage)
-            stream = await call.stream()
-            try:
-                if self._on_event is not None and not await self._tell_events(self._on_event, item, stream):
-                    return None
-                # Parsed, if the request has a type; a ParseError is its error.
-                completion = await stream.completion()
-            finally:
-                stream.abort()
+            self._tally.begun(item.index, call.passage, self._size(item))
+            # Parsed, if the request has a type; a ParseError is its error.
+            completion = await call.answer()
+        except CallbackFailed as failure:
+            assert failure.__cause__ is not None
+            self._stop(failure.__cause__)
+            return None
         except ClosedError as failure:
             # The client was closed: so it would go for all that are left.
             self._stop(failure)
@@ -237,20 +230,17 @@ class Workers(Generic[C]):
             ),
         )
 
-    async def _tell_events(self, on_event: OnEvent, item: MapItem, stream: ChatStream) -> bool:
-        """Tell of the events; False if that has ended the run."""
-        async for event in stream.events():
-            try:
-                waiting = on_event(item, event)
-                if waiting is not None:
-                    await waiting
-            except Exception as error:  # the user's own, which must not be taken for the request's
-                self._stop(error)
-                return False
-        return True
+    # How many of what the run's total counts an item is, and how many of these have failed.
+
+    def _size(self, item: MapItem) -> int:
+        return 1
+
+    def _failures(self, result: MapDone[C] | MapFailed) -> int:
+        return int(result.error is not None)
 
     def _put(self, result: MapDone[C] | MapFailed) -> None:
-        self._tally.finished(failed=result.error is not None)
+        failed = self._failures(result)
+        self._tally.finished(self._size(result) - failed, failed)
         if result.error is not None and self._fail_fast:
             named = f" (custom_id {result.custom_id!r})" if result.custom_id is not None else ""
             result.error.add_note(f"request {result.index}{named}")
@@ -266,6 +256,16 @@ class Workers(Generic[C]):
             if self.left:
                 raise
             self._stop(error)
+
+
+def check_run(*, max_concurrency: int, total: int | None, patience: float | None) -> None:
+    """Raise ConfigurationError for what can't be a run's."""
+    if not is_count(max_concurrency, 1):
+        raise ConfigurationError(f"max_concurrency must be an integer >= 1, not {max_concurrency!r}")
+    if total is not None and not is_count(total, 0):
+        raise ConfigurationError(f"total must be an integer >= 0 or None, not {total!r}")
+    if patience is not None and (not is_finite(patience) or patience < 0):
+        raise ConfigurationError(f"patience must be a number of seconds >= 0 or None, not {patience!r}")
 
 
 def _outside() -> ClosedError:

@@ -56,29 +56,27 @@ class Tally:
         self._total = total
         self._tell = tell
         self._done = self._failed = self._tokens = 0
-        self._calls: dict[int, Passage] = {}
+        self._calls: dict[int, tuple[Passage, int]] = {}
         self._loop = asyncio.get_running_loop()
         self._started_at = self._seen_at = self._loop.time()
         self._seen = 0
         self._rate = 0.0
         self._timer = None if tell is None else self._loop.call_later(_INTERVAL, self._tick)
 
-    def begun(self, index: int, passage: Passage) -> None:
-        """Note that a request is under way: it waits, and is asked, through its passage."""
-        self._calls[index] = passage
+    def begun(self, index: int, passage: Passage, size: int) -> None:
+        """Note that a request, which counts for so many, is under way: it waits, and is asked, through its passage."""
+        self._calls[index] = (passage, size)
 
     def ended(self, index: int) -> None:
         """Note that a request is under way no more."""
-        passage = self._calls.pop(index, None)
-        if passage is not None:
+        if index in self._calls:
+            passage, _ = self._calls.pop(index)
             self._tokens += passage.tokens
 
-    def finished(self, *, failed: bool) -> None:
-        """Note that a request has its result."""
-        if failed:
-            self._failed += 1
-        else:
-            self._done += 1
+    def finished(self, done: int, failed: int) -> None:
+        """Note that so many have their results."""
+        self._done += done
+        self._failed += failed
 
     def stop(self) -> None:
         """Tell a last time."""
@@ -98,7 +96,7 @@ class Tally:
     def _look(self) -> None:
         now = self._loop.time()
         # An answer's chunks may turn out to have been more than its tokens.
-        tokens = max(self._seen, self._tokens + sum(passage.tokens for passage in self._calls.values()))
+        tokens = max(self._seen, self._tokens + sum(passage.tokens for passage, _ in self._calls.values()))
         if now > self._seen_at:
             rate = (tokens - self._seen) / (now - self._seen_at)
             self._rate = self._rate + 0.1 * (rate - self._rate) if self._rate else rate
@@ -109,7 +107,7 @@ class Tally:
     def _progress(self, elapsed: float, tokens: int) -> MapProgress:
         most, total = self._max_concurrency, self._total
         finished = self._done + self._failed
-        keepers = {passage.keeper for passage in self._calls.values()}
+        keepers = {passage.keeper for passage, _ in self._calls.values()}
         states = [keeper.state() for keeper in keepers if keeper is not None]
         caps = [most if state.concurrency is None else state.concurrency for state in states]
         pauses = [state.paused_until for state in states if state.paused_until is not None]
@@ -119,7 +117,7 @@ class Tally:
         return MapProgress(
             done=self._done,
             failed=self._failed,
-            in_flight=len(self._calls),
+            in_flight=sum(size for _, size in self._calls.values()),
             total=total,
             tokens=tokens,
             tokens_per_second=self._rate,

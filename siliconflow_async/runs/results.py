@@ -3,22 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
 from ..errors import SiliconFlowError
-from ..wire.structs import ChatCompletion
 from .progress import MapProgress
 
 if TYPE_CHECKING:
+    from ..calls.passage import Passage
     from ..wire.events import Event
 
-__all__ = ["MapDone", "MapFailed", "MapItem", "MapResult", "MapTimes", "OnEvent", "OnProgress", "Requests"]
+__all__ = [
+    "Asking",
+    "CallbackFailed",
+    "MapDone",
+    "MapFailed",
+    "MapItem",
+    "MapResult",
+    "MapTimes",
+    "OnEvent",
+    "OnProgress",
+    "Requests",
+]
 
-C = TypeVar("C", bound=ChatCompletion)
+A = TypeVar("A", covariant=True)
+C = TypeVar("C")
 
 Requests: TypeAlias = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
+
+
+class Asking(Protocol[A]):
+    """One request of a run, made ready: `passage` is its way through its model's gate."""
+
+    @property
+    def passage(self) -> Passage: ...
+
+    @property
+    def attempts(self) -> int:
+        """How often it was sent."""
+        ...
+
+    async def answer(self) -> A:
+        """Ask, and return the answer; raise SiliconFlowError, or CallbackFailed."""
+        ...
+
+
+class CallbackFailed(Exception):
+    """A callback of the user's raised; its own exception, which ends the run, is the cause."""
 
 
 class MapItem(msgspec.Struct, kw_only=True):
