@@ -9,7 +9,7 @@ from typing import Any
 from ..checks import LISTS, MAPPINGS, is_count
 from ..errors import InvalidRequestError
 
-__all__ = ["Estimate", "count_by_hook", "most_tokens", "weigh"]
+__all__ = ["Estimate", "count_by_hook", "has_written_answer", "most_tokens", "weigh"]
 
 # Tokens in a byte of text, and in an answer, before the first usage was seen.
 _RATIO = 0.4
@@ -25,6 +25,8 @@ _MOST = 4 * 1024 * 1024
 _MEDIA_TOKENS = 1024
 # Role and frame of a message, in bytes of text.
 _FRAME = 12
+# Parameters of other endpoints than chat that are a text, or several.
+_TEXTS = ("input", "query", "documents", "prompt", "suffix")
 
 
 class Estimate:
@@ -84,7 +86,7 @@ def weigh(params: Mapping[str, Any]) -> tuple[int, int]:
     size = tokens = 0
     messages = params.get("messages")
     if not isinstance(messages, LISTS):
-        return 0, 0
+        return sum(_size_of_texts(params.get(name)) for name in _TEXTS), 0
     for message in messages:
         size += _FRAME
         # An AssistantMessage has it as an attribute.
@@ -105,6 +107,17 @@ def weigh(params: Mapping[str, Any]) -> tuple[int, int]:
     if tools:
         size += len(str(tools))
     return size, tokens
+
+
+def has_written_answer(params: Mapping[str, Any]) -> bool:
+    """Whether the answer is text, which costs tokens too; that to an embedding's or a reranker's texts is none."""
+    return "input" not in params and "documents" not in params
+
+
+def _size_of_texts(value: Any) -> int:
+    if isinstance(value, str):
+        return _size(value)
+    return sum(_size(text) for text in value if isinstance(text, str)) if isinstance(value, LISTS) else 0
 
 
 def _size(text: str) -> int:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from ..loops import any_running_loop, on_loop
-from .estimate import count_by_hook, weigh
+from .estimate import count_by_hook, has_written_answer, weigh
 from .gate import Gate
 from .limit import Limit, LimitState
 from .ticket import Ticket
@@ -46,6 +46,8 @@ class GateKeeper:
         max_tokens = _whole(params.get("max_tokens"))
         if max_tokens is not None:
             max_tokens *= _whole(params.get("n")) or 1
+        elif not has_written_answer(params):
+            max_tokens = 0
         hook = gate.limit.count_tokens
         prompt = None if hook is None else count_by_hook(hook, params)
         size, extra = weigh(params) if hook is None else (0, 0)

@@ -30,6 +30,10 @@ def said(content: Any) -> dict[str, Any]:
         ({"messages": [said(({"type": "video_url"}, {"type": "audio_url"}))]}, FRAME, 2 * MEDIA),
         ({"messages": [said("four")], "prefix": "begins"}, 10 + FRAME, 0),
         ({"messages": [said("four")], "tools": [{"a": 1}]}, 4 + FRAME + len("[{'a': 1}]"), 0),
+        ({"input": "four"}, 4, 0),
+        ({"input": ["four", "你好"]}, 10, 0),
+        ({"query": "four", "documents": ("five!", "six")}, 12, 0),
+        ({"prompt": "four", "suffix": "five!"}, 9, 0),
     ],
 )
 def test_all_that_is_sent_weighs_something(params: dict[str, Any], size: int, tokens: int) -> None:
@@ -39,7 +43,14 @@ def test_all_that_is_sent_weighs_something(params: dict[str, Any], size: int, to
 
 @pytest.mark.parametrize(
     ("params", "size"),
-    [({}, 0), ({"messages": "text"}, 0), ({"messages": [5]}, FRAME), ({"messages": [said(None)], "prefix": 5}, FRAME)],
+    [
+        ({}, 0),
+        ({"input": [5, None, "a"]}, 1),
+        ({"prompt": 5}, 0),
+        ({"messages": "text"}, 0),
+        ({"messages": [5]}, FRAME),
+        ({"messages": [said(None)], "prefix": 5}, FRAME),
+    ],
 )
 def test_what_can_not_be_sent_is_weighed_without_an_error(params: dict[str, Any], size: int) -> None:
     """What is wrong with it is said where the request is made."""
