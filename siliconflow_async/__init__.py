@@ -71,6 +71,7 @@ from .request.params import (
     ToolParam,
 )
 from .request.tools import Tool
+from .runs.embeddingrun import EmbeddingResults
 from .runs.fanout import MapResults
 from .runs.progress import MapProgress
 from .runs.results import MapDone, MapFailed, MapItem, MapResult, MapTimes
@@ -83,6 +84,7 @@ from .stream.structured import ParsedChatCompletion, ParsedChatStream, ParsedCha
 from .timeouts import Timeouts
 from .version import __version__
 from .wire.batches import Batch, BatchCounts, BatchList, BatchResponse, BatchResult
+from .wire.embeddings import Embedding, EmbeddingArray, EmbeddingArrays, EmbeddingList
 from .wire.events import (
     ContentDelta,
     ErrorEvent,
@@ -157,6 +159,11 @@ __all__ = [
     "ContentPartParam",
     "ContextLengthError",
     "Detail",
+    "Embedding",
+    "EmbeddingArray",
+    "EmbeddingArrays",
+    "EmbeddingList",
+    "EmbeddingResults",
     "Ended",
     "ErrorEvent",
     "Event",

@@ -8,12 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-__all__ = ["BATCHES", "CHAT", "CLIENT", "COMPLETIONS", "FILES", "IMAGES", "KEYWORDS", "MODELS", "Explained"]
+__all__ = [
+    "BATCHES",
+    "CHAT",
+    "CLIENT",
+    "COMPLETIONS",
+    "EMBEDDINGS",
+    "FILES",
+    "IMAGES",
+    "KEYWORDS",
+    "MODELS",
+    "Explained",
+]
 
 _KEY_ALONE = "SiliconFlow knows an account by its API key alone"
 _BODY = "SiliconFlow's page has no such parameter; extra_body sends it"
 _AIOHTTP = "session= takes an aiohttp.ClientSession, proxy= and ssl= what is for a proxy and for TLS"
-_NOT_YET = "only chat and the list of models are here yet"
+_NOT_YET = "it is not here yet"
 _NOT_THERE = "SiliconFlow has no such endpoint"
 _NOTHING_KEPT = "SiliconFlow keeps no answers"
 _GIVEN = "it is given to AsyncSiliconFlow(…) or client.with_options(…), and not read back"
@@ -58,7 +69,7 @@ CLIENT: Mapping[str, str] = {
     "beta": "client.chat.completions has parse(…), stream(…) and run_tools(…) itself",
     **dict.fromkeys(("responses", "conversations", "realtime", "live"), "client.chat.completions.create(…) answers"),
     "completions": "client.chat.completions.create(…, prefix=…, suffix=…) goes on from a text",
-    **dict.fromkeys(("audio", "embeddings", "uploads", "videos"), _NOT_YET),
+    **dict.fromkeys(("audio", "uploads", "videos"), _NOT_YET),
     **dict.fromkeys(
         (
             "admin",
@@ -115,6 +126,10 @@ FILES: Mapping[str, str] = {
 IMAGES: Mapping[str, str] = {
     "edit": "client.images.generate(…, image=…) changes a picture",
     "create_variation": "client.images.generate(…, image=…) makes one of another",
+    **dict.fromkeys(("with_raw_response", "with_streaming_response"), "the answer has headers and raw"),
+}
+
+EMBEDDINGS: Mapping[str, str] = {
     **dict.fromkeys(("with_raw_response", "with_streaming_response"), "the answer has headers and raw"),
 }
 

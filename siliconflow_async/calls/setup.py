@@ -45,14 +45,15 @@ class Setup(NamedTuple):
         body: bytes | Multipart | None = None,
         query: Mapping[str, str] | None = None,
         streaming: bool = False,
+        since: float | None = None,
     ) -> Request:
-        """Return what a call sends on every attempt; its clocks begin now.
+        """Return what a call sends on every attempt; its clocks begin now, or began at `since`, a time of the loop.
 
         Of `params` count those that every endpoint has: `timeout`, `extra_headers` and `extra_query`.
         """
         timeouts = as_timeouts(params["timeout"], self.timeouts) if "timeout" in params else self.timeouts
-        started_at = running_loop().time()
         total = timeouts.total_for(streaming=streaming or isinstance(body, Multipart))
+        started_at = running_loop().time() if since is None else since
         headers = self.headers
         if not isinstance(body, bytes):
             # Theirs is of JSON. A multipart body brings its own; without a body there is nothing to say the type of.

@@ -10,6 +10,7 @@ from ..elsewhere import CLIENT, Explained
 if TYPE_CHECKING:
     from ..calls.service import Service
     from .batches import Batches
+    from .embeddings import Embeddings
     from .files import Files
     from .images import Images
     from .models import Models
@@ -44,6 +45,13 @@ class Resources(Explained):
         from .images import Images
 
         return Images(self._service)
+
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        """Vectors of texts."""
+        from .embeddings import Embeddings
+
+        return Embeddings(self._service)
 
     @cached_property
     def models(self) -> Models:

@@ -39,7 +39,7 @@ class MapChat:
                         if waiting is not None:
                             await waiting
                     except Exception as error:  # the user's own, which must not be taken for the request's
-                        raise CallbackFailed from error
+                        raise CallbackFailed(error) from error
             return await stream.completion()
         finally:
             stream.abort()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, Sized
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sized
 from types import TracebackType
 from typing import Any, Generic, Self, cast
 
@@ -20,7 +20,7 @@ from ..errors import BusyError, ClosedError, ConfigurationError, SiliconFlowErro
 from ..loops import on_any_loop, on_loop, running_loop
 from .flow import Flow
 from .progress import MapProgress, Tally
-from .results import Asking, C, CallbackFailed, MapDone, MapFailed, MapItem, MapTimes, OnProgress, Requests
+from .results import Asking, C, CallbackFailed, MapDone, MapFailed, MapItem, MapTimes, OnProgress
 
 __all__ = ["MapResults", "Workers", "check_run"]
 
@@ -79,7 +79,7 @@ class Workers(Generic[C]):
 
     def __init__(
         self,
-        requests: Requests,
+        requests: Iterable[Any] | AsyncIterable[Any],
         begin: Callable[[MapItem, RunState | None], Awaitable[Asking[C]]],
         *,
         observers: Observers,
@@ -200,8 +200,7 @@ class Workers(Generic[C]):
             # Parsed, if the request has a type; a ParseError is its error.
             completion = await call.answer()
         except CallbackFailed as failure:
-            assert failure.__cause__ is not None
-            self._stop(failure.__cause__)
+            self._stop(failure.error)
             return None
         except ClosedError as failure:
             # The client was closed: so it would go for all that are left.

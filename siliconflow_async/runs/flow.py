@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any, Generic
 
 from ..checks import MAPPINGS
 from ..errors import BusyError
-from .results import C, MapDone, MapFailed, MapItem, Requests
+from .results import C, MapDone, MapFailed, MapItem
 
 __all__ = ["Flow"]
 
@@ -21,15 +21,15 @@ class Flow(Generic[C]):
     is the first that ended the run: what the iterable raises ends the requests, not those that were taken.
     """
 
-    def __init__(self, requests: Requests, most: int, *, ordered: bool) -> None:
+    def __init__(self, requests: Iterable[Any] | AsyncIterable[Any], most: int, *, ordered: bool) -> None:
         self.taken = 0
         self.given = 0
         self.error: BaseException | None = None
         self._most = most
         self._ordered = ordered
         self._ended = False
-        self._sync: Iterator[Mapping[str, Any]] = iter(())
-        self._async: AsyncIterator[Mapping[str, Any]] | None = None
+        self._sync: Iterator[Any] = iter(())
+        self._async: AsyncIterator[Any] | None = None
         # An async iterable is waited for by one at a time.
         self._turn = asyncio.Lock()
         # Those who wait for room.

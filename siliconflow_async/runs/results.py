@@ -50,7 +50,11 @@ class Asking(Protocol[A]):
 
 
 class CallbackFailed(Exception):
-    """A callback of the user's raised; its own exception, which ends the run, is the cause."""
+    """A callback of the user's raised `error`, which ends the run."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class MapItem(msgspec.Struct, kw_only=True):

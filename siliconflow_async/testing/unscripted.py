@@ -9,6 +9,7 @@ import msgspec
 
 from . import batches, files
 from .chat import chat
+from .embeddings import embeddings
 from .failing import Failures
 from .images import images
 from .limits import Meters
@@ -41,6 +42,7 @@ async def _models(question: Question) -> None:
 _ANSWERS: Mapping[tuple[str, str], Callable[[Question], Awaitable[None]]] = {
     ("POST", "/chat/completions"): chat,
     ("POST", "/images/generations"): images,
+    ("POST", "/embeddings"): embeddings,
     ("GET", "/models"): _models,
     ("GET", "/user/info"): user_info,
     **files.ANSWERS,

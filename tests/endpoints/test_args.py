@@ -44,3 +44,59 @@ def test_the_args_of_a_method_are_its_keywords_in_their_words(method: Any) -> No
     own = inspect.signature(method).parameters.keys() - {"self", "params"}
     assert {name: entries[name] for name in entries.keys() - own} == words
     assert own <= entries.keys()
+
+
+"""What editors show of the endpoints beside chat: each method's `Args:` in the words of its keywords' docstrings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from siliconflow_async.endpoints.embeddings import EmbeddingOptions, EmbeddingParams, Embeddings
+from siliconflow_async.request import fields
+
+METHODS: list[tuple[Callable[..., Any], type]] = [
+    (Embeddings.create, EmbeddingParams),
+    (Embeddings.map, EmbeddingOptions),
+]
+
+
+def told(params: type) -> dict[str, str]:
+    """What a TypedDict, and those that it extends, say of each keyword."""
+    classes = {
+        node.name: node
+        for module in (fields, sys.modules[params.__module__])
+        for node in ast.parse(inspect.getsource(module)).body
+        if isinstance(node, ast.ClassDef)
+    }
+
+    def of(name: str) -> dict[str, str]:
+        if name not in classes:
+            return {}
+        found: dict[str, str] = {}
+        for base in classes[name].bases:
+            found |= of(ast.unparse(base))
+        for keyword, text in pairwise(classes[name].body):
+            if isinstance(keyword, ast.AnnAssign):
+                assert isinstance(text, ast.Expr), ast.unparse(keyword)
+                found[ast.unparse(keyword.target)] = ast.literal_eval(text.value)
+        return found
+
+    return of(params.__name__)
+
+
+@pytest.mark.parametrize(("method", "params"), METHODS, ids=lambda value: getattr(value, "__qualname__", None))
+def test_the_args_of_a_method_are_its_parameters_in_the_words_of_the_keywords(
+    method: Callable[..., Any], params: type
+) -> None:
+    """An entry is a line, since editors show the first line alone."""
+    _, _, section = inspect.cleandoc(method.__doc__ or "").partition("\nArgs:\n")
+    entries = dict(re.findall(r"^    (\w+): (.+)$", section.partition("\n\n")[0], re.MULTILINE))
+    said = told(params)
+    assert said.keys() == params.__annotations__.keys()
+    own = set(inspect.signature(method).parameters) - {"self", "params"}
+    assert entries.keys() == own | said.keys()
+    assert {name: entries[name] for name in said} == said

@@ -98,6 +98,16 @@ async def models(client: Any) -> None:
     assert seen
 
 
+async def embeddings(client: Any) -> None:
+    answer = await client.embeddings.create(model=ASK["model"], input=["one", "two"], encoding_format="float")
+    assert [item.index for item in answer.data] == [0, 1]
+    assert len(answer.data[0].embedding) == 1024
+    assert answer.usage.prompt_tokens == answer.usage.total_tokens > 0
+    assert answer.model_dump()["data"][0]["object"] == answer.data[0].object == "embedding"
+    text = await client.embeddings.create(model=ASK["model"], input="one", encoding_format="base64")
+    assert isinstance(text.data[0].embedding, str)
+
+
 async def final(client: Any) -> None:
     async with client.chat.completions.stream(**ASK) as stream:
         done = await stream.get_final_completion()
@@ -153,6 +163,7 @@ async def batches(client: Any) -> None:
 
 
 SNIPPETS = [answer, chunks, messages, raw, raw_stream, key, models, final, not_given, files, batches]
+SNIPPETS = [answer, chunks, messages, raw, raw_stream, key, models, embeddings, final, not_given]
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.__name__)
@@ -200,7 +211,7 @@ async def test_the_key_shows_in_no_repr() -> None:
 ELSEWHERE = [
     ("beta", "parse("),
     ("responses", "client.chat.completions.create("),
-    ("embeddings", "only chat"),
+    ("embeddings.with_raw_response", "headers"),
     ("organization", "API key alone"),
     ("copy", "with_options("),
     ("with_raw_response", "client.chat.completions.with_raw_response"),
@@ -273,6 +284,7 @@ class TestNothingIsLeftOut:
         "images",
         ["", "chat", "chat.completions", "models", "files", "batches"],
     )
+    @pytest.mark.parametrize("path", ["", "chat", "chat.completions", "models", "embeddings"])
     async def test_attributes(self, path: str) -> None:
         from openai import AsyncOpenAI
 
