@@ -100,6 +100,7 @@ from .wire.events import (
 from .wire.files import FileContent, FileDeleted, FileList, FileObject
 from .wire.images import Timings
 from .wire.models import Model, ModelList
+from .wire.rerank import Ranked, RankedDocument, Ranking, RankingTokens
 from .wire.structs import (
     AssistantMessage,
     ChatCompletion,
@@ -213,6 +214,10 @@ __all__ = [
     "PayloadTooLargeError",
     "PermissionDeniedError",
     "PromptTokensDetails",
+    "Ranked",
+    "RankedDocument",
+    "Ranking",
+    "RankingTokens",
     "RateLimitError",
     "ReasoningDelta",
     "ReasoningEffort",

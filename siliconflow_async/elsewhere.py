@@ -20,6 +20,7 @@ __all__ = [
     "MODELS",
     "Explained",
 ]
+__all__ = ["CHAT", "CLIENT", "COMPLETIONS", "EMBEDDINGS", "KEYWORDS", "MODELS", "RERANK", "Explained"]
 
 _KEY_ALONE = "SiliconFlow knows an account by its API key alone"
 _BODY = "SiliconFlow's page has no such parameter; extra_body sends it"
@@ -132,6 +133,8 @@ IMAGES: Mapping[str, str] = {
 EMBEDDINGS: Mapping[str, str] = {
     **dict.fromkeys(("with_raw_response", "with_streaming_response"), "the answer has headers and raw"),
 }
+
+RERANK: Mapping[str, str] = dict.fromkeys(("rerank", "rank"), "create(…) ranks")
 
 
 class Explained:

@@ -26,6 +26,7 @@ from siliconflow_async.endpoints.embeddings import Embeddings
 from siliconflow_async.endpoints.files import Files
 from siliconflow_async.endpoints.images import Images
 from siliconflow_async.endpoints.models import Models
+from siliconflow_async.endpoints.rerank import Rerank
 from siliconflow_async.endpoints.user import User
 
 NAME = "siliconflow_async"
@@ -330,7 +331,7 @@ class TestFacade:
         texts = [text or "" for name in siliconflow_async.__all__ for text in docstrings(name).values()]
         texts += [text or "" for face in (Completions, Models, User, Files, Batches) for text in members(face).values()]
         texts += [text or "" for face in (Completions, Images, Models) for text in members(face).values()]
-        texts += [text or "" for face in (Completions, Embeddings, Models) for text in members(face).values()]
+        texts += [text or "" for face in (Completions, Embeddings, Models, Rerank) for text in members(face).values()]
         # With two capitals: "Model" and "End" may be words.
         named = classes & set(re.findall(r"\b[A-Z]+[a-z]+[A-Z]\w+", " ".join(texts)))
         assert named - set(siliconflow_async.__all__) == set()

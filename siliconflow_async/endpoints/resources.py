@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .files import Files
     from .images import Images
     from .models import Models
+    from .rerank import Rerank
     from .user import User
 
 __all__ = ["Resources"]
@@ -66,3 +67,10 @@ class Resources(Explained):
         from .user import User
 
         return User(self._service)
+
+    @cached_property
+    def rerank(self) -> Rerank:
+        """Which documents fit a query best."""
+        from .rerank import Rerank
+
+        return Rerank(self._service)

@@ -16,7 +16,17 @@ from zlib import crc32
 
 import msgspec
 
-__all__ = ["CallPieces", "ChatAnswer", "ChoicePieces", "UsageOn", "deltas", "sse", "stream_events", "wanted_logprobs"]
+__all__ = [
+    "CallPieces",
+    "ChatAnswer",
+    "ChoicePieces",
+    "UsageOn",
+    "deltas",
+    "new_id",
+    "sse",
+    "stream_events",
+    "wanted_logprobs",
+]
 
 UsageOn: TypeAlias = Literal["every", "last", "never"]
 

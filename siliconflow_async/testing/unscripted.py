@@ -17,6 +17,7 @@ from .made import PATH, made
 from .models import EXAMPLES
 from .question import Question, World
 from .refusals import Refused
+from .rerank import rerank
 from .user import user_info
 from .writer import AnswerWriter
 
@@ -43,6 +44,7 @@ _ANSWERS: Mapping[tuple[str, str], Callable[[Question], Awaitable[None]]] = {
     ("POST", "/chat/completions"): chat,
     ("POST", "/images/generations"): images,
     ("POST", "/embeddings"): embeddings,
+    ("POST", "/rerank"): rerank,
     ("GET", "/models"): _models,
     ("GET", "/user/info"): user_info,
     **files.ANSWERS,

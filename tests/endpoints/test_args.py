@@ -56,11 +56,13 @@ from itertools import pairwise
 import pytest
 
 from siliconflow_async.endpoints.embeddings import EmbeddingOptions, EmbeddingParams, Embeddings
+from siliconflow_async.endpoints.rerank import Rerank, RerankParams
 from siliconflow_async.request import fields
 
 METHODS: list[tuple[Callable[..., Any], type]] = [
     (Embeddings.create, EmbeddingParams),
     (Embeddings.map, EmbeddingOptions),
+    (Rerank.create, RerankParams),
 ]
 
 
