@@ -18,9 +18,9 @@ __all__ = [
     "IMAGES",
     "KEYWORDS",
     "MODELS",
+    "RERANK",
     "Explained",
 ]
-__all__ = ["CHAT", "CLIENT", "COMPLETIONS", "EMBEDDINGS", "KEYWORDS", "MODELS", "RERANK", "Explained"]
 
 _KEY_ALONE = "SiliconFlow knows an account by its API key alone"
 _BODY = "SiliconFlow's page has no such parameter; extra_body sends it"

@@ -7,6 +7,7 @@ that is needed to get the file.
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from contextlib import suppress
 
 import aiohttp
 from yarl import URL
@@ -82,12 +83,11 @@ class Elsewhere(Transport):
 def _parsed(url: str) -> URL:
     if not isinstance(url, str):
         raise InvalidRequestError(f"url must be text, not a value of type {type(url).__name__}", param="url")
-    try:
+    with suppress(ValueError):  # of a part, where it is first asked for
         found = _url_of(url)
-    except ValueError:
-        found = URL()
-    if found.scheme in ("http", "https") and found.host and found.port and (found.user, found.password) == (None, None):
-        return found
+        known = found.scheme in ("http", "https") and found.host and found.port
+        if known and (found.user, found.password) == (None, None):
+            return found
     shown = url[:80].partition("?")[0].rpartition("@")[2]
     raise InvalidRequestError(f"url: {shown!r} is no http or https URL without a password", param="url")
 

@@ -6,62 +6,21 @@ import ast
 import inspect
 import re
 import sys
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from siliconflow_async.endpoints.images import ImageParams, Images
-from siliconflow_async.request.fields import CallOptions, PlainCallOptions
-
-TAKING: dict[Any, Any] = {
-    Images.generate: ImageParams,
-}
-
-
-def told(params: Any) -> dict[str, str]:
-    """What a TypedDict, and those that every call has, say of each of its keywords."""
-    found: dict[str, str] = {}
-    for kind in (PlainCallOptions, CallOptions, params):
-        tree = ast.parse(inspect.getsource(sys.modules[kind.__module__]))
-        (defined,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind.__name__]
-        for keyword, text in zip(defined.body, defined.body[1:], strict=False):
-            if isinstance(keyword, ast.AnnAssign):
-                assert isinstance(keyword.target, ast.Name)
-                assert isinstance(text, ast.Expr), keyword.target.id
-                assert isinstance(text.value, ast.Constant)
-                assert isinstance(text.value.value, str)
-                found[keyword.target.id] = text.value.value
-    return {name: words for name, words in found.items() if name in params.__annotations__}
-
-
-@pytest.mark.parametrize("method", TAKING, ids=lambda method: method.__qualname__)
-def test_the_args_of_a_method_are_its_keywords_in_their_words(method: Any) -> None:
-    """An entry is a line, since editors show the first line alone; the method's own parameters are there too."""
-    _, _, section = inspect.cleandoc(method.__doc__).partition("\nArgs:\n")
-    entries = dict(re.findall(r"^    (\w+): (.+)$", section.partition("\n\n")[0], re.MULTILINE))
-    words = told(TAKING[method])
-    assert words.keys() == TAKING[method].__annotations__.keys()
-    own = inspect.signature(method).parameters.keys() - {"self", "params"}
-    assert {name: entries[name] for name in entries.keys() - own} == words
-    assert own <= entries.keys()
-
-
-"""What editors show of the endpoints beside chat: each method's `Args:` in the words of its keywords' docstrings."""
-
-from __future__ import annotations
-
-from collections.abc import Callable
-from itertools import pairwise
-
-import pytest
-
 from siliconflow_async.endpoints.embeddings import EmbeddingOptions, EmbeddingParams, Embeddings
+from siliconflow_async.endpoints.images import ImageParams, Images
 from siliconflow_async.endpoints.rerank import Rerank, RerankParams
 from siliconflow_async.request import fields
 
-METHODS: list[tuple[Callable[..., Any], type]] = [
+TAKING: list[tuple[Callable[..., Any], type]] = [
     (Embeddings.create, EmbeddingParams),
     (Embeddings.map, EmbeddingOptions),
+    (Images.generate, ImageParams),
     (Rerank.create, RerankParams),
 ]
 
@@ -90,11 +49,9 @@ def told(params: type) -> dict[str, str]:
     return of(params.__name__)
 
 
-@pytest.mark.parametrize(("method", "params"), METHODS, ids=lambda value: getattr(value, "__qualname__", None))
-def test_the_args_of_a_method_are_its_parameters_in_the_words_of_the_keywords(
-    method: Callable[..., Any], params: type
-) -> None:
-    """An entry is a line, since editors show the first line alone."""
+@pytest.mark.parametrize(("method", "params"), TAKING, ids=lambda value: getattr(value, "__qualname__", None))
+def test_the_args_of_a_method_are_its_keywords_in_their_words(method: Callable[..., Any], params: type) -> None:
+    """An entry is a line, since editors show the first line alone; the method's own parameters are there too."""
     _, _, section = inspect.cleandoc(method.__doc__ or "").partition("\nArgs:\n")
     entries = dict(re.findall(r"^    (\w+): (.+)$", section.partition("\n\n")[0], re.MULTILINE))
     said = told(params)
