@@ -21,6 +21,20 @@ __all__ = [
     "RERANK",
     "Explained",
 ]
+__all__ = [
+    "AUDIO",
+    "CHAT",
+    "CLIENT",
+    "COMPLETIONS",
+    "FILES",
+    "IMAGES",
+    "KEYWORDS",
+    "MODELS",
+    "SPEECH",
+    "TRANSCRIPTIONS",
+    "VOICES",
+    "Explained",
+]
 
 _KEY_ALONE = "SiliconFlow knows an account by its API key alone"
 _BODY = "SiliconFlow's page has no such parameter; extra_body sends it"
@@ -47,6 +61,8 @@ KEYWORDS: Mapping[str, str] = {
     **dict.fromkeys(("expires_after", "output_expires_after"), "how long it keeps a file, the service decides"),
     **dict.fromkeys(
         (
+            *("background", "instructions", "language", "languages", "partial_images", "quality", "style"),
+            *("chunking_strategy", "include", "output_compression", "stream_format", "timestamp_granularities"),
             "audio",
             "metadata",
             "modalities",
@@ -70,7 +86,7 @@ CLIENT: Mapping[str, str] = {
     "beta": "client.chat.completions has parse(…), stream(…) and run_tools(…) itself",
     **dict.fromkeys(("responses", "conversations", "realtime", "live"), "client.chat.completions.create(…) answers"),
     "completions": "client.chat.completions.create(…, prefix=…, suffix=…) goes on from a text",
-    **dict.fromkeys(("audio", "uploads", "videos"), _NOT_YET),
+    **dict.fromkeys(("uploads", "videos"), _NOT_YET),
     **dict.fromkeys(
         (
             "admin",
@@ -123,7 +139,6 @@ FILES: Mapping[str, str] = {
     **dict.fromkeys(("with_raw_response", "with_streaming_response"), _ANSWERS_TELL),
 }
 
-
 IMAGES: Mapping[str, str] = {
     "edit": "client.images.generate(…, image=…) changes a picture",
     "create_variation": "client.images.generate(…, image=…) makes one of another",
@@ -135,6 +150,24 @@ EMBEDDINGS: Mapping[str, str] = {
 }
 
 RERANK: Mapping[str, str] = dict.fromkeys(("rerank", "rank"), "create(…) ranks")
+
+
+AUDIO: Mapping[str, str] = {
+    "translations": _NOT_THERE,
+    "voice_consents": "client.audio.voices.create(…) makes a voice of a recording",
+    **dict.fromkeys(("with_raw_response", "with_streaming_response"), "answers have headers and raw"),
+}
+
+SPEECH: Mapping[str, str] = {
+    "with_raw_response": "the answer has headers and content",
+    "with_streaming_response": "client.audio.speech.stream(…) gives it as it comes",
+}
+
+TRANSCRIPTIONS: Mapping[str, str] = {
+    **dict.fromkeys(("with_raw_response", "with_streaming_response"), "the answer has headers and raw"),
+}
+
+VOICES = TRANSCRIPTIONS
 
 
 class Explained:

@@ -9,6 +9,7 @@ from ..elsewhere import CLIENT, Explained
 
 if TYPE_CHECKING:
     from ..calls.service import Service
+    from .audio import Audio
     from .batches import Batches
     from .embeddings import Embeddings
     from .files import Files
@@ -32,6 +33,13 @@ class Resources(Explained):
         from .batches import Batches
 
         return Batches(self._service)
+
+    @cached_property
+    def audio(self) -> Audio:
+        """Speech from text, text from speech, and voices."""
+        from .audio import Audio
+
+        return Audio(self._service)
 
     @cached_property
     def files(self) -> Files:

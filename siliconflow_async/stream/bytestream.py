@@ -7,16 +7,18 @@ async with … as stream:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self, TypeAlias
+from typing import Self, TypeAlias, TypeVar
 
 from ..errors import APIStatusError, EventTooLargeError, StreamError, TruncatedStreamError
-from ..transport.answer import Answer
+from ..transport.answer import Answer, Decode, Headed
 from ..wire.failures import cut_off
 from .opened import OpenAnswer
 from .reading import Reading
 from .wholefile import FilePath, WholeFile, written_whole
 
 __all__ = ["ByteProgress", "ByteProtocol", "ByteStream", "first_bytes", "size_of"]
+
+T = TypeVar("T", bound=Headed)
 
 ByteProgress: TypeAlias = Callable[[int, int | None], object]
 """Called with how many bytes have been sent or have come, and of how many: None where nobody has said."""
@@ -117,6 +119,16 @@ class ByteStream(OpenAnswer[bytes]):
             await file.write(data)
             if on_progress is not None:
                 on_progress(file.size, size)
+
+    async def whole(self, decode: Decode[T], most: int) -> T:
+        """Return what `decode` makes of what is left, or of the beginning of more bytes than `most`."""
+        body = bytearray()
+        async with self:
+            async for data in self:
+                body += data
+                if len(body) > most:
+                    break
+        return self._reading.answer.decoded(decode, bytes(body))
 
     def abort(self) -> None:
         """`aclose()` for callers that can't await."""

@@ -30,6 +30,8 @@ class World:
         self.files = Files()
         self.batches: dict[str, StoredBatch] = {}
         self.batch_polls = batch_polls
+        # By their URIs, what is told of each, the oldest first.
+        self.voices: dict[str, dict[str, str]] = {}
 
 
 class Question(NamedTuple):

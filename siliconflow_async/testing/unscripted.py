@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import msgspec
 
-from . import batches, files
+from . import audio, batches, files
 from .chat import chat
 from .embeddings import embeddings
 from .failing import Failures
@@ -47,6 +47,7 @@ _ANSWERS: Mapping[tuple[str, str], Callable[[Question], Awaitable[None]]] = {
     ("POST", "/rerank"): rerank,
     ("GET", "/models"): _models,
     ("GET", "/user/info"): user_info,
+    **audio.ANSWERS,
     **files.ANSWERS,
     **batches.ANSWERS,
 }

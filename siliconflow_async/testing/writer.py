@@ -102,6 +102,16 @@ class AnswerWriter:
         self._write(head if self.recorded.method == "HEAD" else head + body)
         await self._drain()
 
+    async def pieces(self, pieces: Iterable[bytes], headers: Headers) -> None:
+        """Send a body piece by piece, at the server's pace."""
+        self._begin(200, headers, "chunked")
+        for piece in pieces:
+            self._write(self._framed(piece))
+            await self._drain()
+            if self._pause:
+                await asyncio.sleep(self._pause)
+        await self._end()
+
     async def answer(
         self,
         answer: ChatAnswer,

@@ -13,6 +13,14 @@ from typing import Any
 import pytest
 
 from siliconflow_async.endpoints.embeddings import EmbeddingOptions, EmbeddingParams, Embeddings
+from siliconflow_async.endpoints.audio import (
+    Speeches,
+    SpeechParams,
+    TranscriptionParams,
+    Transcriptions,
+    VoiceCreateParams,
+    Voices,
+)
 from siliconflow_async.endpoints.images import ImageParams, Images
 from siliconflow_async.endpoints.rerank import Rerank, RerankParams
 from siliconflow_async.request import fields
@@ -23,6 +31,13 @@ TAKING: list[tuple[Callable[..., Any], type]] = [
     (Images.generate, ImageParams),
     (Rerank.create, RerankParams),
 ]
+    Speeches.create: SpeechParams,
+    Speeches.stream: SpeechParams,
+    Transcriptions.create: TranscriptionParams,
+    Voices.create: VoiceCreateParams,
+    Voices.list: PlainCallOptions,
+    Voices.delete: PlainCallOptions,
+}
 
 
 def told(params: type) -> dict[str, str]:

@@ -164,6 +164,7 @@ async def batches(client: Any) -> None:
 
 SNIPPETS = [answer, chunks, messages, raw, raw_stream, key, models, final, not_given, files, batches]
 SNIPPETS = [answer, chunks, messages, raw, raw_stream, key, models, embeddings, final, not_given]
+PATHS = ["", "audio", "audio.speech", "audio.transcriptions", "chat", "chat.completions", "images", "models"]
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.__name__)
@@ -275,6 +276,9 @@ class TestNothingIsLeftOut:
 
     @pytest.mark.parametrize(
         "path", ["", "batches", "chat", "chat.completions", "embeddings", "files", "images", "models"]
+    )
+    @pytest.mark.parametrize(
+        "path", ["", "audio", "audio.speech", "audio.transcriptions", "chat", "chat.completions", "images", "models"]
     )
     async def test_attributes(self, path: str) -> None:
         from openai import AsyncOpenAI

@@ -1,0 +1,97 @@
+"""Speech as an answer: whole, or as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+
+from ..errors import BusyError
+from ..stream.bytestream import ByteStream
+from ..stream.wholefile import FilePath, written_whole
+from ..wire.audio import check_sound, no_sound
+from ..wire.failures import MAX_ERROR_BODY, Mask, unmasked
+from ..wire.plain import Headed, Plain
+
+__all__ = ["Speech", "SpeechStreamManager", "decode_speech", "sounding"]
+
+
+class Speech(Headed, Plain):
+    """Speech, whole: `content` is the sound, in the format that was asked for.
+
+    `headers` are the answer's headers with lower-case names, `trace_id` what SiliconFlow's support asks for.
+    """
+
+    @property
+    def content(self) -> bytes:
+        """The bytes, which are `raw` too."""
+        return self.raw or b""
+
+    def read(self) -> bytes:
+        """`content`, as the openai package has it too."""
+        return self.content
+
+    async def save(self, path: FilePath) -> int:
+        """Write it to a file, which is there once it is whole; return how many bytes it has.
+
+        Raises InvalidRequestError where the file can't be made, OSError where it can't be written.
+        """
+        async with written_whole(path) as file:
+            await file.write(self.content)
+            return file.size
+
+    def write_to_file(self, path: FilePath) -> None:
+        """Write it to a file at once, which blocks the loop, as the openai package has it; raise OSError."""
+        with open(path, "wb") as file:
+            file.write(self.content)
+
+    async def astream_to_file(self, path: FilePath) -> None:
+        """`save(path)`, as the openai package names it."""
+        await self.save(path)
+
+
+def decode_speech(body: bytes, mask: Mask = unmasked) -> Speech:
+    """Return a body as speech; raise what `check_sound` raises."""
+    check_sound(body, mask)
+    speech = Speech()
+    speech.raw = body
+    return speech
+
+
+async def sounding(stream: ByteStream) -> ByteStream:
+    """Return the stream if it says that sound comes; else raise what is said in place of it."""
+    kind = stream.headers.get("content-type", "")
+    return await stream.whole(no_sound, MAX_ERROR_BODY) if "json" in kind or "html" in kind else stream
+
+
+class SpeechStreamManager:
+    """What `speech.stream(…)` returns: `async with` opens the stream, and closes it on leaving.
+
+    `await open()` opens it too, for who reads it to its end, such as a web server's response.
+    """
+
+    __slots__ = ("_opener", "_stream")
+
+    def __init__(self, opener: Callable[[], Awaitable[ByteStream]]) -> None:
+        self._opener: Callable[[], Awaitable[ByteStream]] | None = opener
+        self._stream: ByteStream | None = None
+
+    def __repr__(self) -> str:
+        state = "not entered: use `async with`" if self._opener is not None else f"entered: {self._stream}"
+        return f"<{type(self).__name__} {state}>"
+
+    async def open(self) -> ByteStream:
+        """Return the stream once its first bytes are there; it is the caller's to close."""
+        if self._opener is None:
+            raise BusyError("this stream was opened before; call stream(…) again")
+        opener, self._opener = self._opener, None
+        return await opener()
+
+    async def __aenter__(self) -> ByteStream:
+        self._stream = await self.open()
+        return self._stream
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._stream is not None
+        self._stream.abort()
