@@ -3,6 +3,7 @@
 from .calls.observers import CallState, RunState
 from .calls.remote import ImagesResponse, RemoteFile
 from .calls.retry import RetryPolicy
+from .calls.speech import Speech, SpeechStreamManager
 from .client import AsyncSiliconFlow, ClientOptions, Connections
 from .errors import (
     APIConnectionError,
@@ -83,6 +84,7 @@ from .stream.stream import ChatStream, EventIterator, TextIterator
 from .stream.structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager
 from .timeouts import Timeouts
 from .version import __version__
+from .wire.audio import Transcription, Voice, VoiceDeleted, VoiceList
 from .wire.batches import Batch, BatchCounts, BatchList, BatchResponse, BatchResult
 from .wire.embeddings import Embedding, EmbeddingArray, EmbeddingArrays, EmbeddingList
 from .wire.events import (
@@ -229,6 +231,8 @@ __all__ = [
     "Seam",
     "ServerError",
     "SiliconFlowError",
+    "Speech",
+    "SpeechStreamManager",
     "Started",
     "StreamAPIError",
     "StreamError",
@@ -251,12 +255,16 @@ __all__ = [
     "ToolResult",
     "ToolRoundsError",
     "ToolRun",
+    "Transcription",
     "TruncatedStreamError",
     "Usage",
     "UserInfo",
     "UserMessageParam",
     "VideoPartParam",
     "VideoURLParam",
+    "Voice",
+    "VoiceDeleted",
+    "VoiceList",
     "__version__",
     "audio",
     "image",

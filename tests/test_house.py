@@ -20,6 +20,7 @@ from typing import NamedTuple
 import pytest
 
 import siliconflow_async
+from siliconflow_async.endpoints.audio import Audio, Speeches, Transcriptions, Voices
 from siliconflow_async.endpoints.batches import Batches
 from siliconflow_async.endpoints.chat import Completions
 from siliconflow_async.endpoints.embeddings import Embeddings
@@ -29,6 +30,7 @@ from siliconflow_async.endpoints.models import Models
 from siliconflow_async.endpoints.rerank import Rerank
 from siliconflow_async.endpoints.user import User
 
+FACES = (Audio, Completions, Files, Images, Models, Speeches, Transcriptions, User, Voices)
 NAME = "siliconflow_async"
 ROOT = Path(siliconflow_async.__file__).parent
 
@@ -332,6 +334,7 @@ class TestFacade:
         texts += [text or "" for face in (Completions, Models, User, Files, Batches) for text in members(face).values()]
         texts += [text or "" for face in (Completions, Images, Models) for text in members(face).values()]
         texts += [text or "" for face in (Completions, Embeddings, Models, Rerank) for text in members(face).values()]
+        texts += [text or "" for face in FACES for text in members(face).values()]
         # With two capitals: "Model" and "End" may be words.
         named = classes & set(re.findall(r"\b[A-Z]+[a-z]+[A-Z]\w+", " ".join(texts)))
         assert named - set(siliconflow_async.__all__) == set()
