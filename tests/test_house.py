@@ -79,7 +79,7 @@ ALLOWED = {
         "wire",
     },
     "relay": {"checks", "errors", "loops", "wire"},
-    "batch": {"client", "errors", "request", "runs", "wire"},
+    "batch": {"checks", "client", "errors", "request", "runs", "wire"},
     "integrations": {
         "batch",
         "calls",

@@ -331,12 +331,12 @@ def test_a_shell_learns_to_complete(command: str, shell: dict[str, str]) -> None
 
 
 def test_the_batch_runs(shell: dict[str, str], tmp_path: Path) -> None:
-    """Its two requests are answered from the file into a file, from stdin to stdout, and in the demo."""
+    """Its two requests are answered from the file into a file, from stdin to stdout, in the demo, by the service."""
     command = ["sh", "-e", "-c", BATCH.code]
     done = subprocess.run(command, cwd=tmp_path, env=shell, capture_output=True, encoding="utf-8", timeout=60)
     assert done.returncode == 0
-    assert re.fullmatch("2 done\n2 done\ndemo: .*\n2 done\n", done.stderr)
-    for name in ("results.jsonl", "answers.jsonl", "demo.jsonl"):
+    assert re.fullmatch("2 done\n2 done\ndemo: .*\n2 done\nsent 2 lines as .*\n2 done\n", done.stderr)
+    for name in ("results.jsonl", "answers.jsonl", "demo.jsonl", "cheap.jsonl"):
         lines = [json.loads(line) for line in (tmp_path / name).read_text(encoding="utf-8").splitlines()]
         assert {line["custom_id"] for line in lines} == {"sky", "line-2"}
         assert list(lines[0]) == ["id", "custom_id", "response", "error"]

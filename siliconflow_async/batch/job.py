@@ -11,12 +11,13 @@ from typing import BinaryIO
 import msgspec
 
 from ..client import AsyncSiliconFlow
-from ..errors import ConfigurationError, InvalidRequestError
+from ..errors import InvalidRequestError
 from ..runs.progress import MapProgress
 from ..runs.results import OnProgress, Requests
 from .files import errors_beside, keep_apart
-from .lines import PENDING, Checked, LineReader, LineRequest, check, open_input, parse_line, pieces, split_lines
+from .lines import PENDING, Checked, LineReader, LineRequest, check, open_input, parse_line, wanted_lines
 from .outcome import BatchReport, Outcome, ResumedOutcome, Sink
+from .submitted import check_none_submitted
 
 __all__ = ["run_batch"]
 
@@ -71,6 +72,7 @@ async def run_batch(
         else:
             checked = await check(requests, model, skip_bad=skip_bad, on_bad=on_bad)
             if isinstance(results, Path) and isinstance(errors, Path):
+                check_none_submitted(results)
                 outcome = ResumedOutcome(checked, results, errors, closing, retry_failed=retry_failed)
             else:
                 outcome = Outcome.into(results, errors, checked.lines.models, checked.bad, closing)
@@ -128,19 +130,10 @@ def _pending(
 
     Raises ConfigurationError at the first piece of the file that is not as it was.
     """
-    states, marks = checked.states, iter(checked.marks)
-    changed = ConfigurationError(f"{path} was changed while it was read")
-
-    def compare(mark: bytes) -> None:
-        if mark != next(marks, None):
-            raise changed
-
-    numbered = enumerate(split_lines(pieces(file, compare)), 1)
-    lines = ((number, data) for number, data in numbered if states[number] == PENDING)
-    for _ in range(states.count(PENDING)):
-        number, data = next(lines, (0, b""))
-        if not number:
-            raise changed
+    states = checked.states
+    for number, data in wanted_lines(
+        path, file, checked, lambda number: states[number] == PENDING, states.count(PENDING)
+    ):
         if outcome.refusals.refusal is not None:
             return
         request = parse_line(data, number, model)

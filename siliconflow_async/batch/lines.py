@@ -39,6 +39,7 @@ __all__ = [
     "parse_row",
     "pieces",
     "split_lines",
+    "wanted_lines",
 ]
 
 # How a line fares, one byte for each. An open one has failed in this run, and is pending in the next.
@@ -195,14 +196,19 @@ def _bad(number: int, why: str) -> InvalidRequestError:
 
 
 async def check(
-    path: Path, model: str | None, *, skip_bad: bool = False, on_bad: Callable[[str], None] | None = None
+    path: Path,
+    model: str | None,
+    *,
+    skip_bad: bool = False,
+    on_bad: Callable[[str], None] | None = None,
+    reader: LineReader | None = None,
 ) -> Checked:
-    """Read a whole file before anything is sent.
+    """Read a whole file before anything is sent, by a `reader` that may be stricter.
 
     `on_bad` is told of each bad line. Raises InvalidRequestError in the end if there were some and they are not to be
     skipped, ConfigurationError for a file that can't be read twice.
     """
-    lines = LineReader(model)
+    lines = LineReader(model) if reader is None else reader
     states = bytearray([BLANK])
     marks: list[bytes] = []
     first_bad: str | None = None
@@ -241,6 +247,29 @@ def pieces(file: BinaryIO, mark: Callable[[bytes], object]) -> Iterator[bytes]:
         digest.update(piece)
         mark(digest.digest())
         yield piece
+
+
+def wanted_lines(
+    path: Path, file: BinaryIO, checked: Checked, is_wanted: Callable[[int], bool], count: int
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the `count` lines that are wanted, with their numbers, read as they are needed.
+
+    Raises ConfigurationError at the first piece of the file that is not as it was when it was checked.
+    """
+    marks = iter(checked.marks)
+    changed = ConfigurationError(f"{path} was changed while it was read")
+
+    def compare(mark: bytes) -> None:
+        if mark != next(marks, None):
+            raise changed
+
+    numbered = enumerate(split_lines(pieces(file, compare)), 1)
+    lines = ((number, data) for number, data in numbered if is_wanted(number))
+    for _ in range(count):
+        line = next(lines, None)
+        if line is None:
+            raise changed
+        yield line
 
 
 def split_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -133,13 +133,17 @@ class Outcome:
             self.failed += 1
             self._kinds.add(type(answer.error).__name__, str(answer.error), is_open=False)
 
-    def finish(self) -> BatchReport:
-        """Return how the batch stands, which is on the disk by then. Raises OSError."""
-        self._syncing.close()
+    def sync(self) -> None:
+        """Bring what was written to the disk. Raises OSError."""
         self._syncing.check()
         for file in self._files:
             file.sync()
             file.look()
+
+    def finish(self) -> BatchReport:
+        """Return how the batch stands, which is on the disk by then. Raises OSError."""
+        self._syncing.close()
+        self.sync()
         open_lines = self._close()
         return BatchReport(
             done=self.done,

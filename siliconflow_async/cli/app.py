@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TextIO
 
 import click
+from click.core import ParameterSource
 
 from ..version import __version__
 from . import interrupt
@@ -20,6 +21,7 @@ from .demo import check_service
 from .limits import limits
 from .models import models
 from .playground import playground
+from .remote import batch_remotely
 from .screen import Failed, Screen
 from .serve import serve
 
@@ -35,6 +37,17 @@ _BATCH_EXITS = (
 )
 _SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
 _AT_LEAST_1 = click.IntRange(1)
+# What the service sees to itself, by the names of parameters and options.
+_NOT_REMOTE = {
+    "max_concurrency": "concurrency",
+    "rpm": "rpm",
+    "tpm": "tpm",
+    "redis": "redis",
+    "account": "account",
+    "address": "ray",
+    "actors": "actors",
+    "joined": "join",
+}
 
 
 class _Group(click.Group):
@@ -184,15 +197,35 @@ def _limits(redis: str | None, **options: Any) -> None:
 @click.option("--ray", "address", help="Run on the Ray cluster at an address, as host:port; `local` starts one here.")
 @click.option("--actors", type=_AT_LEAST_1, help="With --ray: how many, each with --concurrency; 1 if left out.")
 @click.option("--join", "joined", help="With --ray: make one file of all results in the end.")
+@click.option("--remote", is_flag=True, help="Have the service answer the file, at half the price, within --window.")
+@click.option("--window", help="With --remote: how long it may take, 24h to 336h; 24h if left out.")
 @_demo
 @_base_url
-def _batch(address: str | None, actors: int | None, joined: str | None, **options: Any) -> None:
+def _batch(
+    address: str | None,
+    actors: int | None,
+    joined: str | None,
+    remote: bool,
+    window: str | None,
+    **options: Any,
+) -> None:
     """Run a file of requests.
 
     REQUESTS has one on each line, as in OpenAI's batch files or a bare body; `-` is stdin. A run that was stopped in
     any way goes on when the same command is given again, with lines that failed for passing reasons too. The key comes
-    from SILICONFLOW_API_KEY. With --ray the output is a folder, and each node has to see it and the requests.
+    from SILICONFLOW_API_KEY. With --ray the output is a folder, and each node has to see it and the requests. With
+    --remote the file becomes batches of the service itself; stopping the command leaves them running.
     """
+    if remote:
+        source = click.get_current_context().get_parameter_source
+        given = [name for name in _NOT_REMOTE if source(name) == ParameterSource.COMMANDLINE]
+        if given:
+            raise Failed(f"--remote leaves that to the service; leave --{_NOT_REMOTE[given[0]]} out")
+        for name in _NOT_REMOTE:
+            options.pop(name, None)
+        _run(batch_remotely, window=window or "24h", **options)
+    if window is not None:
+        raise Failed("--window goes with --remote")
     if address is not None:
         _run(batch_on_cluster, address=address, actors=actors or 1, joined=joined, **options)
     if actors is not None or joined is not None:

@@ -96,7 +96,8 @@ def bar_format(progress: MapProgress, columns: int | None) -> str:
     finished = progress.done + progress.failed
     failed = f"{progress.failed} failed" if progress.failed else ""
     under_way = f"{progress.in_flight} under way"
-    pace = f"{progress.tokens_per_second:.0f} tokens/s"
+    # None are counted where the service itself runs a batch.
+    pace = f"{progress.tokens_per_second:.0f} tokens/s" if progress.concurrency else ""
     waiting, waiting_shortly = _waiting(progress)
     left = "" if progress.time_left is None else f"{_clock(progress.time_left)} left"
     if progress.total:

@@ -13,18 +13,18 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO, TypeAlias
+from typing import IO, Any, TypeAlias
 
 from anyio import to_thread
 
 from ..errors import InvalidRequestError, SiliconFlowError
 from ..transport.upload import Multipart, Part
-from .content import MediaSource
 from .plain import as_plain, kind_of
 
 __all__ = ["FileParam", "OnUpload", "UploadProgress", "file_part", "form"]
 
-FileParam: TypeAlias = "MediaSource | tuple[str | None, MediaSource] | tuple[str | None, MediaSource, str | None]"
+_File: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]"
+FileParam: TypeAlias = "_File | tuple[str | None, _File] | tuple[str | None, _File, str | None]"
 OnUpload: TypeAlias = Callable[[int, int], None]
 """Told how many bytes of a request have been sent, and how many it has."""
 
@@ -107,7 +107,7 @@ class _NoFileError(Exception):
     pass
 
 
-async def _opened(file: Any) -> tuple[bytes | Path | BinaryIO, str | None, int]:
+async def _opened(file: Any) -> tuple[bytes | Path | IO[bytes], str | None, int]:
     """Return what is sent of a file, its own name if it has one, and from which byte on."""
     if isinstance(file, bytes | bytearray | memoryview):
         return bytes(file), None, 0

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from io import SEEK_END, BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import aiohttp
 import anyio.to_thread
@@ -39,7 +39,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    value: str | bytes | Path | BinaryIO
+    value: str | bytes | Path | IO[bytes]
     filename: str | None = None
     content_type: str | None = None
     start: int = 0
@@ -89,9 +89,9 @@ async def _file_of(part: Part, closing: AsyncExitStack) -> _File:
 class _File(aiohttp.Payload):
     """So many bytes of an open file, which stays open."""
 
-    _value: BinaryIO
+    _value: IO[bytes]
 
-    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
         super().__init__(file)
         self._start = start
         self._size = size
