@@ -8,8 +8,6 @@ run, whose answers are several, it gets them joined.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -17,17 +15,16 @@ from weakref import WeakValueDictionary
 
 from ..errors import BusyError, ClosedError
 from ..loops import on_loop
-from ..wire.events import ErrorEvent, Finished, Snapshot, error_event
+from ..wire.events import ErrorEvent, Snapshot, error_event
 from ..wire.structs import ChatCompletion
-from .frames import BUFFER_BYTES, check_count, check_seconds, weight
-from .history import History
+from .frames import BUFFER_BYTES, check_seconds
+from .kept import Kept
+from .protocols.ours import TEXTS, Events, EventsMapping
 from .protocols.part import AnyEvent, Dialect, Part
-from .pump import Describe, OnFinish, Pump, Source, Upstream
+from .pump import Describe, OnFinish, Pump, Source
 from .views import View
 
 __all__ = ["Broadcast", "Reader"]
-
-_ENDS = (Finished, ErrorEvent)
 
 
 class Broadcast:
@@ -55,7 +52,7 @@ class Broadcast:
         on_finish: OnFinish | None = None,
     ) -> None:
         self._grace = None if grace is None else check_seconds(grace, "grace")
-        self._kept = _Kept(buffer, buffer_bytes)
+        self._kept = Kept(buffer, buffer_bytes)
         self._pump = Pump(stream, self._kept, describe=describe, on_finish=on_finish)
         self._reading = self._pump.task
         self._readers = 0
@@ -152,9 +149,9 @@ class Reader:
     def events(self) -> Self:
         return self
 
-    def parts(self, dialect: Dialect) -> PartReader:
+    def parts(self, dialect: Dialect) -> PartReader | EventReader:
         """Return what gives the parts of a protocol in place of the events, shared with all who read it so."""
-        return PartReader(self, self._broadcast._view(dialect))
+        return EventReader(self) if isinstance(dialect, Events) else PartReader(self, self._broadcast._view(dialect))
 
     def __aiter__(self) -> Self:
         return self
@@ -162,7 +159,7 @@ class Reader:
     async def __anext__(self) -> AnyEvent:
         return self._next(await self._more())
 
-    async def _more(self) -> _Kept:
+    async def _more(self) -> Kept:
         """Wait until there is an event to take; raise StopAsyncIteration where none will come."""
         if self._waiting:
             raise BusyError("another task is waiting for this reader")
@@ -179,7 +176,7 @@ class Reader:
                 self._waiting = False
         raise ClosedError("this reader has left")
 
-    def _next(self, kept: _Kept) -> AnyEvent:
+    def _next(self, kept: Kept) -> AnyEvent:
         event = kept.after(self.seq)
         if event is not None:
             self.seq += 1
@@ -213,13 +210,11 @@ class Reader:
             on_loop(self._broadcast._pump.loop, partial(self._broadcast._count, -1))
 
 
-class PartReader:
+class _Parts:
     """One reader, in one protocol: iterate it for the parts of an event at a time; `end` has those after the last."""
 
-    def __init__(self, reader: Reader, view: View) -> None:
+    def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._view = view
-        self._had_all = reader.at_end
 
     @property
     def seq(self) -> int:
@@ -228,13 +223,22 @@ class PartReader:
     def __aiter__(self) -> Self:
         return self
 
+    def feed(self, parts: list[Part]) -> list[Part]:
+        return parts
+
+
+class PartReader(_Parts):
+    """In a protocol of which all readers get the same."""
+
+    def __init__(self, reader: Reader, view: View) -> None:
+        super().__init__(reader)
+        self._view = view
+        self._had_all = reader.at_end
+
     async def __anext__(self) -> list[Part]:
         reader = self._reader
         await reader._more()
         parts, reader.seq = self._view.after(reader.seq)
-        return parts
-
-    def feed(self, parts: list[Part]) -> list[Part]:
         return parts
 
     def end(self, error: ErrorEvent | None) -> list[Part]:
@@ -244,72 +248,26 @@ class PartReader:
         return [] if self._had_all else self._view.end()
 
 
-class _Kept:
-    """The latest events, numbered; those of the end are kept whatever their number and size."""
+class EventReader(_Parts):
+    """In this library's own protocol, of which they get the same text, framed for the first of them."""
 
-    def __init__(self, buffer: int, buffer_bytes: int) -> None:
-        self._most = check_count(buffer, "buffer")
-        self._most_bytes = check_count(buffer_bytes, "buffer_bytes")
-        # Each with its weight, which is not the same later, when encoding has added to its text.
-        self._events: deque[tuple[AnyEvent, int]] = deque()
-        self._weight = 0
-        self._waiters: list[asyncio.Future[None]] = []
-        self.history = History()
-        self.last = 0
-        # The last event that is not of the end: what a snapshot stands for.
-        self.told = 0
-        # Whether something followed what looked like the end.
-        self.in_rounds = False
-        self.closed = False
+    def __init__(self, reader: Reader) -> None:
+        super().__init__(reader)
+        self._mapping = EventsMapping()
 
-    @property
-    def first(self) -> int:
-        """The number of the first event that is kept."""
-        return self.last - len(self._events) + 1
+    async def __anext__(self) -> list[Part]:
+        reader = self._reader
+        kept = await reader._more()
+        latest = kept.at(reader.seq)
+        if latest is None or not isinstance(latest.event, TEXTS):
+            return self._mapping.feed(reader._next(kept))
+        reader.seq += 1
+        if not latest.parts:
+            latest.parts = self._mapping.feed(latest.event)
+        return latest.parts
 
-    def events(self, upstream: Upstream) -> AsyncIterator[AnyEvent]:
-        return upstream.events()
-
-    def put(self, event: AnyEvent, seq: int | None = None) -> None:
-        added = weight(event)
-        self._weight += added
-        events = self._events
-        events.append((event, added))
-        self.last += 1
-        if not isinstance(event, _ENDS):
-            self.in_rounds = self.in_rounds or self.told != self.last - 1
-            self.told = self.last
-        while len(events) > 1 and (len(events) > self._most or self._weight > self._most_bytes):
-            # A round of tools finishes too, and is not the end: that follows all else.
-            first = self.first
-            if first > self.told:
-                break
-            past, its = events.popleft()
-            self._weight -= its
-            self.history.add(past, first)
-        self.wake()
-
-    def close(self, error: ErrorEvent | None) -> None:
-        if error is not None:
-            self.put(error)
-        self.closed = True
-        self.wake()
-
-    def after(self, seq: int) -> AnyEvent | None:
-        """Return the event that follows number `seq`, or None if it is no longer kept."""
-        at = seq - self.last + len(self._events)
-        return self._events[at][0] if at >= 0 else None
-
-    async def more(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        await waiter
-
-    def wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+    def end(self, error: ErrorEvent | None) -> list[Part]:
+        return self._mapping.end(error)
 
 
 def _number(last_event_id: str | int | None) -> int:

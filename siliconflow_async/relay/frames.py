@@ -19,6 +19,7 @@ from ..checks import is_count, is_finite
 from ..errors import ConfigurationError
 from ..loops import running_loop
 from ..wire.events import ContentDelta, ErrorEvent, ReasoningDelta, ToolCallDelta
+from .protocols.ours import Events
 from .protocols.part import DONE, AnyEvent, Dialect, Part
 
 __all__ = ["BUFFER_BYTES", "Frame", "FrameQueue", "Room", "Slow", "TooSlow", "check_count", "check_seconds", "weight"]
@@ -91,14 +92,13 @@ class Frame:
         self.seq = later.seq
         return True
 
-    def to_json(self, *, numbered: bool = False) -> bytes:
-        """Return the part as one JSON object; if `numbered`, with `seq` where a reader can resume from it."""
+    @property
+    def part(self) -> Part:
+        """What is to be sent."""
         part = self._part
         if len(self._texts) > 1:
             part = Part(part.index, part.head, "".join(self._texts), part.tail, part.kind)
-        if numbered and self.resumable and self.seq is not None:
-            return b'{"seq":%d,%b' % (self.seq, part.json[1:])
-        return part.json
+        return part
 
 
 class FrameQueue:
@@ -139,7 +139,8 @@ class FrameQueue:
 
     def events(self, upstream: Any) -> AsyncIterator[Any]:
         """Return what is to be put of an upstream: its events, or their parts where it makes these for all readers."""
-        if self._dialect.is_shared and hasattr(upstream, "parts"):
+        # Readers share as much of this library's own protocol as is the same for all of them.
+        if (self._dialect.is_shared or isinstance(self._dialect, Events)) and hasattr(upstream, "parts"):
             self._mapping = upstream.parts(self._dialect)
             return cast(AsyncIterator[Any], self._mapping)
         return cast(AsyncIterator[Any], upstream.events())
@@ -188,6 +189,10 @@ class FrameQueue:
         if self._timer is not None:
             self._timer.cancel()
         _wake(self._taker)
+
+    def recall(self) -> asyncio.Task[Any] | None:
+        """Nothing is lent here: the task that puts reads."""
+        return None
 
     async def wait(self, seconds: float | None = None) -> bool:
         """Wait until there is a frame to take, or none will come; False if neither was so for `seconds`."""

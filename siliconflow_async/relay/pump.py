@@ -1,7 +1,8 @@
 """The one task that reads upstream: it opens the stream if need be, fills a sink, and tells what had arrived.
 
-It runs by itself, so that upstream is read, and aborted, whatever the client's side is doing. `stop()` ends it from
-any place, also where nothing can be awaited. Nobody has to wait for it, but for what it raises.
+It runs by itself, so that upstream is read, and aborted, whatever the client's side is doing. A sink may have it wait
+while another task reads, see `lending`. `stop()` ends it from any place, also where nothing can be awaited. Nobody has
+to wait for it, but for what it raises.
 """
 
 from __future__ import annotations
@@ -49,6 +50,9 @@ class Sink(Protocol):
 
     def close(self, error: ErrorEvent | None) -> None:
         """Nothing more will be put: the answer is whole, or why it is not."""
+
+    def recall(self) -> asyncio.Task[Any] | None:
+        """Return the task that waits for upstream in the pump's place, if one does: to be cancelled in its place."""
 
 
 Source: TypeAlias = Upstream | AbstractAsyncContextManager[Upstream]
@@ -105,7 +109,7 @@ class Pump:
         task = self.task
         # One that is cancelled before it has begun would never begin; so it finds the word.
         if self._reading:
-            task.cancel()
+            (self._sink.recall() or task).cancel()
 
     async def _run(self) -> None:
         failure: BaseException | None = None

@@ -75,7 +75,7 @@ class SSEResponse:
             while len(piece) < _PIECE and (frame := self._queue.take()) is not None:
                 if frame.seq is not None and (frame.resumable or self._is_numbered):
                     piece += b"id: %d\n" % frame.seq
-                piece += b"data: %b\n\n" % frame.to_json()
+                piece += b"data: %b\n\n" % frame.part.json
             if piece:
                 return bytes(piece)
             # Not `await task`, which would hand a cancellation on to on_finish.

@@ -3,28 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
 
-from .history import History
-from .protocols.part import AnyEvent, Dialect, Part
+from .kept import Kept
+from .protocols.part import Dialect, Part
 
-__all__ = ["Kept", "View"]
-
-
-class Kept(Protocol):
-    """The latest events of a Broadcast, numbered from 1, and the history of those before them."""
-
-    history: History
-    last: int
-
-    @property
-    def first(self) -> int:
-        """The number of the first event that is kept; `last + 1` where none is."""
-        ...
-
-    def after(self, seq: int) -> AnyEvent | None:
-        """Return the event that follows number `seq`, or None if it is no longer kept."""
-        ...
+__all__ = ["View"]
 
 
 class View:
@@ -44,10 +27,12 @@ class View:
 
         There must be such an event.
         """
-        self._catch_up()
+        if self._seq != self._kept.last:
+            self._catch_up()
+        place = seq - self._seq + len(self._parts)
+        if place >= 0:
+            return self._parts[place], seq + 1
         first = self._kept.first
-        if seq + 1 >= first:
-            return self._parts[seq - self._seq], seq + 1
         # A mapping of its own comes to the same place: the parts that are kept go on from what it makes.
         mapping = self.dialect.mapping()
         for event in self._kept.history.between(0, seq):

@@ -17,7 +17,8 @@ from ..errors import ConfigurationError
 from ..loops import running_loop
 from ..wire.events import error_event
 from ..wire.structs import ChatCompletion
-from .frames import BUFFER_BYTES, FrameQueue, Slow, check_seconds
+from .frames import BUFFER_BYTES, Slow, check_seconds
+from .lending import LendingQueue, Steps
 from .peers import Left, Peer
 from .protocols import Dialect, ProtocolName, as_dialect
 from .pump import Describe, OnFinish, Pump, Source
@@ -102,7 +103,7 @@ async def relay(
         if send_timeout is not None:
             check_seconds(send_timeout, "send_timeout")
         dialect = as_dialect(protocol)
-        queue = FrameQueue(dialect, buffer, buffer_bytes, slow=slow, patience=patience, smooth=smooth)
+        queue = LendingQueue(dialect, buffer, buffer_bytes, slow=slow, patience=patience, smooth=smooth)
         pump = Pump(stream, queue, describe=describe, on_finish=on_finish)
     except ConfigurationError:
         # Else it would complain that nobody awaited it.
@@ -113,7 +114,7 @@ async def relay(
         left.on_stop = pump.stop
     gone: asyncio.Future[Any] = running_loop().create_future() if left is None else asyncio.ensure_future(left)
     relayed = Relayed("left", None, None, 0)
-    sender = _Sender(queue, send, send_timeout, relayed, numbered=dialect.is_numbered)
+    sender = _Sender(queue, send, send_timeout, relayed)
     reading, sending = pump.task, asyncio.ensure_future(sender.run())
     ends: list[asyncio.Future[Any]] = [sending, sender.overdue, gone]
     # A future that the caller made is the caller's to cancel.
@@ -150,46 +151,47 @@ class _Sender:
 
     def __init__(
         self,
-        queue: FrameQueue,
+        queue: LendingQueue,
         send: Callable[[str], Awaitable[Any]],
         timeout: float | None,
         relayed: Relayed,
-        *,
-        numbered: bool,
     ) -> None:
         self.relayed = relayed
-        self._numbered = numbered
         self._queue = queue
         self._send = send
         self._timeout = math.inf if timeout is None else timeout
         self._loop = running_loop()
         self.overdue: asyncio.Future[None] = self._loop.create_future()
-        self._began_at = math.inf
+        # Since when it waits for the client: inf where nothing is being sent, -inf where it has not had to wait yet.
+        self._since = math.inf
         # One for many frames, else each would arm and cancel one; when it rings, it looks at the latest frame.
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
-        queue, send, timeout, loop = self._queue, self._send, self._timeout, self._loop
+        self._queue.reader = asyncio.current_task()
         try:
-            while True:
-                await queue.wait()
-                frame = queue.take()
-                if frame is None:
-                    return
-                if frame.is_closing:
-                    continue
-                self._began_at = loop.time()
-                if self._timer is None and timeout < math.inf:
-                    self._timer = loop.call_later(timeout, self._look)
-                await send(frame.to_json(numbered=self._numbered).decode())
-                self._began_at = math.inf
-                self.relayed.frames += 1
+            await Steps(self._send_all(), self._waits)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
 
+    async def _send_all(self) -> None:
+        queue, send = self._queue, self._send
+        while (text := await queue.next()) is not None:
+            self._since = -math.inf
+            await send(text)
+            self._since = math.inf
+            self.relayed.frames += 1
+
+    def _waits(self) -> None:
+        if self._since == -math.inf:
+            self._since = self._loop.time()
+            if self._timer is None and self._timeout < math.inf:
+                self._timer = self._loop.call_later(self._timeout, self._look)
+        self._queue.pause(sending=self._since < math.inf)
+
     def _look(self) -> None:
-        due = self._began_at + self._timeout
+        due = self._since + self._timeout
         self._timer = None
         if due <= self._loop.time():
             if not self.overdue.done():

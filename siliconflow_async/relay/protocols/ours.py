@@ -10,7 +10,11 @@ import msgspec
 from ...wire.events import ContentDelta, ErrorEvent, Finished, ReasoningDelta, ToolCallDelta
 from .part import AnyEvent, Part, is_stop
 
-__all__ = ["Events", "EventsMapping"]
+__all__ = ["TEXTS", "Events", "EventsMapping"]
+
+
+# What is the same frame for whoever reads it, wherever they begin.
+TEXTS = (ContentDelta, ReasoningDelta)
 
 
 class Events(msgspec.Struct, frozen=True):
@@ -18,7 +22,7 @@ class Events(msgspec.Struct, frozen=True):
 
     headers: ClassVar[Mapping[str, str]] = {}
     is_numbered: ClassVar[bool] = True
-    # A reader that comes back is told a call's name again, and what it missed as a snapshot.
+    # A reader that comes back is told a call's name again, and what it missed as a snapshot; they share the rest.
     is_shared: ClassVar[bool] = False
 
     def mapping(self) -> EventsMapping:
@@ -42,7 +46,7 @@ class EventsMapping:
         self._is_finished = False
 
     def feed(self, event: AnyEvent) -> list[Part]:
-        if isinstance(event, ContentDelta | ReasoningDelta):
+        if isinstance(event, TEXTS):
             key = (type(event), event.index)
             head = self._heads.get(key)
             if head is None:

@@ -30,7 +30,7 @@ class Part:
     Parts of one choice (`index`) keep their order; those of index -1 keep theirs among all.
     """
 
-    __slots__ = ("_json", "head", "index", "kind", "tail", "text")
+    __slots__ = ("_json", "_told", "head", "index", "kind", "tail", "text")
 
     def __init__(
         self, index: int, head: bytes, text: str = "", tail: bytes = b"", kind: Hashable | None = None
@@ -41,13 +41,25 @@ class Part:
         self.tail = tail
         self.kind = kind
         self._json = b"" if kind is not None else head
+        self._told = ""
 
     @property
     def json(self) -> bytes:
         """The JSON text, on one line. It is made when first asked for, and kept for all who send this part."""
         if not self._json:
-            self._json = self.head + _encode(self.text) + self.tail
+            self._json = self._encoded()
         return self._json
+
+    def told(self, seq: int | None) -> str:
+        """Return the JSON text for a websocket, with its number if it has one: whoever sends this part has the same."""
+        if not self._told:
+            # Not kept in both forms, of which readers rarely want more than one.
+            text = (self._json or self._encoded()).decode()
+            self._told = text if seq is None else f'{{"seq":{seq},{text[1:]}'
+        return self._told
+
+    def _encoded(self) -> bytes:
+        return self.head + _encode(self.text) + self.tail
 
     @property
     def weight(self) -> int:

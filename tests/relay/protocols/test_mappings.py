@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from siliconflow_async import ConfigurationError, ErrorEvent, Finished
 from siliconflow_async.relay import AGUI, AISDK, Dialect, Events, OpenAIChunks, Snapshot
-from siliconflow_async.relay.broadcast import _Kept
+from siliconflow_async.relay.kept import Kept
 from siliconflow_async.relay.protocols import DONE, Part, as_dialect
 from siliconflow_async.relay.views import View
 
@@ -98,7 +98,7 @@ def test_readers_share_parts_and_miss_nothing(
     dialect: Dialect, events: list[Any], buffer: int, data: st.DataObject
 ) -> None:
     """Each at its own pace, one that comes late and one that was left behind too, with few events kept."""
-    kept = _Kept(buffer, 10**6)
+    kept = Kept(buffer, 10**6)
     view = View(kept, dialect)
     late = data.draw(st.integers(0, len(events)))
     places, got = [0, 0], [list[Part](), list[Part]()]
@@ -117,7 +117,7 @@ def test_readers_share_parts_and_miss_nothing(
 @FRONT_ENDS
 def test_an_event_is_encoded_once_for_all_readers(dialect: Dialect) -> None:
     """They are given the same parts, and these keep their JSON."""
-    kept = _Kept(1024, 10**6)
+    kept = Kept(1024, 10**6)
     view = View(kept, dialect)
     for event in (Finished(0, "stop", USAGE),):
         kept.put(event)
