@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 __all__ = [
+    "AUDIO",
     "BATCHES",
     "CHAT",
     "CLIENT",
@@ -19,17 +20,6 @@ __all__ = [
     "KEYWORDS",
     "MODELS",
     "RERANK",
-    "Explained",
-]
-__all__ = [
-    "AUDIO",
-    "CHAT",
-    "CLIENT",
-    "COMPLETIONS",
-    "FILES",
-    "IMAGES",
-    "KEYWORDS",
-    "MODELS",
     "SPEECH",
     "TRANSCRIPTIONS",
     "VOICES",

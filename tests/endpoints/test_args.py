@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from siliconflow_async.endpoints.embeddings import EmbeddingOptions, EmbeddingParams, Embeddings
 from siliconflow_async.endpoints.audio import (
     Speeches,
     SpeechParams,
@@ -21,23 +20,24 @@ from siliconflow_async.endpoints.audio import (
     VoiceCreateParams,
     Voices,
 )
+from siliconflow_async.endpoints.embeddings import EmbeddingOptions, EmbeddingParams, Embeddings
 from siliconflow_async.endpoints.images import ImageParams, Images
 from siliconflow_async.endpoints.rerank import Rerank, RerankParams
 from siliconflow_async.request import fields
+from siliconflow_async.request.fields import PlainCallOptions
 
 TAKING: list[tuple[Callable[..., Any], type]] = [
     (Embeddings.create, EmbeddingParams),
     (Embeddings.map, EmbeddingOptions),
     (Images.generate, ImageParams),
     (Rerank.create, RerankParams),
+    (Speeches.create, SpeechParams),
+    (Speeches.stream, SpeechParams),
+    (Transcriptions.create, TranscriptionParams),
+    (Voices.create, VoiceCreateParams),
+    (Voices.list, PlainCallOptions),
+    (Voices.delete, PlainCallOptions),
 ]
-    Speeches.create: SpeechParams,
-    Speeches.stream: SpeechParams,
-    Transcriptions.create: TranscriptionParams,
-    Voices.create: VoiceCreateParams,
-    Voices.list: PlainCallOptions,
-    Voices.delete: PlainCallOptions,
-}
 
 
 def told(params: type) -> dict[str, str]:

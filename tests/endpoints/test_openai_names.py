@@ -275,10 +275,20 @@ class TestNothingIsLeftOut:
     """Each public name of openai's is here, or explained."""
 
     @pytest.mark.parametrize(
-        "path", ["", "batches", "chat", "chat.completions", "embeddings", "files", "images", "models"]
-    )
-    @pytest.mark.parametrize(
-        "path", ["", "audio", "audio.speech", "audio.transcriptions", "chat", "chat.completions", "images", "models"]
+        "path",
+        [
+            "",
+            "audio",
+            "audio.speech",
+            "audio.transcriptions",
+            "batches",
+            "chat",
+            "chat.completions",
+            "embeddings",
+            "files",
+            "images",
+            "models",
+        ],
     )
     async def test_attributes(self, path: str) -> None:
         from openai import AsyncOpenAI
