@@ -22,6 +22,7 @@ __all__ = [
     "RERANK",
     "SPEECH",
     "TRANSCRIPTIONS",
+    "VIDEOS",
     "VOICES",
     "Explained",
 ]
@@ -76,7 +77,7 @@ CLIENT: Mapping[str, str] = {
     "beta": "client.chat.completions has parse(…), stream(…) and run_tools(…) itself",
     **dict.fromkeys(("responses", "conversations", "realtime", "live"), "client.chat.completions.create(…) answers"),
     "completions": "client.chat.completions.create(…, prefix=…, suffix=…) goes on from a text",
-    **dict.fromkeys(("uploads", "videos"), _NOT_YET),
+    **dict.fromkeys(("uploads"), _NOT_YET),
     **dict.fromkeys(
         (
             "admin",
@@ -158,6 +159,15 @@ TRANSCRIPTIONS: Mapping[str, str] = {
 }
 
 VOICES = TRANSCRIPTIONS
+
+
+VIDEOS: Mapping[str, str] = {
+    **dict.fromkeys(("retrieve", "poll"), "client.videos.get(id) gives the job, and await job.wait() waits for it"),
+    "create_and_poll": "client.videos.create(…) gives a job, and await job.wait() waits for it",
+    "download_content": "await job.save(path) saves it, and job.videos[0] reads and streams it",
+    **dict.fromkeys(("create_character", "delete", "edit", "extend", "get_character", "list", "remix"), _NOT_THERE),
+    **dict.fromkeys(("with_raw_response", "with_streaming_response"), "a job has its trace_id"),
+}
 
 
 class Explained:

@@ -26,6 +26,7 @@ SiliconFlowError                  .attempts: how often the request was sent
 │   ├─ StreamAPIError             an error object inside the stream: .code .message
 │   ├─ MalformedStreamError       not JSON, not an object, HTML, nested too deep, of too many parts
 │   └─ EventTooLargeError         one event, or a whole body, above its limit
+├─ VideoError                     the service could not make a video: .reason .id
 ├─ ParseError                     the answer does not fit the type asked for: .completion
 └─ ToolRoundsError                the tool conversation hit its bound: .messages
 
@@ -318,6 +319,18 @@ class EventTooLargeError(StreamError):
     """One event, one line, or a whole body is larger than the client's limit."""
 
     _may_pass = False
+
+
+@_fields(kw_only=True)
+class VideoError(SiliconFlowError):
+    """The service could not make a video; `reason` is its own word for why, `id` the video's, where it gave one."""
+
+    reason: str | None = None
+    id: str | None = None
+    trace_id: str | None = None
+
+    def _words(self) -> str:
+        return self.message or f"the service could not make the video: {self.reason or 'it did not say why'}"
 
 
 @_fields(kw_only=True)

@@ -30,6 +30,7 @@ from siliconflow_async.errors import (
     StreamError,
     ToolRoundsError,
     TruncatedStreamError,
+    VideoError,
 )
 from siliconflow_async.wire.structs import AssistantMessage, ChatCompletion, Choice, Timing, Usage
 
@@ -96,6 +97,7 @@ def test_the_tree_is_the_one_that_users_count_on() -> None:
         "StreamAPIError": "StreamError",
         "MalformedStreamError": "StreamError",
         "EventTooLargeError": "StreamError",
+        "VideoError": "SiliconFlowError",
         "ParseError": "SiliconFlowError",
         "ToolRoundsError": "SiliconFlowError",
     }
@@ -171,6 +173,7 @@ FULL: list[Callable[[], SiliconFlowError]] = [
     lambda: StreamAPIError("no", code="c", partial=PARTIAL, trace_id="ti_1"),
     lambda: EventTooLargeError("no", partial=PARTIAL, trace_id="ti_1"),
     lambda: ParseError("no", completion=PARTIAL),
+    lambda: VideoError(reason="no", id="v", trace_id="t"),
     lambda: ToolRoundsError("no", messages=({"role": "user", "content": "x"},)),
 ]
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Required, Unpack
 
 from ..calls.remote import ImagesResponse, RemoteFile
 from ..elsewhere import IMAGES, Explained
-from ..errors import InvalidRequestError
 from ..headers import conceal
 from ..request.content import MediaPart, MediaSource, prepared_urls
-from ..request.fields import CallOptions, Fields
+from ..request.fields import CallOptions, Fields, one_of
 from ..wire.images import decode_images
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ class Images(Explained):
         """
         conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         _GENERATE.check(params)
-        more = {"image_size": _one(params, "image_size", "size"), "batch_size": _one(params, "batch_size", "n")}
+        more = {"image_size": one_of(params, "image_size", "size"), "batch_size": one_of(params, "batch_size", "n")}
         sent = await prepared_urls(params, "image", *_IMAGES)
         setup = self._service.setup
 
@@ -116,11 +115,3 @@ class Images(Explained):
 
         body = _GENERATE.body(sent, **more)
         return await self._service.fetch("POST", "/images/generations", decode, params, body=body, weighs=params)
-
-
-def _one(params: ImageParams, name: str, other: str) -> object:
-    """Return what was given under one of two names for the same; raise InvalidRequestError for both."""
-    given = [value for key in (name, other) if (value := params.get(key)) is not None]
-    if len(given) > 1:
-        raise InvalidRequestError(f"{other} is {name} as the openai package names it: give one of them", param=other)
-    return given[0] if given else None

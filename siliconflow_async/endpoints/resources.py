@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .models import Models
     from .rerank import Rerank
     from .user import User
+    from .videos import Videos
 
 __all__ = ["Resources"]
 
@@ -82,3 +83,10 @@ class Resources(Explained):
         from .rerank import Rerank
 
         return Rerank(self._service)
+
+    @cached_property
+    def videos(self) -> Videos:
+        """Films from words."""
+        from .videos import Videos
+
+        return Videos(self._service)

@@ -15,7 +15,7 @@ from ..timeouts import Timeouts
 from .body import query_of
 from .plain import as_plain, encode_body, kind_of
 
-__all__ = ["CallOptions", "Fields", "PlainCallOptions", "in_path", "query_fields"]
+__all__ = ["CallOptions", "Fields", "PlainCallOptions", "in_path", "one_of", "query_fields"]
 
 
 class PlainCallOptions(TypedDict, total=False):
@@ -88,3 +88,11 @@ def query_fields(given: Mapping[str, Any], *names: str) -> dict[str, str]:
             except InvalidRequestError as error:
                 raise InvalidRequestError(f"{name}: {kind_of(value)} can't be sent", param=name) from error
     return query
+
+
+def one_of(given: Mapping[str, Any], name: str, other: str) -> Any:
+    """Return what was given under a name, or another for the same; raise InvalidRequestError for both."""
+    values = [value for key in (name, other) if (value := given.get(key)) is not None]
+    if len(values) > 1:
+        raise InvalidRequestError(f"{other} is {name} as the openai package names it: give one of them", param=other)
+    return values[0] if values else None

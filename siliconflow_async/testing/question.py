@@ -13,20 +13,36 @@ from .models import is_model
 from .refusals import Refused, refuse
 from .writer import AnswerWriter
 
-__all__ = ["Question", "World"]
+__all__ = ["Film", "Question", "World"]
 
 _decode = msgspec.json.Decoder().decode
 
 
-class World:
     """What all answers of one stand-in share: `models` are the names that exist, None for every `org/name`.
+class Film(msgspec.Struct):
+    """A film, and how often it was asked for."""
 
     A batch ends when it is asked about for the `batch_polls`-th time.
     """
 
     def __init__(self, models: dict[str, None] | None, meters: Meters, batch_polls: int) -> None:
+    url: str
+    seed: int
+    asked: int = 0
+
+
+class World:
+    """What all answers of one stand-in share.
+
+    `models` are the names that exist, None for every `org/name`; `video_polls` how often a video is asked for until it
+    is made.
+    """
+
+    def __init__(self, models: dict[str, None] | None, meters: Meters, video_polls: int) -> None:
         self.models = models
         self.meters = meters
+        self.video_polls = video_polls
+        self.films: dict[str, Film] = {}
         self.files = Files()
         self.batches: dict[str, StoredBatch] = {}
         self.batch_polls = batch_polls

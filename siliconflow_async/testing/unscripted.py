@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 import msgspec
 
 from . import audio, batches, files
+from . import audio, files, videos
 from .chat import chat
 from .embeddings import embeddings
 from .failing import Failures
@@ -50,6 +51,7 @@ _ANSWERS: Mapping[tuple[str, str], Callable[[Question], Awaitable[None]]] = {
     **audio.ANSWERS,
     **files.ANSWERS,
     **batches.ANSWERS,
+    **videos.ANSWERS,
 }
 _ROUTES = [
     (method, re.compile(_PREFIX + re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)), answer)
@@ -63,6 +65,7 @@ class Unscripted:
     `models` are the names that exist, None for every `org/name`, of which the list of models has a few. `api_key` is
     the key that is valid, None for any. `meters` are the limits of those models that have some, `failures` says which
     requests fail by chance, and a batch ends when it is asked about for the `batch_polls`-th time.
+    requests fail by chance, `video_polls` how often a video is asked for until it is made.
     """
 
     def __init__(
@@ -73,8 +76,17 @@ class Unscripted:
         failures: Failures,
         batch_polls: int = 2,
     ) -> None:
+    def __init__(
+        self,
+        models: Iterable[str] | None,
+        api_key: str | None,
+        meters: Meters,
+        failures: Failures,
+        video_polls: int,
+    ) -> None:
         # In the order given, each once: the list of models keeps to it.
         self._world = World(None if models is None else dict.fromkeys(models), meters, batch_polls)
+        self._world = World(None if models is None else dict.fromkeys(models), meters, video_polls)
         self._api_key = api_key
         self._failures = failures
 

@@ -25,6 +25,7 @@ from siliconflow_async.endpoints.images import ImageParams, Images
 from siliconflow_async.endpoints.rerank import Rerank, RerankParams
 from siliconflow_async.request import fields
 from siliconflow_async.request.fields import PlainCallOptions
+from siliconflow_async.endpoints.videos import VideoParams, Videos
 
 TAKING: list[tuple[Callable[..., Any], type]] = [
     (Embeddings.create, EmbeddingParams),
@@ -38,6 +39,8 @@ TAKING: list[tuple[Callable[..., Any], type]] = [
     (Voices.list, PlainCallOptions),
     (Voices.delete, PlainCallOptions),
 ]
+    Videos.create: VideoParams,
+}
 
 
 def told(params: type) -> dict[str, str]:

@@ -164,7 +164,7 @@ async def batches(client: Any) -> None:
 
 SNIPPETS = [answer, chunks, messages, raw, raw_stream, key, models, final, not_given, files, batches]
 SNIPPETS = [answer, chunks, messages, raw, raw_stream, key, models, embeddings, final, not_given]
-PATHS = ["", "audio", "audio.speech", "audio.transcriptions", "chat", "chat.completions", "images", "models"]
+PATHS = ["", "audio", "audio.speech", "audio.transcriptions", "chat", "chat.completions", "images", "models", "videos"]
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.__name__)
