@@ -34,6 +34,7 @@ from .errors import (
     StreamError,
     ToolRoundsError,
     TruncatedStreamError,
+    VideoError,
 )
 from .limits.limit import Limit, LimitState
 from .request.content import Detail, MediaPart, MediaSource, audio, image, video
@@ -77,6 +78,7 @@ from .runs.fanout import MapResults
 from .runs.progress import MapProgress
 from .runs.results import MapDone, MapFailed, MapItem, MapResult, MapTimes
 from .runs.toolrun import RunEvent, ToolRun
+from .runs.videojob import VideoJob
 from .stream.bytestream import ByteStream
 from .stream.manager import ChatStreamManager
 from .stream.reading import Ended
@@ -260,6 +262,8 @@ __all__ = [
     "Usage",
     "UserInfo",
     "UserMessageParam",
+    "VideoError",
+    "VideoJob",
     "VideoPartParam",
     "VideoURLParam",
     "Voice",

@@ -29,8 +29,9 @@ from siliconflow_async.endpoints.images import Images
 from siliconflow_async.endpoints.models import Models
 from siliconflow_async.endpoints.rerank import Rerank
 from siliconflow_async.endpoints.user import User
+from siliconflow_async.endpoints.videos import Videos
 
-FACES = (Audio, Completions, Files, Images, Models, Speeches, Transcriptions, User, Voices)
+FACES = (Audio, Completions, Files, Images, Models, Speeches, Transcriptions, User, Videos, Voices)
 NAME = "siliconflow_async"
 ROOT = Path(siliconflow_async.__file__).parent
 

@@ -74,6 +74,7 @@ class FakeSiliconFlow(Script):
         pair, which every model has for itself. Beyond them it answers 429.
     failures: the share of requests, from 0 to 1, that is refused with each status, as {503: 0.1}; the same requests in
         the same order fail in every run. What is refused for a reason of its own, such as a wrong key, is so anyway.
+    video_polls: how often a video is asked for until it is made.
     delay: seconds before each answer. Scripted answers stand outside of limits, failures and delay.
     on_end: called with each request once its answer has ended, be it that the client has left; in the server's loop.
     ssl: a server-side context: the stand-in then speaks https.
@@ -93,6 +94,7 @@ class FakeSiliconFlow(Script):
         limits: Mapping[str, Limits] | Limits | None = None,
         window: float = 60.0,
         failures: Mapping[int, float] | None = None,
+        video_polls: int = 3,
         delay: float = 0.0,
         on_end: Callable[[RecordedRequest], object] | None = None,
         ssl: ssl_module.SSLContext | None = None,
@@ -114,6 +116,7 @@ class FakeSiliconFlow(Script):
         self._on_end = on_end
         self._meters = Meters(limits, window)
         self._unscripted = Unscripted(models, api_key, self._meters, Failures(failures), batch_polls)
+        self._unscripted = Unscripted(models, api_key, self._meters, Failures(failures), video_polls)
         self._watch = Watch()
         self._keep = keep
         self._seen = Seen(keep)
