@@ -136,6 +136,8 @@ class ByteStream(OpenAnswer[bytes]):
         super().abort()
 
     def _take(self, found: list[bytes], lazily: bool) -> None:
+        # The idle clock is for the time between bytes, and not for all of the waits.
+        self._reading.clock.waited = 0.0
         self._ready = found
 
 

@@ -300,6 +300,21 @@ class TestByteStreams:
             assert [piece async for piece in stream] == [b"abc"]
         assert endpoint.requests == 2
 
+    async def test_a_slow_stream_is_not_an_idle_one(self) -> None:
+        """Its pieces may take longer than the idle clock in all."""
+
+        async def drip(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            for _ in range(8):
+                await response.write(b"x")
+                await asyncio.sleep(0.1)
+            return response
+
+        async with asked(Endpoint(drip), timeouts=Timeouts(idle=0.6)) as service:
+            stream = await service.stream("POST", "/thing", {}, body=b"{}")
+            assert b"".join([piece async for piece in stream]) == b"x" * 8
+
     @pytest.mark.parametrize("how", ["close", "forget", "client"])
     async def test_leaving_closes_the_connection(self, how: str) -> None:
         """The server sees it go; what is read after that raises."""
