@@ -81,6 +81,7 @@ from .runs.toolrun import RunEvent, ToolRun
 from .runs.videojob import VideoJob
 from .stream.bytestream import ByteStream
 from .stream.manager import ChatStreamManager
+from .stream.messages import MessageStream, MessageStreamManager
 from .stream.reading import Ended
 from .stream.stream import ChatStream, EventIterator, TextIterator
 from .stream.structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager
@@ -103,6 +104,21 @@ from .wire.events import (
 )
 from .wire.files import FileContent, FileDeleted, FileList, FileObject
 from .wire.images import Timings
+from .wire.messages import (
+    BlockDelta,
+    ContentBlock,
+    ContentBlockDelta,
+    ContentBlockStart,
+    ContentBlockStop,
+    Message,
+    MessageDelta,
+    MessageEvent,
+    MessageStart,
+    MessageStop,
+    MessageUsage,
+    Ping,
+    StopDelta,
+)
 from .wire.models import Model, ModelList
 from .wire.rerank import Ranked, RankedDocument, Ranking, RankingTokens
 from .wire.structs import (
@@ -140,6 +156,7 @@ __all__ = [
     "BatchList",
     "BatchResponse",
     "BatchResult",
+    "BlockDelta",
     "BusyError",
     "ByteStream",
     "CallState",
@@ -159,6 +176,10 @@ __all__ = [
     "CompletionTokensDetails",
     "ConfigurationError",
     "Connections",
+    "ContentBlock",
+    "ContentBlockDelta",
+    "ContentBlockStart",
+    "ContentBlockStop",
     "ContentDelta",
     "ContentFlaggedError",
     "ContentPartParam",
@@ -204,7 +225,15 @@ __all__ = [
     "MapTimes",
     "MediaPart",
     "MediaSource",
+    "Message",
+    "MessageDelta",
+    "MessageEvent",
     "MessageParam",
+    "MessageStart",
+    "MessageStop",
+    "MessageStream",
+    "MessageStreamManager",
+    "MessageUsage",
     "Model",
     "ModelList",
     "NamedFunctionParam",
@@ -217,6 +246,7 @@ __all__ = [
     "ParsedChatStreamManager",
     "PayloadTooLargeError",
     "PermissionDeniedError",
+    "Ping",
     "PromptTokensDetails",
     "Ranked",
     "RankedDocument",
@@ -236,6 +266,7 @@ __all__ = [
     "Speech",
     "SpeechStreamManager",
     "Started",
+    "StopDelta",
     "StreamAPIError",
     "StreamError",
     "SystemMessageParam",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .embeddings import Embeddings
     from .files import Files
     from .images import Images
+    from .messages import Messages
     from .models import Models
     from .rerank import Rerank
     from .user import User
@@ -62,6 +63,13 @@ class Resources(Explained):
         from .embeddings import Embeddings
 
         return Embeddings(self._service)
+
+    @cached_property
+    def messages(self) -> Messages:
+        """Chat in Anthropic's form."""
+        from .messages import Messages
+
+        return Messages(self._service)
 
     @cached_property
     def models(self) -> Models:

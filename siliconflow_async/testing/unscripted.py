@@ -15,6 +15,7 @@ from .failing import Failures
 from .images import images
 from .limits import Meters
 from .made import PATH, made
+from .messages import messages
 from .models import EXAMPLES
 from .question import Question, World
 from .refusals import Refused
@@ -46,6 +47,7 @@ _ANSWERS: Mapping[tuple[str, str], Callable[[Question], Awaitable[None]]] = {
     ("POST", "/images/generations"): images,
     ("POST", "/embeddings"): embeddings,
     ("POST", "/rerank"): rerank,
+    ("POST", "/messages"): messages,
     ("GET", "/models"): _models,
     ("GET", "/user/info"): user_info,
     **audio.ANSWERS,

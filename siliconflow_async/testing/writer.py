@@ -50,7 +50,8 @@ class AnswerWriter:
     """Writes the answer to one request, and notes in `recorded` what becomes of it.
 
     Every method that sends raises ConnectionError once the client has left or a step has closed the connection.
-    `tokens_per_second` is the pace of chat answers, None for as fast as the client reads.
+    `tokens_per_second` is the pace of chat answers, None for as fast as the client reads; `pause` are the seconds that
+    each token takes.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class AnswerWriter:
         self.recorded = recorded
         self._request = request
         self._transport = transport
-        self._pause = 1 / tokens_per_second if tokens_per_second else 0.0
+        self.pause = 1 / tokens_per_second if tokens_per_second else 0.0
         self._chunked = False
         self._keep_alive = request.keep_alive
         self._since_turn = 0
@@ -123,7 +124,7 @@ class AnswerWriter:
     ) -> None:
         """Send a chat answer, `pause` seconds between chunks (None: the server's pace); `meter` counts its tokens."""
         if pause is None:
-            pause = self._pause
+            pause = self.pause
         if not stream:
             if pause:
                 await asyncio.sleep(pause * answer.tokens)
