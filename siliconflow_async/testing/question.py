@@ -18,14 +18,9 @@ __all__ = ["Film", "Question", "World"]
 _decode = msgspec.json.Decoder().decode
 
 
-    """What all answers of one stand-in share: `models` are the names that exist, None for every `org/name`.
 class Film(msgspec.Struct):
     """A film, and how often it was asked for."""
 
-    A batch ends when it is asked about for the `batch_polls`-th time.
-    """
-
-    def __init__(self, models: dict[str, None] | None, meters: Meters, batch_polls: int) -> None:
     url: str
     seed: int
     asked: int = 0
@@ -34,11 +29,11 @@ class Film(msgspec.Struct):
 class World:
     """What all answers of one stand-in share.
 
-    `models` are the names that exist, None for every `org/name`; `video_polls` how often a video is asked for until it
-    is made.
+    `models` are the names that exist, None for every `org/name`. A video is made when it is asked for the
+    `video_polls`-th time, and a batch ends when it is asked about for the `batch_polls`-th.
     """
 
-    def __init__(self, models: dict[str, None] | None, meters: Meters, video_polls: int) -> None:
+    def __init__(self, models: dict[str, None] | None, meters: Meters, *, video_polls: int, batch_polls: int) -> None:
         self.models = models
         self.meters = meters
         self.video_polls = video_polls

@@ -74,13 +74,13 @@ class FakeSiliconFlow(Script):
         pair, which every model has for itself. Beyond them it answers 429.
     failures: the share of requests, from 0 to 1, that is refused with each status, as {503: 0.1}; the same requests in
         the same order fail in every run. What is refused for a reason of its own, such as a wrong key, is so anyway.
-    video_polls: how often a video is asked for until it is made.
     delay: seconds before each answer. Scripted answers stand outside of limits, failures and delay.
     on_end: called with each request once its answer has ended, be it that the client has left; in the server's loop.
     ssl: a server-side context: the stand-in then speaks https.
     keep: how many requests the record keeps, the latest ones.
     max_body_size: bytes of a request beyond which the answer is 413/20043, as documented.
-    batch_polls: how often a batch is asked about until it has ended; its requests are answered then.
+    video_polls, batch_polls: how often a video is asked for until it is made, and a batch until its requests are
+        answered.
     """
 
     def __init__(
@@ -94,12 +94,12 @@ class FakeSiliconFlow(Script):
         limits: Mapping[str, Limits] | Limits | None = None,
         window: float = 60.0,
         failures: Mapping[int, float] | None = None,
-        video_polls: int = 3,
         delay: float = 0.0,
         on_end: Callable[[RecordedRequest], object] | None = None,
         ssl: ssl_module.SSLContext | None = None,
         keep: int = 10_000,
         max_body_size: int = 500 * 1024 * 1024,
+        video_polls: int = 3,
         batch_polls: int = 2,
     ) -> None:
         super().__init__()
@@ -115,8 +115,9 @@ class FakeSiliconFlow(Script):
         self._delay = delay
         self._on_end = on_end
         self._meters = Meters(limits, window)
-        self._unscripted = Unscripted(models, api_key, self._meters, Failures(failures), batch_polls)
-        self._unscripted = Unscripted(models, api_key, self._meters, Failures(failures), video_polls)
+        self._unscripted = Unscripted(
+            models, api_key, self._meters, Failures(failures), video_polls=video_polls, batch_polls=batch_polls
+        )
         self._watch = Watch()
         self._keep = keep
         self._seen = Seen(keep)

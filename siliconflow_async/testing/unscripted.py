@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import msgspec
 
-from . import audio, batches, files
-from . import audio, files, videos
+from . import audio, batches, files, videos
 from .chat import chat
 from .embeddings import embeddings
 from .failing import Failures
@@ -66,8 +65,7 @@ class Unscripted:
 
     `models` are the names that exist, None for every `org/name`, of which the list of models has a few. `api_key` is
     the key that is valid, None for any. `meters` are the limits of those models that have some, `failures` says which
-    requests fail by chance, and a batch ends when it is asked about for the `batch_polls`-th time.
-    requests fail by chance, `video_polls` how often a video is asked for until it is made.
+    requests fail by chance; the polls are those of World.
     """
 
     def __init__(
@@ -76,19 +74,13 @@ class Unscripted:
         api_key: str | None,
         meters: Meters,
         failures: Failures,
-        batch_polls: int = 2,
-    ) -> None:
-    def __init__(
-        self,
-        models: Iterable[str] | None,
-        api_key: str | None,
-        meters: Meters,
-        failures: Failures,
+        *,
         video_polls: int,
+        batch_polls: int,
     ) -> None:
         # In the order given, each once: the list of models keeps to it.
-        self._world = World(None if models is None else dict.fromkeys(models), meters, batch_polls)
-        self._world = World(None if models is None else dict.fromkeys(models), meters, video_polls)
+        known = None if models is None else dict.fromkeys(models)
+        self._world = World(known, meters, video_polls=video_polls, batch_polls=batch_polls)
         self._api_key = api_key
         self._failures = failures
 

@@ -109,8 +109,8 @@ class AnswerWriter:
         for piece in pieces:
             self._write(self._framed(piece))
             await self._drain()
-            if self._pause:
-                await asyncio.sleep(self._pause)
+            if self.pause:
+                await asyncio.sleep(self.pause)
         await self._end()
 
     async def answer(

@@ -23,9 +23,9 @@ from siliconflow_async.endpoints.audio import (
 from siliconflow_async.endpoints.embeddings import EmbeddingOptions, EmbeddingParams, Embeddings
 from siliconflow_async.endpoints.images import ImageParams, Images
 from siliconflow_async.endpoints.rerank import Rerank, RerankParams
+from siliconflow_async.endpoints.videos import VideoParams, Videos
 from siliconflow_async.request import fields
 from siliconflow_async.request.fields import PlainCallOptions
-from siliconflow_async.endpoints.videos import VideoParams, Videos
 
 TAKING: list[tuple[Callable[..., Any], type]] = [
     (Embeddings.create, EmbeddingParams),
@@ -38,9 +38,8 @@ TAKING: list[tuple[Callable[..., Any], type]] = [
     (Voices.create, VoiceCreateParams),
     (Voices.list, PlainCallOptions),
     (Voices.delete, PlainCallOptions),
+    (Videos.create, VideoParams),
 ]
-    Videos.create: VideoParams,
-}
 
 
 def told(params: type) -> dict[str, str]:
