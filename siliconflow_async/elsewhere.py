@@ -30,7 +30,6 @@ __all__ = [
 _KEY_ALONE = "SiliconFlow knows an account by its API key alone"
 _BODY = "SiliconFlow's page has no such parameter; extra_body sends it"
 _AIOHTTP = "session= takes an aiohttp.ClientSession, proxy= and ssl= what is for a proxy and for TLS"
-_NOT_YET = "it is not here yet"
 _NOT_THERE = "SiliconFlow has no such endpoint"
 _NOTHING_KEPT = "SiliconFlow keeps no answers"
 _GIVEN = "it is given to AsyncSiliconFlow(…) or client.with_options(…), and not read back"
@@ -77,7 +76,7 @@ CLIENT: Mapping[str, str] = {
     "beta": "client.chat.completions has parse(…), stream(…) and run_tools(…) itself",
     **dict.fromkeys(("responses", "conversations", "realtime", "live"), "client.chat.completions.create(…) answers"),
     "completions": "client.chat.completions.create(…, prefix=…, suffix=…) goes on from a text",
-    **dict.fromkeys(("uploads"), _NOT_YET),
+    "uploads": "client.files.create(…) sends a file of any size",
     **dict.fromkeys(
         (
             "admin",

@@ -48,9 +48,7 @@ if TYPE_CHECKING:
 TRACE_ID = "x-siliconcloud-trace-id"
 
 Clock: TypeAlias = Literal["pool", "connect", "first_token", "idle", "total"]
-
 Stage: TypeAlias = Literal["local", "connect", "answer"]
-
 T = TypeVar("T")
 
 
@@ -80,8 +78,7 @@ class SiliconFlowError(Exception):
     refusal: int | None = None
     meter: str | None = None
     retry_after: float | None = None
-    # Where nobody refused.
-    _may_pass = False
+    _may_pass = False  # where nobody refused
 
     def __init__(self, message: str = "", **fields: Any) -> None:
         super().__init__(message)
