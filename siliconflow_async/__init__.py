@@ -80,6 +80,7 @@ from .runs.results import MapDone, MapFailed, MapItem, MapResult, MapTimes
 from .runs.toolrun import RunEvent, ToolRun
 from .runs.videojob import VideoJob
 from .stream.bytestream import ByteStream
+from .stream.completions import CompletionStream, CompletionStreamManager, CompletionTextIterator
 from .stream.manager import ChatStreamManager
 from .stream.messages import MessageStream, MessageStreamManager
 from .stream.reading import Ended
@@ -89,6 +90,7 @@ from .timeouts import Timeouts
 from .version import __version__
 from .wire.audio import Transcription, Voice, VoiceDeleted, VoiceList
 from .wire.batches import Batch, BatchCounts, BatchList, BatchResponse, BatchResult
+from .wire.completions import Completion, CompletionChoice
 from .wire.embeddings import Embedding, EmbeddingArray, EmbeddingArrays, EmbeddingList
 from .wire.events import (
     ContentDelta,
@@ -173,6 +175,11 @@ __all__ = [
     "ChunkChoice",
     "ClientOptions",
     "ClosedError",
+    "Completion",
+    "CompletionChoice",
+    "CompletionStream",
+    "CompletionStreamManager",
+    "CompletionTextIterator",
     "CompletionTokensDetails",
     "ConfigurationError",
     "Connections",

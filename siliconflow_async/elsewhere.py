@@ -26,6 +26,17 @@ __all__ = [
     "VOICES",
     "Explained",
 ]
+__all__ = [
+    "CHAT",
+    "CLIENT",
+    "COMPLETIONS",
+    "EMBEDDINGS",
+    "KEYWORDS",
+    "MODELS",
+    "RERANK",
+    "TEXT_COMPLETIONS",
+    "Explained",
+]
 
 _KEY_ALONE = "SiliconFlow knows an account by its API key alone"
 _BODY = "SiliconFlow's page has no such parameter; extra_body sends it"
@@ -75,7 +86,6 @@ KEYWORDS: Mapping[str, str] = {
 CLIENT: Mapping[str, str] = {
     "beta": "client.chat.completions has parse(…), stream(…) and run_tools(…) itself",
     **dict.fromkeys(("responses", "conversations", "realtime", "live"), "client.chat.completions.create(…) answers"),
-    "completions": "client.chat.completions.create(…, prefix=…, suffix=…) goes on from a text",
     "uploads": "client.files.create(…) sends a file of any size",
     **dict.fromkeys(
         (
@@ -140,6 +150,11 @@ EMBEDDINGS: Mapping[str, str] = {
 }
 
 RERANK: Mapping[str, str] = dict.fromkeys(("rerank", "rank"), "create(…) ranks")
+
+TEXT_COMPLETIONS: Mapping[str, str] = {
+    "with_raw_response": "the answer has headers and raw",
+    "with_streaming_response": _ANSWER_HAS,
+}
 
 
 AUDIO: Mapping[str, str] = {

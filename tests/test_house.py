@@ -23,6 +23,7 @@ import siliconflow_async
 from siliconflow_async.endpoints.audio import Audio, Speeches, Transcriptions, Voices
 from siliconflow_async.endpoints.batches import Batches
 from siliconflow_async.endpoints.chat import Completions
+from siliconflow_async.endpoints.completions import TextCompletions
 from siliconflow_async.endpoints.embeddings import Embeddings
 from siliconflow_async.endpoints.files import Files
 from siliconflow_async.endpoints.images import Images
@@ -53,7 +54,19 @@ ALLOWED = {
     "stream": {"errors", "loops", "request", "timeouts", "transport", "wire"},
     "calls": {"checks", "errors", "headers", "limits", "loops", "request", "stream", "timeouts", "transport", "wire"},
     "runs": {"calls", "checks", "errors", "limits", "loops", "request", "stream", "wire"},
-    "endpoints": {"calls", "checks", "elsewhere", "errors", "headers", "request", "runs", "stream", "timeouts", "wire"},
+    "endpoints": {
+        "calls",
+        "checks",
+        "elsewhere",
+        "errors",
+        "headers",
+        "request",
+        "runs",
+        "stream",
+        "timeouts",
+        "transport",
+        "wire",
+    },
     "client": {
         "calls",
         "checks",
@@ -334,8 +347,12 @@ class TestFacade:
         texts = [text or "" for name in siliconflow_async.__all__ for text in docstrings(name).values()]
         texts += [text or "" for face in (Completions, Models, User, Files, Batches) for text in members(face).values()]
         texts += [text or "" for face in (Completions, Images, Models) for text in members(face).values()]
-        texts += [text or "" for face in (Completions, Embeddings, Models, Rerank) for text in members(face).values()]
         texts += [text or "" for face in FACES for text in members(face).values()]
+        texts += [
+            text or ""
+            for face in (Completions, Embeddings, Models, Rerank, TextCompletions)
+            for text in members(face).values()
+        ]
         # With two capitals: "Model" and "End" may be words.
         named = classes & set(re.findall(r"\b[A-Z]+[a-z]+[A-Z]\w+", " ".join(texts)))
         assert named - set(siliconflow_async.__all__) == set()

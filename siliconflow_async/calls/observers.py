@@ -13,6 +13,7 @@ from ..errors import APIStatusError, ClosedError, ConfigurationError, SiliconFlo
 from ..stream.reading import ENDED_BY, Ended, Observer
 from ..transport.answer import Answer
 from ..transport.attempt import Request
+from ..wire.completions import Completion
 from ..wire.structs import ChatCompletion, Usage
 
 __all__ = ["CallState", "CallWatch", "Observers", "RunKind", "RunState", "RunWatch"]
@@ -303,7 +304,7 @@ class CallWatch:
             return
         self._failed(error)
         value = None if answer is None else answer()
-        if isinstance(value, ChatCompletion):
+        if isinstance(value, ChatCompletion | Completion):
             state.usage = value.usage
             state.response_id, state.response_model = value.id or None, value.model or None
             state.finish_reasons = [choice.finish_reason or "" for choice in value.choices]

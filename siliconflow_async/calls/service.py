@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from ..stream.bytestream import ByteProtocol, ByteStream, first_bytes, size_of
-from ..stream.reading import Observer, Reading
+from ..stream.folded import first_chunk
+from ..stream.opened import OpenAnswer
+from ..stream.reading import Decoding, Observer, Reading
 from ..transport.answer import Answer, Decode, Headed
 from ..transport.attempt import Request
 from ..transport.upload import Multipart
@@ -16,6 +18,8 @@ from .setup import Setup
 __all__ = ["Service", "open_bytes"]
 
 T = TypeVar("T", bound=Headed)
+P = TypeVar("P", bound=Decoding[Any])
+S = TypeVar("S", bound=OpenAnswer[Any])
 
 
 class Service:
@@ -66,9 +70,36 @@ class Service:
 
         The clocks are those of a stream: `first_token` is the time of the first byte, `idle` runs between bytes.
         """
+        return await self.open(
+            self.setup.request(method, path, params, body=body, query=query, streaming=True),
+            lambda answer: ByteProtocol(),
+            lambda reading, protocol: ByteStream(reading, protocol),
+            repeatable=repeatable,
+            weighs=weighs,
+        )
+
+    async def open(
+        self,
+        request: Request,
+        protocol_of: Callable[[Answer], P],
+        stream_of: Callable[[Reading[Any], P], S],
+        *,
+        repeatable: bool = True,
+        weighs: Mapping[str, Any] | None = None,
+    ) -> S:
+        """Open an answer of any kind, and return the stream of it once something of it is there.
+
+        `protocol_of` makes what reads the answer, `stream_of` the stream of a reading by it. The other parameters and
+        the errors are those of `fetch`.
+        """
         setup = self.setup
-        request = setup.request(method, path, params, body=body, query=query, streaming=True)
         return await open_bytes(Call(setup, request, repeatable=repeatable, weighs=weighs), setup, request)
+
+        async def begin(answer: Answer, observer: Observer | None) -> S:
+            protocol = protocol_of(answer)
+            reading: Reading[Any] = Reading()
+            stream = stream_of(reading, protocol)
+            return await first_chunk(stream)
 
 
 async def open_bytes(call: Call, setup: Setup, request: Request) -> ByteStream:

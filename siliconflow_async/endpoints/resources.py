@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..calls.service import Service
     from .audio import Audio
     from .batches import Batches
+    from .completions import TextCompletions
     from .embeddings import Embeddings
     from .files import Files
     from .images import Images
@@ -56,6 +57,13 @@ class Resources(Explained):
         from .images import Images
 
         return Images(self._service)
+
+    @cached_property
+    def completions(self) -> TextCompletions:
+        """Texts that go on from a prompt."""
+        from .completions import TextCompletions
+
+        return TextCompletions(self._service)
 
     @cached_property
     def embeddings(self) -> Embeddings:

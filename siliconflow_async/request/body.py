@@ -15,7 +15,7 @@ from ..wire.structs import AssistantMessage
 from .params import REQUIRED
 from .plain import as_plain, encode_body, is_flat, kind_of, text_key
 
-__all__ = ["build_body", "listed_messages", "query_of"]
+__all__ = ["biases_by_text", "build_body", "listed_messages", "query_of"]
 
 _NOT_IN_BODY = frozenset({"resume", "split_think", "timeout", "extra_headers", "extra_query", "extra_body"})
 
@@ -28,7 +28,7 @@ def build_body(params: Mapping[str, Any], *, stream: bool, response_format: Any 
             if name == "messages":
                 value = _messages(value)
             elif name == "logit_bias":
-                value = as_plain(_by_text(value), name)
+                value = as_plain(biases_by_text(value), name)
             else:
                 value = as_plain(value, name)
             body[name] = value
@@ -93,8 +93,11 @@ def _message(value: Any, path: str) -> dict[str, Any]:
     return message
 
 
-def _by_text(biases: Any) -> Any:
-    """Return a `logit_bias` with its token ids as text, which is all that JSON takes for keys."""
+def biases_by_text(biases: Any) -> Any:
+    """Return a `logit_bias` with its token ids as text, which is all that JSON takes for keys.
+
+    Raises InvalidRequestError for a key that is no token id.
+    """
     if not isinstance(biases, MAPPINGS):
         return biases
     found: dict[str, Any] = {}

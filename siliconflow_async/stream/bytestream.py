@@ -16,7 +16,7 @@ from .opened import OpenAnswer
 from .reading import Reading
 from .wholefile import FilePath, WholeFile, written_whole
 
-__all__ = ["ByteProgress", "ByteProtocol", "ByteStream", "first_bytes", "size_of"]
+__all__ = ["ByteProgress", "ByteProtocol", "ByteStream", "size_of"]
 
 T = TypeVar("T", bound=Headed)
 
@@ -139,9 +139,3 @@ class ByteStream(OpenAnswer[bytes]):
         # The idle clock is for the time between bytes, and not for all of the waits.
         self._reading.clock.waited = 0.0
         self._ready = found
-
-
-async def first_bytes(stream: ByteStream) -> ByteStream:
-    """Return the stream once its first bytes are there, or it has ended well without any; raise as reading would."""
-    await stream._fill()
-    return stream

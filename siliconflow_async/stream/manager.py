@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..errors import BusyError
+from .opened import OpenAnswer
 from .stream import ChatStream
 
-__all__ = ["ChatStreamManager"]
+__all__ = ["ChatStreamManager", "StreamManager"]
+
+S = TypeVar("S", bound=OpenAnswer[Any])
 
 
-class ChatStreamManager:
-    """What `stream(…)` returns: opens the stream on entering, closes it on leaving."""
+class StreamManager(Generic[S]):
+    """Opens the stream on entering, closes it on leaving."""
 
     __slots__ = ("_open", "_stream")
 
-    def __init__(self, opener: Callable[[], Awaitable[ChatStream]]) -> None:
-        self._open: Callable[[], Awaitable[ChatStream]] | None = opener
-        self._stream: ChatStream | None = None
+    _opens: type[Any]
+
+    def __init__(self, opener: Callable[[], Awaitable[S]]) -> None:
+        self._open: Callable[[], Awaitable[S]] | None = opener
+        self._stream: S | None = None
 
     def __repr__(self) -> str:
         state = "not entered: use `async with`" if self._open is not None else f"entered: {self._stream}"
@@ -37,14 +42,14 @@ class ChatStreamManager:
 
         def __getattr__(self, name: str) -> None:
             message = f"{type(self).__name__!r} object has no attribute {name!r}"
-            if hasattr(ChatStream, name):
+            if hasattr(self._opens, name):
                 message = f"{message}: it is the stream's that `async with … .stream(…) as stream:` opens"
             raise AttributeError(message, name=name, obj=self)
 
     # None, as which no type checker lets them pass.
     __await__ = __aiter__ = __iter__ = _misused
 
-    async def __aenter__(self) -> ChatStream:
+    async def __aenter__(self) -> S:
         if self._open is None:
             raise BusyError("this stream was opened before; call stream(…) again")
         # With it goes the request, which an open stream has no more use for.
@@ -57,3 +62,11 @@ class ChatStreamManager:
     ) -> None:
         assert self._stream is not None
         self._stream.abort()
+
+
+class ChatStreamManager(StreamManager[ChatStream]):
+    """What `stream(…)` returns: opens the stream on entering, closes it on leaving."""
+
+    __slots__ = ()
+
+    _opens = ChatStream

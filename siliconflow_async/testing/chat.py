@@ -15,7 +15,7 @@ from .refusals import refuse
 from .rules import check_messages, check_parameters
 from .samples import sample
 
-__all__ = ["answered", "chat"]
+__all__ = ["answered", "before", "chat"]
 
 _MEDIA_TOKENS = 256
 _encode = msgspec.json.Encoder().encode
@@ -59,9 +59,9 @@ def _choice(
     calls = [] if prefix else _calls(request, messages, prompt, index)
     stop = request.get("stop") or []
     stops = [stop] if isinstance(stop, str) else stop
-    content = "" if calls else _before(_content(request, messages, prompt, index), stops)
+    content = "" if calls else before(_content(request, messages, prompt, index), stops)
     if prefix:
-        content = _before(_rest(content, prefix), [request.get("suffix") or ""])
+        content = before(_rest(content, prefix), [request.get("suffix") or ""])
     choice = ChoicePieces(deltas(content), reasoning, calls, "tool_calls" if calls else "stop")
     limit = request.get("max_tokens")
     return choice if limit is None else _limited(choice, int(limit))
@@ -92,7 +92,7 @@ def _rest(text: str, prefix: str) -> str:
     return text[at:]
 
 
-def _before(text: str, ends: Sequence[str]) -> str:
+def before(text: str, ends: Sequence[str]) -> str:
     """Return the text up to where the first of some strings begins."""
     return text[: min((at for end in ends if end and (at := text.find(end)) >= 0), default=len(text))]
 

@@ -9,6 +9,7 @@ import msgspec
 
 from . import audio, batches, files, videos
 from .chat import chat
+from .completions import completions
 from .embeddings import embeddings
 from .failing import Failures
 from .images import images
@@ -44,6 +45,7 @@ async def _models(question: Question) -> None:
 _ANSWERS: Mapping[tuple[str, str], Callable[[Question], Awaitable[None]]] = {
     ("POST", "/chat/completions"): chat,
     ("POST", "/images/generations"): images,
+    ("POST", "/completions"): completions,
     ("POST", "/embeddings"): embeddings,
     ("POST", "/rerank"): rerank,
     ("POST", "/messages"): messages,

@@ -1,271 +1,41 @@
-"""One chat stream as a state machine: bytes in, chunks out, and how it ended.
+"""A chat's answer: `ChatProtocol` for one that is streamed, `decode_completion` for one that is asked for whole.
 
-`feed(data)` returns the chunks that `data` completes; `eof()` returns those that the end of the body completes. Neither
-raises: `failure` holds the StreamError or APIStatusError that follows the chunks given out so far, `done` says that
-`[DONE]` came. After either, nothing more comes out. Whether an end without `[DONE]` is a good one is left to
-the caller, who knows the finish reasons.
-
-A body that is no event stream is known by its first byte, since relays label them at will: JSON (an error, a whole
-answer, or bare chunks) is read at its end, HTML and text are malformed. An object or an event that the end cuts short
-is dropped. A whole answer needs no other end, and what follows it is not read; JSON that is no answer is malformed.
-
-`decode_completion` is for answers that are asked for whole. What its decoder refuses is read as a stream would be.
+How a stream is read stands in `streamed`; what the decoder of whole answers refuses is read as a stream would be.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
-from ..errors import (
-    APIStatusError,
-    EventTooLargeError,
-    MalformedStreamError,
-    StreamAPIError,
-    StreamError,
-    TruncatedStreamError,
-)
 from . import jsontext
 from .accumulate import Accumulator, has_progress
-from .failures import (
-    BOM,
-    Mask,
-    cut_off,
-    error_in,
-    is_blank,
-    malformed,
-    status_error,
-    stream_error,
-    unmasked,
-    value_of,
-)
+from .failures import Mask, malformed, unmasked
 from .lazy import LAZY_DECODER, Chunk
 from .lenient import to_chunk, to_completion
-from .sse import SSEDecoder, SSEEvent
-from .structs import CHUNK_DECODER, COMPLETION_DECODER, ChatCompletion, ChatCompletionChunk
-from .weight import SMALL, TooHeavyError, check_weight
+from .streamed import CANNOT_DECODE, Kind, StreamProtocol, read_as_stream
+from .structs import CHUNK_DECODER, COMPLETION_DECODER, ChatCompletion
+from .weight import check_weight
 
 __all__ = ["ChatProtocol", "decode_completion"]
 
-_SPACE = b" \t\r\n"
-_DONE = b"[DONE]"
 _NONE = "not a chat answer"
-# How many bytes may pass before the kind of body is settled.
-_START = 80
-_CANNOT_DECODE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TooHeavyError)
-# Bare objects: each becomes a chunk, which takes many times what an empty one does on the wire.
-_MOST_OBJECTS = 4096
-_LEAST_OBJECT = 32
-# How much of a whole answer is read at a time, where it came as a stream.
-_PIECE = 64 * 1024
 
 
-class ChatProtocol:
-    """Decode one stream; `max_event_size` in bytes bounds an event, or a body that is no event stream.
+def _is_whole(value: dict[str, Any]) -> bool:
+    """Whether an object is an answer, and not a chunk of one."""
+    choices = value.get("choices")
+    return isinstance(choices, list) and any(
+        isinstance(choice, dict) and isinstance(choice.get("message"), dict) for choice in choices
+    )
 
-    What a failure quotes of it passes `mask`; chunks do not.
-    """
 
-    __slots__ = ("_began", "_body", "_head", "_mask", "_size", "_sse", "done", "failure", "whole")
+class ChatProtocol(StreamProtocol[Chunk]):
+    """Decode the stream of a chat; `lazily` makes LazyChunks of what is of the usual form."""
 
-    def __init__(self, max_event_size: int, mask: Mask = unmasked) -> None:
-        self.done = False
-        # Whether the body was one whole answer, and no stream of chunks.
-        self.whole = False
-        self.failure: StreamError | APIStatusError | None = None
-        self._mask = mask
-        self._sse = SSEDecoder(max_event_size)
-        self._head: bytes | None = b""
-        self._began = False
-        # A JSON body; None as long as it may be, or is, an event stream. It grows in place: a list of reads of a few
-        # bytes each would take many times their size.
-        self._body: bytearray | None = None
-        self._size = 0
+    __slots__ = ()
 
+    kind = Kind(CHUNK_DECODER.decode, LAZY_DECODER.decode, to_chunk, _is_whole, _NONE)
     has_progress = staticmethod(has_progress)
-
-    def feed(self, data: bytes, lazily: bool = False) -> list[Chunk]:
-        """Return the chunks that `data` completes; as LazyChunks, but for odd ones, if `lazily`."""
-        if self._head is not None:
-            data = self._sniff(data)
-        if self.done or self.failure is not None:
-            return []
-        if self._body is not None:
-            self._hold(data)
-            return []
-        payloads = self._sse.feed_payloads(data)
-        if payloads is None:
-            chunks = self._feed_events(data)
-        else:
-            chunks = []
-            decode = LAZY_DECODER.decode if lazily else CHUNK_DECODER.decode
-            try:
-                for payload in payloads:
-                    chunk = decode(payload)
-                    chunk._raw = payload
-                    chunks.append(chunk)
-            except _CANNOT_DECODE:
-                chunks += self._chunks_of(SSEEvent("message", payload) for payload in payloads[len(chunks) :])
-        if chunks:
-            self._began = True
-        return chunks
-
-    def eof(self) -> list[Chunk]:
-        """Return what the end of the body completes; an unfinished event is dropped, as the standard has it."""
-        chunks: list[Chunk] = []
-        if self.done or self.failure is not None:
-            return chunks
-        if self._body is None:
-            self._end_of_text()
-            return chunks
-        body = bytes(self._body)
-        self._body = bytearray()
-        self._size = len(body)
-        text = body.removeprefix(BOM).rstrip().removesuffix(_DONE)
-        most = _MOST_OBJECTS + len(body) // _LEAST_OBJECT
-        try:
-            for value, raw in jsontext.parse_each(text):
-                if error_in(value) is not None:
-                    self.failure = self._error(value) if chunks else status_error(200, body, {}, mask=self._mask)
-                    return chunks
-                if not isinstance(value, dict):
-                    self.failure = self._malformed(raw, "not an object")
-                    return chunks
-                if len(chunks) == most:
-                    self.failure = self._malformed(body, f"more than {most:,} objects in {len(body):,} bytes")
-                    return chunks
-                self.whole = _is_whole(value)
-                chunk = to_chunk(value) if self.whole else _bare(value, raw)
-                chunk.raw = raw
-                chunks.append(chunk)
-                if self.whole:
-                    break
-        except ValueError as error:
-            told = jsontext.telling(text) if isinstance(error, TooHeavyError) else None
-            if error_in(told) is not None:
-                self.failure = status_error(200, body, {}, mask=self._mask)
-            else:
-                self.failure = self._malformed(body, str(error))
-        self.done = self.failure is None and text != body.removeprefix(BOM).rstrip()
-        if (chunks or self.done) and self.failure is None and not any(chunk.choices for chunk in chunks):
-            self.done = False
-            self.failure = self._malformed(body, "no choices")
-            return []
-        return chunks
-
-    def cut_short(self) -> list[Chunk]:
-        """Return what was decoded but held back, where the body broke off."""
-        return []
-
-    def cut_off(self, why: str | None, *, begun: bool) -> TruncatedStreamError:
-        """Return the error for an end that came too soon; `why` says what broke it off, `begun` if a choice came."""
-        if self._body is not None:
-            return cut_off(self._size or len(self._body), why)
-        if self._head is not None:
-            return cut_off(0 if is_blank(self._head) else len(self._head), why)
-        how = "ended" if why is None else f"broke off ({why})"
-        return TruncatedStreamError(f"the stream {how}, with neither a finish_reason nor [DONE]", empty=not begun)
-
-    def _end_of_text(self) -> None:
-        """Tell a body of HTML or text, in which no event was found, from an event stream that ended."""
-        if self._head is not None:
-            if self._head.removeprefix(BOM).lstrip(_SPACE).startswith(b"<"):
-                self.failure = self._malformed(self._head, "HTML or XML")
-        elif not self._began and self._sse.stray_text():
-            self.failure = self._malformed(self._sse.stray_text(), "text")
-
-    def _sniff(self, data: bytes) -> bytes:
-        """Return what there is to decode once the first byte that is no space shows what the body is."""
-        data = (self._head or b"") + data
-        # Only these bytes count, or the answer would depend on how the reads were cut.
-        start = data[:_START].removeprefix(BOM).lstrip(_SPACE)
-        if len(data) < _START and (not start or start.startswith(b"<") or BOM.startswith(data)):
-            self._head = data
-            return b""
-        self._head = None
-        if start[:1] in (b"{", b"[", b'"'):
-            self._body = bytearray()
-            return data
-        if start.startswith(b"<"):
-            # No more than the shortest read had, and no word that it may have cut: half a key is not found.
-            self.failure = self._malformed(re.sub(rb"[^\s<>\"']*\Z", b"", data[:_START]), "HTML or XML")
-        return data
-
-    def _hold(self, data: bytes) -> None:
-        assert self._body is not None
-        self._body += data
-        if len(self._body) > self._sse.max_event_size:
-            self._body = bytearray()
-            self.failure = EventTooLargeError(f"the body is larger than {self._sse.max_event_size} bytes")
-
-    def _feed_events(self, data: bytes) -> list[Chunk]:
-        try:
-            events = self._sse.feed(data)
-        except EventTooLargeError as error:
-            # Without its traceback, which would hold this object in a cycle.
-            self.failure = error.with_traceback(None)
-            return []
-        chunks = self._chunks_of(events)
-        if not self.done and self.failure is None:
-            self.failure = self._sse.failure
-        return chunks
-
-    def _chunks_of(self, events: Iterable[SSEEvent]) -> list[Chunk]:
-        chunks: list[Chunk] = []
-        for event in events:
-            chunk = self._chunk_of(event)
-            if chunk is not None:
-                chunk.raw = event.data
-                chunks.append(chunk)
-            elif self.done or self.failure is not None:
-                break
-        return chunks
-
-    def _chunk_of(self, event: SSEEvent) -> ChatCompletionChunk | None:
-        if event.event != "error":
-            try:
-                check_weight(event.data)
-                return CHUNK_DECODER.decode(event.data)
-            except _CANNOT_DECODE:
-                pass  # the careful way tells what it is
-        return self._carefully(event.data, event.event)
-
-    def _carefully(self, payload: bytes, event: str) -> ChatCompletionChunk | None:
-        """Decode what the fast decoder refused: `[DONE]`, an error, an odd chunk; None if it is no chunk."""
-        text = payload.strip()
-        if text == _DONE:
-            self.done = True
-            return None
-        if not text and event != "error":
-            return None
-        try:
-            value = value_of(payload)
-        except ValueError as error:
-            if event == "error":
-                self.failure = self._error(payload.decode("utf-8", "replace"))
-            elif event == "message":
-                self.failure = self._malformed(payload, str(error))
-            return None
-        if event == "error" or error_in(value) is not None:
-            self.failure = self._error(value)
-            return None
-        if not isinstance(value, dict):
-            self.failure = self._malformed(payload, "not an object")
-            return None
-        try:
-            return to_chunk(value)
-        except ValueError as error:
-            self.failure = self._malformed(payload, str(error))
-            return None
-
-    def _error(self, value: Any) -> StreamAPIError:
-        return stream_error(value, self._mask)
-
-    def _malformed(self, data: bytes, why: str) -> MalformedStreamError:
-        return malformed(data, why, _NONE, self._mask)
 
 
 def decode_completion(body: bytes, mask: Mask = unmasked) -> ChatCompletion:
@@ -279,7 +49,7 @@ def decode_completion(body: bytes, mask: Mask = unmasked) -> ChatCompletion:
     try:
         check_weight(body)
         completion = COMPLETION_DECODER.decode(body)
-    except _CANNOT_DECODE:
+    except CANNOT_DECODE:
         # What is raised here would lead to the decoder's error, which may hold the body.
         completion = None
     if completion is None or not completion.choices:
@@ -292,46 +62,13 @@ def decode_completion(body: bytes, mask: Mask = unmasked) -> ChatCompletion:
 
 
 def _completion_carefully(body: bytes, mask: Mask) -> ChatCompletion:
-    """Read what the fast decoder refused, as a stream of the same bytes would be read."""
-    protocol = ChatProtocol(max(len(body), 1), mask)
+    """Read what the fast decoder refused."""
     accumulator = Accumulator()
-    begun = False
-    # As a stream comes: all its chunks at once would take many times what they fold to.
-    for at in range(0, len(body), _PIECE):
-        chunks = protocol.feed(body[at : at + _PIECE])
-        accumulator.fold(chunks)
-        begun = begun or bool(chunks)
-    chunks = protocol.eof()
-    if protocol.failure is not None:
-        raise protocol.failure
-    if protocol.whole:
-        # What it holds is not to be held twice.
-        chunks.clear()
-        value, _ = next(jsontext.parse_each(body.removeprefix(BOM)))
-        try:
-            return to_completion(value)
-        except ValueError as error:
-            why = str(error)
-        raise malformed(body, why, _NONE, mask)
-    accumulator.fold(chunks)
-    if not (protocol.done or accumulator.finished):
-        raise protocol.cut_off(None, begun=begun or bool(chunks))
-    return accumulator.completion()
-
-
-def _bare(value: dict[str, Any], raw: bytes) -> ChatCompletionChunk:
-    """Return an object of a body that is no event stream as a chunk; a large one is not built twice."""
-    if len(raw) <= SMALL:
-        try:
-            return CHUNK_DECODER.decode(raw)
-        except _CANNOT_DECODE:
-            pass  # an odd one
-    return to_chunk(value)
-
-
-def _is_whole(value: dict[str, Any]) -> bool:
-    """Whether an object is an answer, and not a chunk of one."""
-    choices = value.get("choices")
-    return isinstance(choices, list) and any(
-        isinstance(choice, dict) and isinstance(choice.get("message"), dict) for choice in choices
-    )
+    value = read_as_stream(body, ChatProtocol(max(len(body), 1), mask), accumulator)
+    if value is None:
+        return accumulator.completion()
+    try:
+        return to_completion(value)
+    except ValueError as error:
+        why = str(error)
+    raise malformed(body, why, _NONE, mask)

@@ -20,6 +20,7 @@ from siliconflow_async.endpoints.audio import (
     VoiceCreateParams,
     Voices,
 )
+from siliconflow_async.endpoints.completions import CompletionParams, TextCompletions
 from siliconflow_async.endpoints.embeddings import EmbeddingOptions, EmbeddingParams, Embeddings
 from siliconflow_async.endpoints.images import ImageParams, Images
 from siliconflow_async.endpoints.rerank import Rerank, RerankParams
@@ -39,6 +40,8 @@ TAKING: list[tuple[Callable[..., Any], type]] = [
     (Voices.list, PlainCallOptions),
     (Voices.delete, PlainCallOptions),
     (Videos.create, VideoParams),
+    (TextCompletions.create, CompletionParams),
+    (TextCompletions.stream, CompletionParams),
 ]
 
 

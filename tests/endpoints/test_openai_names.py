@@ -108,6 +108,17 @@ async def embeddings(client: Any) -> None:
     assert isinstance(text.data[0].embedding, str)
 
 
+async def completions(client: Any) -> None:
+    done = await client.completions.create(model=ASK["model"], prompt="Once", max_tokens=5)
+    assert done.choices[0].text
+    assert done.choices[0].finish_reason == "length"
+    assert done.model_dump()["object"] == done.object == "text_completion"
+    text = ""
+    async for chunk in await client.completions.create(model=ASK["model"], prompt="Once", max_tokens=5, stream=True):
+        text += chunk.choices[0].text
+    assert text == done.choices[0].text
+
+
 async def final(client: Any) -> None:
     async with client.chat.completions.stream(**ASK) as stream:
         done = await stream.get_final_completion()
@@ -163,8 +174,8 @@ async def batches(client: Any) -> None:
 
 
 SNIPPETS = [answer, chunks, messages, raw, raw_stream, key, models, final, not_given, files, batches]
-SNIPPETS = [answer, chunks, messages, raw, raw_stream, key, models, embeddings, final, not_given]
 PATHS = ["", "audio", "audio.speech", "audio.transcriptions", "chat", "chat.completions", "images", "models", "videos"]
+SNIPPETS = [answer, chunks, messages, raw, raw_stream, key, models, embeddings, completions, final, not_given]
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.__name__)
@@ -290,6 +301,7 @@ class TestNothingIsLeftOut:
             "models",
         ],
     )
+    @pytest.mark.parametrize("path", ["", "chat", "chat.completions", "models", "embeddings", "completions"])
     async def test_attributes(self, path: str) -> None:
         from openai import AsyncOpenAI
 

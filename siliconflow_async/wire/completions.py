@@ -1,0 +1,290 @@
+"""Text completions: what `POST /completions` sends back, whole or in chunks of the same shape.
+
+`TextProtocol` reads a stream, `decode_text` an answer that is asked for whole, `TextAccumulator` folds chunks. Each is
+to text what its neighbour is to a chat, and fails as it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, field
+
+from ..errors import MalformedStreamError
+from . import jsontext
+from .failures import Mask, malformed, unmasked
+from .lenient import to_usage
+from .plain import Headed, Plain, nothing, told
+from .streamed import CANNOT_DECODE, Kind, StreamProtocol, read_as_stream
+from .structs import MOST_CHOICES, Usage
+from .weight import TooHeavyError, check_total, check_weight, weight
+
+__all__ = ["Completion", "CompletionChoice", "TextAccumulator", "TextProtocol", "decode_text"]
+
+_NONE = "no text completion"
+
+
+class CompletionChoice(Plain):
+    """One text of `n`, or what a chunk adds to it; `finish_reason` is "stop" or "length", or None before its end."""
+
+    index: int = told(0)
+    text: str = told("")
+    finish_reason: str | None = None
+    logprobs: dict[str, Any] | None = None
+    # Never given out: their presence makes the fast decode fail.
+    delta: None = None
+    message: None = None
+
+
+class Completion(Headed, Plain):
+    """A text, or a chunk of one. `text` and `finish_reason` are those of choice 0.
+
+    Of a whole answer `raw` is the body as it came (None where folded), of a chunk the bytes of its event; `headers` are
+    the answer's headers with lower-case names, `trace_id` what SiliconFlow's support asks for, `timing` in seconds. A
+    chunk has no such three: they are its stream's.
+    """
+
+    id: str = told("")
+    object: Literal["text_completion"] = told("text_completion")
+    created: int = told(0)
+    model: str = told("")
+    choices: Annotated[list[CompletionChoice], Meta(max_length=MOST_CHOICES)] = field(default_factory=nothing)
+    usage: Usage | None = None
+    system_fingerprint: str | None = None
+    # Never given out: their presence makes the fast decode fail.
+    error: None = None
+    code: None = None
+    message: None = None
+
+    def _first(self) -> CompletionChoice:
+        for choice in self.choices:
+            if choice.index == 0:
+                return choice
+        return CompletionChoice()
+
+    @property
+    def text(self) -> str:
+        return self._first().text
+
+    @property
+    def finish_reason(self) -> str | None:
+        return self._first().finish_reason
+
+
+_DECODER = msgspec.json.Decoder(Completion)
+
+
+def _decoded(data: bytes) -> Completion:
+    completion = _DECODER.decode(data)
+    for choice in completion.choices:
+        if choice.logprobs is not None:
+            choice.logprobs = jsontext.without_none(choice.logprobs)
+    return completion
+
+
+def _read(value: dict[str, Any]) -> Completion:
+    """Read an object of any kind as far as it goes; raise ValueError for more choices than any answer has."""
+    choices = value.get("choices")
+    found = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+    if len(found) > MOST_CHOICES:
+        raise ValueError(f"{len(found):,} choices in one answer, more than {MOST_CHOICES:,}")
+    return Completion(
+        id=_text(value.get("id")) or "",
+        created=_whole_number(value.get("created")) or 0,
+        model=_text(value.get("model")) or "",
+        choices=[_choice(choice, at) for at, choice in enumerate(found)],
+        usage=to_usage(value.get("usage")),
+        system_fingerprint=_text(value.get("system_fingerprint")),
+    )
+
+
+def _choice(value: dict[str, Any], at: int) -> CompletionChoice:
+    text = _text(value.get("text"))
+    if text is None:
+        # Some relays answer as in a chat.
+        for name in ("delta", "message"):
+            part = value.get(name)
+            text = _text(part.get("content")) if isinstance(part, dict) and text is None else text
+    index = _whole_number(value.get("index"))
+    logprobs = value.get("logprobs")
+    return CompletionChoice(
+        index=at if index is None else index,
+        text=text or "",
+        finish_reason=_text(value.get("finish_reason")),
+        logprobs=jsontext.without_none(logprobs) if isinstance(logprobs, dict) else None,
+    )
+
+
+def _is_whole(value: dict[str, Any]) -> bool:
+    """Whether an object is an answer, and not a chunk of one: chunks look alike, but none of them has it all.
+
+    A text that is asked for as a stream and comes whole has a finish reason for every choice.
+    """
+    choices = value.get("choices")
+    return (
+        bool(choices)
+        and isinstance(choices, list)
+        and all(
+            isinstance(choice, dict) and choice.get("finish_reason") and _text(choice.get("text")) for choice in choices
+        )
+    )
+
+
+class TextProtocol(StreamProtocol[Completion]):
+    """Decode the stream of a text."""
+
+    __slots__ = ()
+
+    kind = Kind(_decoded, _decoded, _read, _is_whole, _NONE)
+
+    def has_progress(self, chunks: list[Completion]) -> bool:
+        return any(choice.text or choice.finish_reason for chunk in chunks for choice in chunk.choices)
+
+
+class _Parts:
+    __slots__ = ("finish_reason", "logprobs", "texts")
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.finish_reason: str | None = None
+        self.logprobs: dict[str, Any] | None = None
+
+
+class TextAccumulator:
+    """Fold the chunks of one stream."""
+
+    __slots__ = ("_choices", "_head", "_size", "_usage", "_weight")
+
+    def __init__(self) -> None:
+        self._choices: dict[int, _Parts] = {}
+        self._head = Completion()
+        self._usage: Usage | None = None
+        # Of all log probabilities.
+        self._size = self._weight = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice that appeared has a finish reason, and one did appear."""
+        return bool(self._choices) and all(parts.finish_reason for parts in self._choices.values())
+
+    @property
+    def begun(self) -> bool:
+        """Whether any choice has appeared."""
+        return bool(self._choices)
+
+    @property
+    def usage(self) -> Usage | None:
+        """The last usage; None if there was none."""
+        return self._usage
+
+    def fold(self, chunks: Sequence[Completion]) -> bool:
+        """Add chunks, in the order of the stream; return whether one brings text or a finish reason.
+
+        Raises MalformedStreamError where they come to more than any answer holds; what came before is kept.
+        """
+        progressed = False
+        for chunk in chunks:
+            head = self._head
+            head.id, head.model, head.created = (
+                head.id or chunk.id,
+                head.model or chunk.model,
+                head.created or chunk.created,
+            )
+            head.system_fingerprint = head.system_fingerprint or chunk.system_fingerprint
+            self._usage = chunk.usage or self._usage
+            for choice in chunk.choices:
+                parts = self._choices.get(choice.index)
+                if parts is None:
+                    if len(self._choices) == MOST_CHOICES:
+                        why = f"the stream has {MOST_CHOICES + 1:,} choices, more than {MOST_CHOICES:,}"
+                        raise MalformedStreamError(why)
+                    parts = self._choices[choice.index] = _Parts()
+                if choice.text:
+                    parts.texts.append(choice.text)
+                    progressed = True
+                if choice.finish_reason:
+                    parts.finish_reason = choice.finish_reason
+                    progressed = True
+                if choice.logprobs:
+                    self._take_logprobs(parts, choice.logprobs)
+        return progressed
+
+    def completion(self) -> Completion:
+        """Return the text so far."""
+        head = self._head
+        return Completion(
+            id=head.id,
+            created=head.created,
+            model=head.model,
+            choices=[self._built(index) for index in sorted(self._choices)],
+            usage=self._usage,
+            system_fingerprint=head.system_fingerprint,
+        )
+
+    def _built(self, index: int) -> CompletionChoice:
+        parts = self._choices[index]
+        if len(parts.texts) > 1:
+            parts.texts = ["".join(parts.texts)]
+        return CompletionChoice(index, parts.texts[0] if parts.texts else "", parts.finish_reason, parts.logprobs)
+
+    def _take_logprobs(self, parts: _Parts, logprobs: dict[str, Any]) -> None:
+        """Append the lists of tokens, key by key."""
+        data = msgspec.json.encode(logprobs)
+        self._size += len(data)
+        self._weight += weight(data)
+        try:
+            check_total(self._weight, self._size)
+        except TooHeavyError as error:
+            why = str(error)
+        else:
+            if parts.logprobs is None:
+                parts.logprobs = {}
+            for name, part in logprobs.items():
+                known = parts.logprobs.get(name)
+                if isinstance(known, list) and isinstance(part, list):
+                    known += part
+                elif known is None:
+                    # The lists grow here, and not in the chunk.
+                    parts.logprobs[name] = part[:] if isinstance(part, list) else part
+            return
+        raise MalformedStreamError(f"the stream holds too many log probabilities ({why})")
+
+
+def decode_text(body: bytes, mask: Mask = unmasked) -> Completion:
+    """Decode a whole answer, or fold the events of one that came as a stream.
+
+    Raises what a stream of the same bytes would.
+    """
+    completion: Completion | None
+    try:
+        check_weight(body)
+        completion = _decoded(body)
+    except CANNOT_DECODE:
+        # What is raised here would lead to the decoder's error, which may hold the body.
+        completion = None
+    if completion is None or not completion.choices:
+        completion = _carefully(body, mask)
+    completion.raw = body
+    return completion
+
+
+def _carefully(body: bytes, mask: Mask) -> Completion:
+    accumulator = TextAccumulator()
+    value = read_as_stream(body, TextProtocol(max(len(body), 1), mask), accumulator)
+    if value is None:
+        return accumulator.completion()
+    try:
+        return _read(value)
+    except ValueError as error:
+        why = str(error)
+    raise malformed(body, why, _NONE, mask)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole_number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
