@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from ..errors import APITimeoutError, SiliconFlowError
 from ..headers import Secret, check_headers, replace_headers
-from ..stream.reading import Observer
+from ..stream.opened import OpenAnswer, first_chunk
+from ..stream.reading import Decoding, Observer, Reading
 from ..transport.answer import Answer, Decode, Headed
 from ..transport.attempt import Request
 from ..transport.underway import Underway
@@ -21,6 +22,8 @@ from .setup import Setup
 
 A = TypeVar("A")
 T = TypeVar("T", bound=Headed)
+P = TypeVar("P", bound=Decoding[Any])
+S = TypeVar("S", bound=OpenAnswer[Any])
 
 __all__ = ["Call"]
 
@@ -84,17 +87,36 @@ class Call:
                 self._watch.failed(error)
             raise
 
-    async def open(self, read: Callable[[Answer, Observer | None], Awaitable[A]], *, continues: bool = False) -> A:
-        """Open the answer and return what `read` makes of its beginning, over all attempts.
+    async def open(
+        self,
+        decoding: Callable[[Answer], P],
+        stream: Callable[[Reading[Any], P], S],
+        *,
+        continues: bool = False,
+    ) -> S:
+        """Open the answer, and return the stream of it once something of it is there, over all attempts.
 
-        One that `continues` another may fail without an end of the call.
+        `decoding` makes what reads the answer, `stream` the stream of a reading by it. One that `continues` another may
+        fail without an end of the call.
         """
 
-        async def attempt(observer: Observer | None) -> A:
-            answer = await self._setup.transport.open(self._sent)
+        async def attempt(observer: Observer | None) -> S:
+            sent = self._sent
+            answer = await self._setup.transport.open(sent)
             if observer is not None:
                 observer.answered(answer)
-            return await read(answer, observer)
+            protocol = decoding(answer)
+            reading: Reading[Any] = Reading(
+                answer,
+                protocol,
+                timeouts=sent.timeouts,
+                deadline=sent.deadline,
+                observer=observer,
+                attempts=self.attempts,
+            )
+            begun = stream(reading, protocol)
+            self._setup.transport.pool.track(begun)
+            return await first_chunk(begun)
 
         watch = self._watch
         if watch is None:

@@ -13,9 +13,9 @@ from ..request.body import build_body
 from ..request.continuing import continued_body, resume_attempts
 from ..request.schema import Form, form_of, is_type
 from ..request.tools import choice_param, tool_params
-from ..stream.reading import Observer, Reading
+from ..stream.reading import Reading
 from ..stream.resume import Break, ResumingStream
-from ..stream.stream import ChatStream, first_chunk
+from ..stream.stream import ChatStream
 from ..stream.structured import ParsedChatStream, parsed
 from ..transport.answer import Answer
 from ..transport.attempt import Request
@@ -112,7 +112,7 @@ class ChatCall(Call):
                 allowed=asked.resume,
                 attempts=lambda: self.attempts,
             )
-        return await self.open(functools.partial(self._begin, make))
+        return await self.open(self._protocol, lambda reading, _: make(reading, self._sent.started_at))
 
     async def _go_on(self, asked: ChatRequest, broken: Break) -> ChatStream | None:
         """Open the continuation of a stream that broke off; None where none may be asked for."""
@@ -128,22 +128,10 @@ class ChatCall(Call):
         ):
             return None
         self._request, self._sent, self.passage.weighs = request, request.sent, request.params
-        return await self.open(functools.partial(self._begin, ChatStream), continues=True)
-
-    async def _begin(
-        self, make: Callable[[Reading[Chunk], float], ChatStream], answer: Answer, observer: Observer | None
-    ) -> ChatStream:
-        """Return the stream that `make` makes of a reading, at its first chunk."""
-        sent = self._sent
-        asked = self._request
-        reading: Reading[Chunk] = Reading(
-            answer,
-            (ThinkProtocol if asked.split_think else ChatProtocol)(self._setup.max_event_size, answer.mask),
-            timeouts=sent.timeouts,
-            deadline=sent.deadline,
-            observer=observer,
-            attempts=self.attempts,
+        return await self.open(
+            self._protocol, lambda reading, _: ChatStream(reading, self._sent.started_at), continues=True
         )
-        stream = make(reading, sent.started_at)
-        self._setup.transport.pool.track(stream)
-        return await first_chunk(stream)
+
+    def _protocol(self, answer: Answer) -> ChatProtocol:
+        kind = ThinkProtocol if self._request.split_think else ChatProtocol
+        return kind(self._setup.max_event_size, answer.mask)

@@ -13,12 +13,11 @@ from typing import Any
 
 from ..errors import APITimeoutError, EventTooLargeError, TruncatedStreamError
 from ..headers import replace_headers
-from ..stream.bytestream import ByteProgress, ByteStream
+from ..stream.bytestream import ByteProgress, ByteStream, byte_protocol
 from ..stream.wholefile import FilePath, WholeFile, written_whole
 from ..transport.elsewhere import Elsewhere
 from .call import Call
 from .retry import wait_to_resume
-from .service import open_bytes
 from .setup import Setup
 
 __all__ = ["MOST", "Download"]
@@ -47,7 +46,7 @@ class Download:
     async def stream(self) -> ByteStream:
         """Return the file as a stream of bytes, once the first are there; errors are those of any stream."""
         request = self._setup.request("GET", _ENDPOINT, self._params, streaming=True)
-        return await open_bytes(Call(self._setup, request), self._setup, request)
+        return await Call(self._setup, request).open(byte_protocol, ByteStream)
 
     async def read(self) -> bytes:
         """Return the file; raise EventTooLargeError for one beyond the client's `max_body_size`."""
@@ -80,7 +79,7 @@ class Download:
         while True:
             call = Call(setup, request)
             call.attempts = attempts
-            async with await open_bytes(call, setup, request) as stream:
+            async with await call.open(byte_protocol, ByteStream) as stream:
                 try:
                     if file.size and not _goes_on(stream, file.size):
                         await file.restart()

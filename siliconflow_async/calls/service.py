@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from ..stream.bytestream import ByteProtocol, ByteStream, first_bytes, size_of
-from ..stream.folded import first_chunk
+from ..stream.bytestream import ByteStream, byte_protocol
 from ..stream.opened import OpenAnswer
-from ..stream.reading import Decoding, Observer, Reading
-from ..transport.answer import Answer, Decode, Headed
-from ..transport.attempt import Request
+from ..stream.reading import Decoding, Reading
+from ..transport.answer import Decode, Headed
 from ..transport.upload import Multipart
+from ..wire.failures import Mask
 from .call import Call
 from .setup import Setup
 
-__all__ = ["Service", "open_bytes"]
+__all__ = ["Service"]
 
 T = TypeVar("T", bound=Headed)
 P = TypeVar("P", bound=Decoding[Any])
@@ -70,53 +69,25 @@ class Service:
 
         The clocks are those of a stream: `first_token` is the time of the first byte, `idle` runs between bytes.
         """
-        return await self.open(
-            self.setup.request(method, path, params, body=body, query=query, streaming=True),
-            lambda answer: ByteProtocol(),
-            lambda reading, protocol: ByteStream(reading, protocol),
-            repeatable=repeatable,
-            weighs=weighs,
-        )
+        request = self.setup.request(method, path, params, body=body, query=query, streaming=True)
+        return await Call(self.setup, request, repeatable=repeatable, weighs=weighs).open(byte_protocol, ByteStream)
 
     async def open(
         self,
-        request: Request,
-        protocol_of: Callable[[Answer], P],
-        stream_of: Callable[[Reading[Any], P], S],
-        *,
-        repeatable: bool = True,
-        weighs: Mapping[str, Any] | None = None,
+        path: str,
+        params: Mapping[str, Any],
+        body: bytes,
+        protocol: Callable[[int, Mask], P],
+        stream: Callable[[Reading[Any], float], S],
     ) -> S:
-        """Open an answer of any kind, and return the stream of it once something of it is there.
+        """Open the stream of events that a `POST` is answered with, once something is there; errors are as in `fetch`.
 
-        `protocol_of` makes what reads the answer, `stream_of` the stream of a reading by it. The other parameters and
-        the errors are those of `fetch`.
+        `protocol` is made of the client's `max_event_size` and what hides its secrets, `stream` of a reading by it and
+        the loop's time at which the call began. The call is judged by the gate of the `model` in `params`.
         """
         setup = self.setup
-        return await open_bytes(Call(setup, request, repeatable=repeatable, weighs=weighs), setup, request)
-
-        async def begin(answer: Answer, observer: Observer | None) -> S:
-            protocol = protocol_of(answer)
-            reading: Reading[Any] = Reading()
-            stream = stream_of(reading, protocol)
-            return await first_chunk(stream)
-
-
-async def open_bytes(call: Call, setup: Setup, request: Request) -> ByteStream:
-    """Return the answer of a call as a stream of bytes, once the first are there."""
-
-    async def begin(answer: Answer, observer: Observer | None) -> ByteStream:
-        protocol = ByteProtocol(size_of(answer))
-        reading = Reading(
-            answer,
-            protocol,
-            timeouts=request.timeouts,
-            deadline=request.deadline,
-            observer=observer,
-            attempts=call.attempts,
+        request = setup.request("POST", path, params, body=body, streaming=True)
+        return await Call(setup, request, weighs=params).open(
+            lambda answer: protocol(setup.max_event_size, answer.mask),
+            lambda reading, _: stream(reading, request.started_at),
         )
-        stream = ByteStream(reading, protocol)
-        setup.transport.pool.track(stream)
-        return await first_bytes(stream)
-
-    return await call.open(begin)

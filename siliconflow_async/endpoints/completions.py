@@ -10,7 +10,6 @@ from ..headers import conceal
 from ..request.body import biases_by_text
 from ..request.fields import CallOptions, Fields
 from ..stream.completions import CompletionStream, CompletionStreamManager
-from ..transport.answer import Answer
 from ..wire.completions import Completion, TextProtocol, decode_text
 
 if TYPE_CHECKING:
@@ -149,20 +148,8 @@ class TextCompletions(Explained):
         return CompletionStreamManager(lambda: self._stream(params))
 
     async def _stream(self, params: CompletionParams) -> CompletionStream:
-        service = self._service
-        size = service.setup.max_event_size
         body = _body(params, stream=True)
-        request = service.setup.request("POST", _PATH, params, body=body, streaming=True)
-
-        def protocol_of(answer: Answer) -> TextProtocol:
-            return TextProtocol(size, answer.mask)
-
-        return await service.open(
-            request,
-            protocol_of,
-            lambda reading, protocol: CompletionStream(reading, request.started_at),
-            weighs=params,
-        )
+        return await self._service.open(_PATH, params, body, TextProtocol, CompletionStream)
 
 
 def _body(params: CompletionParams, **more: Any) -> bytes:

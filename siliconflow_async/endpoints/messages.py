@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Required, Unpack, overload
 
-from ..calls.messages import open_message
 from ..headers import conceal
 from ..request.fields import CallOptions, Fields
 from ..stream.messages import MessageStream, MessageStreamManager
 from ..wire.messages import Message, decode_message
+from ..wire.messagestream import MessageProtocol
 
 if TYPE_CHECKING:
     from ..calls.service import Service
@@ -126,4 +126,5 @@ class Messages:
     async def _stream(self, params: MessageParams) -> MessageStream:
         # A generator is read once, and so that a retry and the gate's weighing see the same.
         params["messages"] = params["messages"] if isinstance(params["messages"], list) else list(params["messages"])
-        return await open_message(self._service.setup, _PATH, params, _CREATE.body(params, stream=True))
+        body = _CREATE.body(params, stream=True)
+        return await self._service.open(_PATH, params, body, MessageProtocol, MessageStream)

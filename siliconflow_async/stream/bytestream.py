@@ -16,18 +16,12 @@ from .opened import OpenAnswer
 from .reading import Reading
 from .wholefile import FilePath, WholeFile, written_whole
 
-__all__ = ["ByteProgress", "ByteProtocol", "ByteStream", "size_of"]
+__all__ = ["ByteProgress", "ByteProtocol", "ByteStream", "byte_protocol"]
 
 T = TypeVar("T", bound=Headed)
 
 ByteProgress: TypeAlias = Callable[[int, int | None], object]
 """Called with how many bytes have been sent or have come, and of how many: None where nobody has said."""
-
-
-def size_of(answer: Answer) -> int | None:
-    """Return how many bytes the body is to have; None where that is not said, or where it comes compressed."""
-    length = answer.headers.get("content-length", "")
-    return int(length) if length.isdecimal() and not answer.body.is_compressed else None
 
 
 class ByteProtocol:
@@ -56,6 +50,13 @@ class ByteProtocol:
 
     def has_progress(self, chunks: list[bytes]) -> bool:
         return True
+
+
+def byte_protocol(answer: Answer) -> ByteProtocol:
+    """Return what reads the body of an answer, which knows how many bytes it is to have where that is told."""
+    length = answer.headers.get("content-length", "")
+    # What comes compressed has another length.
+    return ByteProtocol(int(length) if length.isdecimal() and not answer.body.is_compressed else None)
 
 
 class ByteStream(OpenAnswer[bytes]):

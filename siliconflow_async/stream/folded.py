@@ -12,7 +12,7 @@ from ..wire.structs import Usage
 from .opened import OpenAnswer
 from .reading import End, Reading
 
-__all__ = ["NOTHING", "FoldedStream", "first_chunk"]
+__all__ = ["NOTHING", "FoldedStream"]
 
 # What was read, what is given out, and what it folds to.
 C = TypeVar("C")
@@ -149,12 +149,3 @@ class FoldedStream(OpenAnswer[C], Generic[C, G, W]):
                 reading.spoil(error)
             if reading.observer is not None:
                 reading.observer.progress(len(given), self._accumulator.usage)
-
-
-S = TypeVar("S", bound=OpenAnswer[Any])
-
-
-async def first_chunk(stream: S) -> S:
-    """Return the stream once its first chunk is there, or it has ended well without one; raise as reading would."""
-    await stream._fill()
-    return stream

@@ -18,7 +18,7 @@ from ..wire.plain import Timing
 from .opened import OpenAnswer, Uncopyable
 from .reading import Reading
 
-__all__ = ["MessageStream", "MessageStreamManager", "MessageText", "first_event"]
+__all__ = ["MessageStream", "MessageStreamManager", "MessageText"]
 
 
 class MessageStream(OpenAnswer[MessageEvent]):
@@ -146,12 +146,6 @@ class MessageText(Uncopyable):
             if isinstance(event, ContentBlockDelta) and event.delta.text:
                 return event.delta.text
         raise StopAsyncIteration
-
-
-async def first_event(stream: MessageStream) -> MessageStream:
-    """Return the stream once its first event is there; raise as reading would."""
-    await stream._fill()
-    return stream
 
 
 class MessageStreamManager:

@@ -14,7 +14,7 @@ from ..errors import APIStatusError, APITimeoutError, BusyError, ClosedError, Si
 from ..loops import on_any_loop, on_loop
 from .reading import End, Ended, Reading
 
-__all__ = ["OpenAnswer", "Uncopyable"]
+__all__ = ["OpenAnswer", "Uncopyable", "first_chunk"]
 
 C = TypeVar("C")
 
@@ -165,3 +165,12 @@ class OpenAnswer(Uncopyable, Generic[C]):
         """Return an error that says how many requests were made for this answer."""
         error.attempts = self._reading.attempts
         return error
+
+
+S = TypeVar("S", bound=OpenAnswer[Any])
+
+
+async def first_chunk(stream: S) -> S:
+    """Return the stream once something of it is there, or it has ended well without; raise as reading would."""
+    await stream._fill()
+    return stream

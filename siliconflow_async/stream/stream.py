@@ -22,11 +22,11 @@ from ..wire.accumulate import Accumulator
 from ..wire.events import Event, EventBuilder
 from ..wire.lazy import Chunk, whole
 from ..wire.structs import ChatCompletion, ChatCompletionChunk
-from .folded import FoldedStream, first_chunk
+from .folded import FoldedStream
 from .opened import Uncopyable
 from .reading import Reading
 
-__all__ = ["ChatStream", "EventIterator", "TextIterator", "Uncopyable", "first_chunk"]
+__all__ = ["ChatStream", "EventIterator", "TextIterator", "Uncopyable"]
 
 
 class ChatStream(FoldedStream[Chunk, ChatCompletionChunk, ChatCompletion]):

@@ -295,13 +295,13 @@ class TestNothingIsLeftOut:
             "batches",
             "chat",
             "chat.completions",
+            "completions",
             "embeddings",
             "files",
             "images",
             "models",
         ],
     )
-    @pytest.mark.parametrize("path", ["", "chat", "chat.completions", "models", "embeddings", "completions"])
     async def test_attributes(self, path: str) -> None:
         from openai import AsyncOpenAI
 
