@@ -19,6 +19,7 @@ from .chat import chat
 from .cluster import batch_on_cluster
 from .demo import check_service
 from .limits import limits
+from .media import image, speak, transcribe
 from .models import models
 from .playground import playground
 from .remote import batch_remotely
@@ -166,6 +167,49 @@ def _models(demo: bool, base_url: str | None, **options: Any) -> None:
     _run(models, demo=demo, base_url=base_url, **options)
 
 
+@app.command("image", epilog=_EXITS)
+@click.argument("prompt", type=text, required=False)
+@click.option("--output", "-o", required=True, help="The file to save the picture in.")
+@click.option("--model", "-m", type=text, default="Kwai-Kolors/Kolors", help="The model's name.")
+@click.option("--size", "-s", type=text, help="Width and height, as 1024x1024.")
+@click.option("--seed", type=int, help="The same seed asks for the same picture.")
+@click.option("--image", "-i", "source", type=text, help="A picture to start from, a path or URL.")
+@_demo
+@_base_url
+def _image(prompt: str | None, demo: bool, base_url: str | None, **options: Any) -> None:
+    """Have a picture made.
+
+    PROMPT says of what; it is read from stdin if left out or `-`. The key comes from SILICONFLOW_API_KEY.
+    """
+    check_service(demo, base_url, otherwise='image --demo "A cat" -o cat.png')
+    _run(image, prompt=_given(prompt, 'image "A cat" -o cat.png'), demo=demo, base_url=base_url, **options)
+
+
+@app.command("speak", epilog=_EXITS)
+@click.argument("text", type=text, required=False)
+@click.option("--output", "-o", help="The file; its ending is the format: mp3, opus, wav, pcm. `-` is stdout, in mp3.")
+@click.option("--model", "-m", type=text, default="FunAudioLLM/CosyVoice2-0.5B", help="The model's name.")
+@click.option("--voice", "-v", type=text, default="anna", help="One of the model's voices, or the URI of your own.")
+@click.option("--speed", type=float, help="From 0.25 to 4; left out: 1.")
+@_demo
+@_base_url
+def _speak(text: str | None, demo: bool, base_url: str | None, **options: Any) -> None:
+    """Have a text spoken. TEXT is read from stdin if left out or `-`. The key comes from SILICONFLOW_API_KEY."""
+    check_service(demo, base_url, otherwise='speak --demo "Hello" -o hello.mp3')
+    _run(speak, text=_given(text, 'speak "Hello" -o hello.mp3'), demo=demo, base_url=base_url, **options)
+
+
+@app.command("transcribe", epilog=_EXITS)
+@click.argument("file", type=click.Path())
+@click.option("--model", "-m", type=text, default="FunAudioLLM/SenseVoiceSmall", help="The model's name.")
+@_demo
+@_base_url
+def _transcribe(demo: bool, base_url: str | None, **options: Any) -> None:
+    """Print what is said in a file of sound. The key comes from SILICONFLOW_API_KEY."""
+    check_service(demo, base_url, otherwise="transcribe --demo talk.mp3")
+    _run(transcribe, demo=demo, base_url=base_url, **options)
+
+
 @app.command("limits", epilog=_EXITS)
 @_redis
 @_account
@@ -294,6 +338,15 @@ def _read_stdin(*, asked_for: bool) -> str:
     if sys.stdin is None or (_is_terminal(sys.stdin) and not asked_for):
         return ""
     return sys.stdin.buffer.read().decode("utf-8-sig", errors="replace").rstrip("\r\n")
+
+
+def _given(words: str | None, example: str) -> str:
+    """Return what was given as an argument, or else on stdin; raise Failed for nothing."""
+    if words is None or words == "-":
+        words = _read_stdin(asked_for=words == "-")
+    if not words.strip():
+        raise Failed(f"no words. Give them as an argument: siliconflow-async {example}")
+    return words
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -1,20 +1,23 @@
-"""A progress bar for `map`, ready to be given as its `on_progress`."""
+"""Progress bars: one for `map`, ready to be given as its `on_progress`, and one for bytes that come or go."""
 
 from __future__ import annotations
 
 import sys
 import threading
+import time
 from contextlib import AbstractContextManager
 from typing import Any, Self, TextIO, cast
 
 from .. import ConfigurationError, MapProgress
 
-__all__ = ["ProgressBar"]
+__all__ = ["ByteBar", "ProgressBar"]
 
 # A shorter one says nothing.
 _SHORTEST_BAR = 8
 # Columns that a notebook's cell has room for.
 _CELL = 100
+# Seconds between two drawings of what moves all the time.
+_PAUSE = 0.1
 # What requests may wait for, in many words and in few. Their own end ("concurrency") is no news.
 _WAITING = {
     "rpm": ("waiting for rpm", "rpm"),
@@ -24,11 +27,8 @@ _WAITING = {
 }
 
 
-class ProgressBar:
-    """A line on stderr that shows how a run of `map` comes along; nothing where that is no terminal and no notebook.
-
-        with ProgressBar() as bar:
-            async with client.chat.completions.map(requests, on_progress=bar) as results: …
+class _Bar:
+    """A line on stderr; nothing where that is no terminal and no notebook.
 
     `file`: where to write it in any case. Raises ConfigurationError without the extra `cli`.
     """
@@ -45,6 +45,7 @@ class ProgressBar:
             monitor_interval = 0
 
         Bar.set_lock(threading.RLock())
+        self._drawn_at = 0.0
         self._lifted = Bar.external_write_mode
         self._file = sys.stderr if file is None else file
         # A cell of a notebook is no terminal, but its line can be written over. How wide it is nobody knows; asked for
@@ -59,15 +60,6 @@ class ProgressBar:
             delay=1e-9,
         )
 
-    def __call__(self, progress: MapProgress) -> None:
-        """Show a snapshot."""
-        bar = self._bar
-        bar.n = progress.done + progress.failed
-        bar.total = progress.total
-        if not bar.disable:
-            bar.bar_format = bar_format(progress, bar.format_dict["ncols"])
-            bar.refresh()
-
     def lifted(self) -> AbstractContextManager[None]:
         """Take the bar away while the block prints something."""
         return cast(AbstractContextManager[None], self._lifted(file=self._file))
@@ -81,6 +73,46 @@ class ProgressBar:
 
     def __exit__(self, *ended: object) -> None:
         self.close()
+
+
+class ProgressBar(_Bar):
+    """A line on stderr that shows how a run of `map` comes along; nothing where that is no terminal and no notebook.
+
+        with ProgressBar() as bar:
+            async with client.chat.completions.map(requests, on_progress=bar) as results: …
+
+    `file`: where to write it in any case. Raises ConfigurationError without the extra `cli`.
+    """
+
+    def __call__(self, progress: MapProgress) -> None:
+        """Show a snapshot."""
+        bar = self._bar
+        bar.n = progress.done + progress.failed
+        bar.total = progress.total
+        if not bar.disable:
+            bar.bar_format = bar_format(progress, bar.format_dict["ncols"])
+            bar.refresh()
+
+
+class ByteBar(_Bar):
+    """A line on stderr that shows how many bytes have come, or have been sent, of how many; `on_progress` of files."""
+
+    def __call__(self, done: int, size: int | None) -> None:
+        """Show so many bytes."""
+        bar = self._bar
+        bar.n, bar.total = done, size
+        if not bar.disable and (bar.n == size or self._is_due()):
+            bar.unit, bar.unit_scale = "B", True
+            bar.bar_format = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}" if size else "{n_fmt}B"
+            bar.refresh()
+
+    def _is_due(self) -> bool:
+        """Whether it is time to draw it again: pieces come faster than anybody reads."""
+        now = time.monotonic()
+        if now - self._drawn_at < _PAUSE:
+            return False
+        self._drawn_at = now
+        return True
 
 
 def _is_notebooks(file: TextIO) -> bool:
