@@ -98,6 +98,7 @@ TALKS = [line for line in dict.fromkeys(LINES) if " chat " in line and line not 
 MODELS = [line for line in dict.fromkeys(LINES) if " models " in line]
 COMPLETIONS = [line for line in dict.fromkeys(LINES) if "_COMPLETE=" in line]
 SERVES = [line for line in dict.fromkeys(LINES) if " serve " in line]
+MEDIA = [line for line in dict.fromkeys(LINES) if re.search(" (image|speak|transcribe) ", line)]
 PLAYS = [line for line in dict.fromkeys(LINES) if " playground " in line]
 
 
@@ -186,7 +187,7 @@ def test_a_block_of_python_runs_and_prints_what_the_manual_shows(
 
 def test_every_command_is_run() -> None:
     """Each is of a kind that these tests know."""
-    assert {*LINES} == {*CHATS, *TALKS, *MODELS, *COMPLETIONS, *SERVES, *PLAYS}
+    assert {*LINES} == {*CHATS, *TALKS, *MODELS, *COMPLETIONS, *SERVES, *PLAYS, *MEDIA}
 
 
 of_each_file = pytest.mark.parametrize("path", MANUAL, ids=name)
@@ -316,6 +317,15 @@ def test_a_command_that_lists_models_runs(command: str, shell: dict[str, str]) -
     done = subprocess.run(["sh", "-c", command], env=shell, capture_output=True, encoding="utf-8", timeout=60)
     assert done.returncode == 0, done.stderr
     assert "Qwen/Qwen3-8B" in done.stdout
+
+
+def test_the_commands_for_pictures_and_sound_run(shell: dict[str, str], tmp_path: Path) -> None:
+    """One after the other: the last one reads what the one before has written."""
+    command = ["sh", "-e", "-c", "\n".join(MEDIA)]
+    done = subprocess.run(command, cwd=tmp_path, env=shell, capture_output=True, encoding="utf-8", timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "cat.png").read_bytes().startswith(b"\x89PNG")
+    assert f"morning.wav has {(tmp_path / 'morning.wav').stat().st_size} bytes" in done.stdout
 
 
 @pytest.mark.parametrize("command", COMPLETIONS)

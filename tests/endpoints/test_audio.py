@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
+from starlette.responses import StreamingResponse
 
 from siliconflow_async import (
     APIStatusError,
@@ -205,6 +206,32 @@ class TestSpeechStreams:
             server.fail(400)
             with pytest.raises(BadRequestError):
                 await client.audio.speech.stream(**SPEAK).open()
+
+    async def test_a_web_server_hands_it_on(self) -> None:
+        """To the end, which gives the connection back; a browser that leaves ends it."""
+        left = asyncio.Event()
+        sent: list[bytes] = []
+
+        async def receive() -> dict[str, Any]:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message.get("body", b""))
+
+        async with served() as (server, client):
+            server.raw([b"abc", b"def"], headers=SOUND)
+            stream = await client.audio.speech.stream(**SPEAK).open()
+            scope: Any = {"type": "http", "asgi": {"spec_version": "2.3"}, "method": "GET", "headers": []}
+            await StreamingResponse(stream, media_type="audio/mpeg")(scope, receive, send)
+            assert (b"".join(sent), stream.ended) == (b"abcdef", "finish")
+            server.raw([b"abc", Stall()], headers=SOUND)
+            stream = await client.audio.speech.stream(**SPEAK).open()
+            serving = asyncio.create_task(StreamingResponse(stream)(scope, receive, send))
+            left.set()
+            await serving
+            await server.left_early()
+            assert stream.ended == "closed"
 
 
 class TestTranscriptions:
