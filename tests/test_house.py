@@ -27,12 +27,17 @@ from siliconflow_async.endpoints.completions import TextCompletions
 from siliconflow_async.endpoints.embeddings import Embeddings
 from siliconflow_async.endpoints.files import Files
 from siliconflow_async.endpoints.images import Images
+from siliconflow_async.endpoints.messages import Messages
 from siliconflow_async.endpoints.models import Models
 from siliconflow_async.endpoints.rerank import Rerank
 from siliconflow_async.endpoints.user import User
 from siliconflow_async.endpoints.videos import Videos
 
 FACES = (Audio, Completions, Files, Images, Models, Speeches, Transcriptions, User, Videos, Voices)
+FACES = (
+    *(Audio, Batches, Completions, Embeddings, Files, Images, Messages, Models, Rerank, Speeches, Transcriptions, User),
+    Voices,
+)
 NAME = "siliconflow_async"
 ROOT = Path(siliconflow_async.__file__).parent
 
@@ -345,8 +350,6 @@ class TestFacade:
             if isinstance(node, ast.ClassDef)
         }
         texts = [text or "" for name in siliconflow_async.__all__ for text in docstrings(name).values()]
-        texts += [text or "" for face in (Completions, Models, User, Files, Batches) for text in members(face).values()]
-        texts += [text or "" for face in (Completions, Images, Models) for text in members(face).values()]
         texts += [text or "" for face in FACES for text in members(face).values()]
         texts += [
             text or ""

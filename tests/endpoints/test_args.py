@@ -20,23 +20,39 @@ from siliconflow_async.endpoints.audio import (
     VoiceCreateParams,
     Voices,
 )
+from siliconflow_async.endpoints.batches import BatchCreateParams, Batches, BatchListParams
 from siliconflow_async.endpoints.completions import CompletionParams, TextCompletions
 from siliconflow_async.endpoints.embeddings import EmbeddingOptions, EmbeddingParams, Embeddings
+from siliconflow_async.endpoints.files import FileCreateParams, FileListParams, Files
 from siliconflow_async.endpoints.images import ImageParams, Images
+from siliconflow_async.endpoints.messages import MessageParams, Messages
 from siliconflow_async.endpoints.rerank import Rerank, RerankParams
+from siliconflow_async.endpoints.user import User
 from siliconflow_async.endpoints.videos import VideoParams, Videos
 from siliconflow_async.request import fields
 from siliconflow_async.request.fields import PlainCallOptions
 
 TAKING: list[tuple[Callable[..., Any], type]] = [
+    (Batches.create, BatchCreateParams),
+    (Batches.list, BatchListParams),
+    (Batches.retrieve, PlainCallOptions),
+    (Batches.cancel, PlainCallOptions),
     (Embeddings.create, EmbeddingParams),
     (Embeddings.map, EmbeddingOptions),
+    (Files.create, FileCreateParams),
+    (Files.list, FileListParams),
+    (Files.retrieve, PlainCallOptions),
+    (Files.delete, PlainCallOptions),
+    (Files.content, PlainCallOptions),
     (Images.generate, ImageParams),
+    (Messages.create, MessageParams),
+    (Messages.stream, MessageParams),
     (Rerank.create, RerankParams),
     (Speeches.create, SpeechParams),
     (Speeches.stream, SpeechParams),
     (Transcriptions.create, TranscriptionParams),
     (Voices.create, VoiceCreateParams),
+    (User.info, PlainCallOptions),
     (Voices.list, PlainCallOptions),
     (Voices.delete, PlainCallOptions),
     (Videos.create, VideoParams),
