@@ -4,6 +4,7 @@ from .calls.observers import CallState, RunState
 from .calls.remote import ImagesResponse, RemoteFile
 from .calls.retry import RetryPolicy
 from .calls.speech import Speech, SpeechStreamManager
+from .calls.wholebytes import FileContent
 from .client import AsyncSiliconFlow, ClientOptions, Connections
 from .errors import (
     APIConnectionError,
@@ -104,7 +105,7 @@ from .wire.events import (
     ToolCallDone,
     ToolResult,
 )
-from .wire.files import FileContent, FileDeleted, FileList, FileObject
+from .wire.files import FileDeleted, FileList, FileObject
 from .wire.images import Timings
 from .wire.messages import (
     BlockDelta,

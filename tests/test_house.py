@@ -33,10 +33,13 @@ from siliconflow_async.endpoints.rerank import Rerank
 from siliconflow_async.endpoints.user import User
 from siliconflow_async.endpoints.videos import Videos
 
-FACES = (Audio, Completions, Files, Images, Models, Speeches, Transcriptions, User, Videos, Voices)
 FACES = (
     *(Audio, Batches, Completions, Embeddings, Files, Images, Messages, Models, Rerank, Speeches, Transcriptions, User),
     Voices,
+)
+FACES = (
+    *(Audio, Batches, Completions, Embeddings, Files, Images, Messages, Models, Rerank, Speeches, Transcriptions, User),
+    *(Videos, Voices),
 )
 NAME = "siliconflow_async"
 ROOT = Path(siliconflow_async.__file__).parent

@@ -7,46 +7,18 @@ from types import TracebackType
 
 from ..errors import BusyError
 from ..stream.bytestream import ByteStream
-from ..stream.wholefile import FilePath, written_whole
 from ..wire.audio import check_sound, no_sound
 from ..wire.failures import MAX_ERROR_BODY, Mask, unmasked
-from ..wire.plain import Headed, Plain
+from .wholebytes import WholeBytes
 
 __all__ = ["Speech", "SpeechStreamManager", "decode_speech", "sounding"]
 
 
-class Speech(Headed, Plain):
+class Speech(WholeBytes):
     """Speech, whole: `content` is the sound, in the format that was asked for.
 
     `headers` are the answer's headers with lower-case names, `trace_id` what SiliconFlow's support asks for.
     """
-
-    @property
-    def content(self) -> bytes:
-        """The bytes, which are `raw` too."""
-        return self.raw or b""
-
-    def read(self) -> bytes:
-        """`content`, as the openai package has it too."""
-        return self.content
-
-    async def save(self, path: FilePath) -> int:
-        """Write it to a file, which is there once it is whole; return how many bytes it has.
-
-        Raises InvalidRequestError where the file can't be made, OSError where it can't be written.
-        """
-        async with written_whole(path) as file:
-            await file.write(self.content)
-            return file.size
-
-    def write_to_file(self, path: FilePath) -> None:
-        """Write it to a file at once, which blocks the loop, as the openai package has it; raise OSError."""
-        with open(path, "wb") as file:
-            file.write(self.content)
-
-    async def astream_to_file(self, path: FilePath) -> None:
-        """`save(path)`, as the openai package names it."""
-        await self.save(path)
 
 
 def decode_speech(body: bytes, mask: Mask = unmasked) -> Speech:

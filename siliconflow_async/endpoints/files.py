@@ -9,6 +9,7 @@ from collections.abc import Generator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Required, Unpack
 
+from ..calls.wholebytes import FileContent, decode_content
 from ..elsewhere import FILES, Explained
 from ..errors import BusyError
 from ..headers import conceal
@@ -16,11 +17,9 @@ from ..request.fields import CallOptions, Fields, PlainCallOptions, in_path, que
 from ..request.uploads import FileParam, OnUpload, UploadProgress, form
 from ..stream.bytestream import ByteStream
 from ..wire.files import (
-    FileContent,
     FileDeleted,
     FileList,
     FileObject,
-    decode_content,
     decode_deleted,
     decode_file,
     decode_files,

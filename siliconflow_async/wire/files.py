@@ -16,11 +16,9 @@ from .plain import Headed, Plain, nothing, told
 from .wrapped import integer, text, unwrapped
 
 __all__ = [
-    "FileContent",
     "FileDeleted",
     "FileList",
     "FileObject",
-    "decode_content",
     "decode_deleted",
     "decode_file",
     "decode_files",
@@ -63,24 +61,6 @@ class FileDeleted(Headed, Plain):
     id: str
     object: str = told("file")
     deleted: bool = told(False)
-
-
-class FileContent(Headed, Plain):
-    """What a file holds, whole: `content` is bytes, `text` the same as text."""
-
-    @property
-    def content(self) -> bytes:
-        """The bytes, which are `raw` too."""
-        return self.raw or b""
-
-    @property
-    def text(self) -> str:
-        """The content as text; what is no UTF-8 is replaced."""
-        return self.content.decode("utf-8", "replace")
-
-    def read(self) -> bytes:
-        """`content`, as the openai package has it too."""
-        return self.content
 
 
 def decode_file(body: bytes, mask: Mask = unmasked) -> FileObject:
@@ -127,13 +107,6 @@ def decode_deleted(body: bytes, mask: Mask = unmasked) -> FileDeleted:
     )
     deleted.raw = body
     return deleted
-
-
-def decode_content(body: bytes, mask: Mask = unmasked) -> FileContent:
-    """Take the whole content of a file as it comes."""
-    content = FileContent()
-    content.raw = body
-    return content
 
 
 def _file(value: Mapping[str, Any]) -> FileObject:

@@ -10,8 +10,10 @@ import importlib.util
 import inspect
 import io
 import json
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.metadata import version
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -173,9 +175,59 @@ async def batches(client: Any) -> None:
     assert (await client.batches.cancel(with_another.id)).status == "cancelling"
 
 
-SNIPPETS = [answer, chunks, messages, raw, raw_stream, key, models, final, not_given, files, batches]
-PATHS = ["", "audio", "audio.speech", "audio.transcriptions", "chat", "chat.completions", "images", "models", "videos"]
 SNIPPETS = [answer, chunks, messages, raw, raw_stream, key, models, embeddings, completions, final, not_given]
+
+
+async def images(client: Any) -> None:
+    result = await client.images.generate(
+        model="Kwai-Kolors/Kolors", prompt="A cute baby sea otter", n=1, size="1024x1024"
+    )
+    assert result.data[0].url.startswith("http")
+
+
+async def speech(client: Any) -> None:
+    response = await client.audio.speech.create(
+        model="FunAudioLLM/CosyVoice2-0.5B",
+        voice="FunAudioLLM/CosyVoice2-0.5B:anna",
+        input="The quick brown fox jumped over the lazy dog.",
+    )
+    assert response.content == response.read()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "speech.mp3"
+        response.write_to_file(path)
+        assert path.read_bytes() == response.content
+
+
+async def transcriptions(client: Any) -> None:
+    with tempfile.NamedTemporaryFile(suffix=".mp3") as audio_file:
+        audio_file.write(b"ID3".ljust(1000))
+        audio_file.seek(0)
+        transcription = await client.audio.transcriptions.create(
+            model="FunAudioLLM/SenseVoiceSmall", file=audio_file.file
+        )
+        assert transcription.text
+        again = await client.audio.transcriptions.create(
+            model="FunAudioLLM/SenseVoiceSmall", file=Path(audio_file.name)
+        )
+        assert again.text
+
+
+async def saved(client: Any) -> None:
+    file = await upload(client, b"{}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "output.jsonl"
+        (await client.files.content(file.id)).write_to_file(path)
+        assert path.read_bytes() == b"{}"
+
+
+SNIPPETS = [
+    *(answer, chunks, messages, raw, raw_stream, key, models, final, not_given),
+    *(embeddings, images, speech, transcriptions, files, saved, batches),
+]
+PATHS = [
+    *("", "audio", "audio.speech", "audio.transcriptions", "batches", "chat", "chat.completions", "embeddings"),
+    *("files", "images", "models"),
+]
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.__name__)
