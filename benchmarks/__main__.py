@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import Any
 
-from . import alone, fanouts, frames, guard, refusals, relaying, report, together, weather
+from . import alone, fanouts, frames, guard, refusals, relaying, report, together, vectors, weather
 from .children import loops, run
 from .contestants import usable
 from .entries import contestants
@@ -26,6 +26,7 @@ CASES: dict[str, Callable[[Setting], Coroutine[Any, Any, None]]] = {
     "inputs": together.inputs,
     "paced": alone.paced,
     "whole": alone.whole,
+    "embeddings": vectors.embeddings,
     "first-token": together.first_token,
     "import": alone.imports,
     "construction": together.construction,

@@ -6,9 +6,11 @@ that it stresses; `make(name, chunks)` always returns the same bytes for the sam
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import random
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -19,6 +21,9 @@ MESSAGES: Any = [{"role": "user", "content": "Say something long."}]
 DONE = b"data: [DONE]\n\n"
 # So many chunks are written at once, if nothing else is said.
 PER_BLOCK = 50
+# So many vectors of so many numbers are an answer.
+EMBEDDED = 32
+EMBEDDED_SIZE = 1024
 _CREATED = 1767225600
 _PROMPT_TOKENS = 1234
 _CACHED_TOKENS = 1152
@@ -217,3 +222,32 @@ _KINDS = {
     "huge-reads": _Kind(cut=_at_once),
 }
 NAMES = tuple(_KINDS)
+
+
+@functools.cache
+def embedded() -> list[list[float]]:
+    """The vectors of an answer, of numbers that float32 holds."""
+    rng = random.Random(0)
+    packed = struct.pack(
+        f"<{EMBEDDED * EMBEDDED_SIZE}f", *(rng.gauss(0, 0.03) for _ in range(EMBEDDED * EMBEDDED_SIZE))
+    )
+    # No more digits than float32 needs, as services write them.
+    numbers = [float(f"{number:.9g}") for number in struct.unpack(f"<{EMBEDDED * EMBEDDED_SIZE}f", packed)]
+    return [numbers[at : at + EMBEDDED_SIZE] for at in range(0, len(numbers), EMBEDDED_SIZE)]
+
+
+@functools.cache
+def embeddings_answer(form: str) -> bytes:
+    """The body of an answer to a list of texts, as "float" or as "base64"."""
+    data = [
+        {
+            "object": "embedding",
+            "index": at,
+            "embedding": vector
+            if form == "float"
+            else base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode(),
+        }
+        for at, vector in enumerate(embedded())
+    ]
+    usage = {"prompt_tokens": 320, "completion_tokens": 0, "total_tokens": 320}
+    return json.dumps({"object": "list", "model": MODEL, "data": data, "usage": usage}, separators=(",", ":")).encode()

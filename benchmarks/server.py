@@ -7,6 +7,7 @@ The first segment of a request's path says what is wanted; what follows it, clie
     /relayed/…                          the same, as the question says, which a relay hands on as it got it (`question`)
     /huge.BYTES/…                       a stream with one event of that size, in pieces of 1 KiB
     /whole/…                            an answer that is not streamed, with a Content-Length
+    /embeddings/…                       32 vectors, as numbers or as base64, whichever is asked for
 
 A paced token is the time at which it was written: nanoseconds of the monotonic clock, which the processes of a machine
 share. Streams that are paced together are spread evenly over the time between two tokens. Of a relayed stream the
@@ -23,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Self
 
 from .children import Child, heard, say
-from .fixtures import DONE, event, huge_event, make, usage_of, whole_answer
+from .fixtures import DONE, embeddings_answer, event, huge_event, make, usage_of, whole_answer
 
 STAMP_DIGITS = 19
 _SLOTS = 20
@@ -33,6 +34,7 @@ STREAM_HEAD = (
     b"x-siliconcloud-trace-id: ti_0123456789abcdef\r\n\r\n"
 )
 _QUESTION = re.compile(rb'"content": ?"(\w+)\.(go|now|never)\.(\d+)\.(\d+)\.(\d+)"')
+_BASE64 = re.compile(rb'"encoding_format": ?"base64"')
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 STREAM_END = b"0\r\n\r\n"
 
@@ -76,6 +78,11 @@ def _huge(size: int) -> tuple[bytes, ...]:
 @functools.lru_cache(maxsize=1)
 def _whole() -> bytes:
     return whole_response(whole_answer()[0])
+
+
+@functools.lru_cache(maxsize=2)
+def _vectors(form: str) -> bytes:
+    return whole_response(embeddings_answer(form))
 
 
 @functools.lru_cache(maxsize=4)
@@ -184,6 +191,8 @@ class _Connection(Connection):
                 self._send(_huge(int(size)))
             case ["whole"]:
                 self.transport.write(_whole())
+            case ["embeddings"]:
+                self.transport.write(_vectors("base64" if _BASE64.search(body) else "float"))
             case ["paced", chunks, rate]:
                 self._start(_Paced(self.transport, "", int(chunks), int(rate)), "go")
             case ["relayed"] if found := _QUESTION.search(body):

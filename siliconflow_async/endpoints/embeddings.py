@@ -95,12 +95,14 @@ class Embeddings(Explained):
     ) -> EmbeddingList[Any] | EmbeddingArrays:
         """Return the vectors of texts, in their order, in `data`: `data[0].embedding` is a list of floats.
 
+        Whatever they become, the service is asked for base64, which is smaller, unless `encoding_format` is "float".
+
         A list that is longer than the service takes goes in several requests side by side, through the model's gate as
         all calls do. Where one of them fails the call does, and the others are cancelled; `map` is for texts of which
         some may fail.
 
         Args:
-            encoding_format: "float" or "base64": what the service sends; as base64 each `embedding` is that text.
+            encoding_format: "base64": each `embedding` is the text that came; "float": have the service send numbers.
             as_numpy: True: arrays of float32, and all of them in `matrix`; needs the extra `numpy`.
             input: A text, or a list of them, of any length: as many requests are made as it takes.
             model: The model's name, such as "BAAI/bge-m3" or "Qwen/Qwen3-Embedding-8B".
@@ -200,7 +202,7 @@ class Embeddings(Explained):
             on_progress: Called with a MapProgress, which counts texts, a few times a second.
             total: How many texts there are, for MapProgress, where `texts` has no length.
             patience: Seconds of an outage that a request waits; None: as long as it takes; default 600.
-            encoding_format: "float" or "base64": what the service sends; as base64 each `embedding` is that text.
+            encoding_format: "base64": each `embedding` is the text that came; "float": have the service send numbers.
             as_numpy: True: arrays of float32; needs the extra `numpy`.
             model: The model's name, such as "BAAI/bge-m3" or "Qwen/Qwen3-Embedding-8B".
             dimensions: Numbers in a vector; Qwen3-Embedding only: 8B up to 4096, 4B up to 2048, 0.6B up to 1024.

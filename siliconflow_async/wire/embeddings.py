@@ -21,7 +21,7 @@ from .failures import Mask, malformed, unmasked, value_in
 from .lenient import to_usage
 from .plain import Headed, Plain, told
 from .structs import Usage
-from .weight import TooHeavyError, check_total
+from .weight import check_total
 
 if TYPE_CHECKING:
     import numpy
@@ -45,7 +45,7 @@ _NONE = "no embeddings"
 # even such floats come to much, and commas take long to count.
 _FLOAT = 40
 _SMALL = 1024 * 1024
-_CANNOT_DECODE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TooHeavyError)
+_CANNOT_DECODE = (msgspec.DecodeError, ValueError, RecursionError)
 
 
 class Embedding(Plain, Generic[V]):
@@ -107,25 +107,45 @@ _ARRAYS = msgspec.json.Decoder(EmbeddingArrays)
 
 def decode_floats(body: bytes, mask: Mask = unmasked, *, count: int) -> EmbeddingList[list[float]]:
     """Decode the body of an answer to `count` texts."""
-    return _decoded(_FLOATS, _floats_carefully, body, mask, count)
+    return _decoded(_as_floats, _floats_carefully, body, mask, count)
 
 
 def decode_texts(body: bytes, mask: Mask = unmasked, *, count: int) -> EmbeddingList[str]:
     """The same, each vector as the base64 of its little-endian float32."""
-    return _decoded(_TEXTS, _texts_carefully, body, mask, count)
+    return _decoded(_TEXTS.decode, _texts_carefully, body, mask, count)
 
 
 def decode_arrays(body: bytes, mask: Mask = unmasked, *, count: int) -> EmbeddingArrays:
     """The same as arrays."""
-    answer = _decoded(_ARRAYS, _arrays_carefully, body, mask, count)
+    answer = _decoded(_ARRAYS.decode, _arrays_carefully, body, mask, count)
     sizes = {len(item.data) for item in answer.data}
     if len(sizes) > 1 or any(size % 4 for size in sizes):
         raise malformed(body, "vectors of unequal length, or of no whole number of floats", _NONE, mask)
     return answer
 
 
+def _as_floats(body: bytes) -> EmbeddingList[list[float]]:
+    try:
+        packed = _ARRAYS.decode(body)
+    except msgspec.DecodeError:
+        # At the first vector, if it is a list.
+        return _FLOATS.decode(body)
+    data = [Embedding(_unpacked(item.data), item.index) for item in packed.data]
+    return EmbeddingList(data=data, model=packed.model, usage=packed.usage)
+
+
+def _unpacked(packed: bytes | bytearray) -> list[float]:
+    if len(packed) % 4:
+        raise ValueError("base64 of no whole number of floats")
+    if sys.byteorder == "little":
+        floats: Any = memoryview(packed).cast("f")
+        numbers: list[float] = floats.tolist()
+        return numbers
+    return _little_endian(array("f", packed)).tolist()
+
+
 def _decoded(
-    decoder: msgspec.json.Decoder[E],
+    decode: Callable[[bytes], E],
     carefully: Callable[[dict[str, Any], list[Any]], E],
     body: bytes,
     mask: Mask,
@@ -135,7 +155,7 @@ def _decoded(
     try:
         if len(body) > _SMALL:
             check_total(_FLOAT * body.count(b","), len(body))
-        answer = decoder.decode(body)
+        answer = decode(body)
     except _CANNOT_DECODE:
         answer = None
     why: str | None = None
@@ -186,7 +206,7 @@ def _arrays_carefully(value: dict[str, Any], entries: list[Any]) -> EmbeddingArr
 
 def _floats(entry: Any) -> list[float]:
     vector = _vector(entry)
-    return vector if isinstance(vector, list) else _little_endian(array("f", vector)).tolist()
+    return vector if isinstance(vector, list) else _unpacked(vector)
 
 
 def _encoded(entry: Any) -> str:

@@ -64,7 +64,7 @@ class TestCreate:
             answer = await client.embeddings.create(model=MODEL, input="hello", extra_headers={"X-A": "a"})
         asked = server.requests[0]
         assert (asked.method, asked.path) == ("POST", "/v1/embeddings")
-        assert msgspec.json.decode(asked.body) == {"model": MODEL, "input": "hello"}
+        assert msgspec.json.decode(asked.body) == {"model": MODEL, "input": "hello", "encoding_format": "base64"}
         assert asked.headers["x-a"] == "a"
         assert len(answer.data) == 1
         assert len(answer.data[0].embedding) == 1024
@@ -86,19 +86,20 @@ class TestCreate:
                 "model": model,
                 "input": ["a", "b"],
                 "dimensions": 64,
+                "encoding_format": "base64",
                 "user": "me",
             }
             assert [len(item.embedding) for item in answer.data] == [64, 64]
 
     async def test_the_same_vectors_come_in_each_form(self) -> None:
-        """Base64 as it came, where it was asked for; arrays are asked for as base64."""
+        """Base64 as it came, where it was asked for; the service is asked for it in any case, unless told otherwise."""
         async with served() as (server, client):
             floats = await client.embeddings.create(model=MODEL, input=texts(40))
             encoded = await client.embeddings.create(model=MODEL, input=texts(40), encoding_format="base64")
             arrays = await client.embeddings.create(model=MODEL, input=texts(40), as_numpy=True)
             lists = await client.embeddings.create(model=MODEL, input=texts(40), as_numpy=True, encoding_format="float")
         forms = [msgspec.json.decode(asked.body).get("encoding_format") for asked in server.requests]
-        assert forms == [None] * 2 + ["base64"] * 4 + ["float"] * 2
+        assert forms == ["base64"] * 6 + ["float"] * 2
         packed = [struct.pack("<1024f", *item.embedding) for item in floats.data]
         assert [base64.b64decode(item.embedding) for item in encoded.data] == packed
         assert [item.embedding.tobytes() for item in arrays.data] == packed
