@@ -86,7 +86,6 @@ KEYWORDS: Mapping[str, str] = {
 CLIENT: Mapping[str, str] = {
     "beta": "client.chat.completions has parse(…), stream(…) and run_tools(…) itself",
     **dict.fromkeys(("responses", "conversations", "realtime", "live"), "client.chat.completions.create(…) answers"),
-    "uploads": "client.files.create(…) sends a file of any size",
     "uploads": "client.files.create(…) sends files of any size, and reads them as it sends them",
     **dict.fromkeys(
         (
