@@ -7,7 +7,7 @@ has its type, and what of it is known. `raw` of a whole answer is its body.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -125,10 +125,7 @@ class Message(Headed, Plain):
 
 
 class _Event(msgspec.Struct, tag_field="type", omit_defaults=True, gc=False):
-    @property
-    def type(self) -> str:
-        """Its name on the wire."""
-        return str(self.__struct_config__.tag)
+    # `type` is a class variable of each, by which type checkers tell them apart.
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts and lists, with the event's `type`."""
@@ -160,12 +157,14 @@ class StopDelta(Plain):
 class MessageStart(_Event, tag="message_start"):
     """The message begins; its content is still to come."""
 
+    type: ClassVar[Literal["message_start"]] = "message_start"
     message: Message
 
 
 class ContentBlockStart(_Event, tag="content_block_start"):
     """A block begins."""
 
+    type: ClassVar[Literal["content_block_start"]] = "content_block_start"
     index: int
     content_block: ContentBlock
 
@@ -173,6 +172,7 @@ class ContentBlockStart(_Event, tag="content_block_start"):
 class ContentBlockDelta(_Event, tag="content_block_delta"):
     """More of a block."""
 
+    type: ClassVar[Literal["content_block_delta"]] = "content_block_delta"
     index: int
     delta: BlockDelta
 
@@ -180,12 +180,14 @@ class ContentBlockDelta(_Event, tag="content_block_delta"):
 class ContentBlockStop(_Event, tag="content_block_stop"):
     """A block is whole."""
 
+    type: ClassVar[Literal["content_block_stop"]] = "content_block_stop"
     index: int
 
 
 class MessageDelta(_Event, tag="message_delta"):
     """Why the message ends; `usage` is that of all of it."""
 
+    type: ClassVar[Literal["message_delta"]] = "message_delta"
     delta: StopDelta
     usage: MessageUsage | None = None
 
@@ -193,9 +195,13 @@ class MessageDelta(_Event, tag="message_delta"):
 class MessageStop(_Event, tag="message_stop"):
     """The message is whole."""
 
+    type: ClassVar[Literal["message_stop"]] = "message_stop"
+
 
 class Ping(_Event, tag="ping"):
     """The service is there, and has nothing to say."""
+
+    type: ClassVar[Literal["ping"]] = "ping"
 
 
 MessageEvent: TypeAlias = (
