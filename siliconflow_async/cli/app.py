@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import warnings
-from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn, TextIO
+from collections.abc import Callable
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from ..version import __version__
-from . import interrupt
 from .batch import batch
 from .chat import chat
 from .cluster import batch_on_cluster
@@ -23,7 +20,8 @@ from .media import image, speak, transcribe
 from .models import models
 from .playground import playground
 from .remote import batch_remotely
-from .screen import Failed, Screen
+from .running import given, is_terminal, read_stdin, run
+from .screen import Failed
 from .serve import serve
 
 __all__ = ["app"]
@@ -143,16 +141,16 @@ def _chat(prompt: str | None, demo: bool, base_url: str | None, json: bool, **op
     """
     check_service(demo, base_url, otherwise='chat --demo "Hello"')
     options |= {"demo": demo, "base_url": base_url}
-    if prompt is None and not json and _is_terminal(sys.stdin) and _is_terminal(sys.stdout):
+    if prompt is None and not json and is_terminal(sys.stdin) and is_terminal(sys.stdout):
         # Here and not above: it would add to the start of every command.
         from .talk import talk
 
-        _run(talk, **options)
+        run(talk, **options)
     if prompt is None or prompt == "-":
-        prompt = _read_stdin(asked_for=prompt == "-")
+        prompt = read_stdin(asked_for=prompt == "-")
     if not prompt.strip():
         raise Failed('no prompt. Give it as an argument, or pipe it in: echo "Hello" | siliconflow-async chat')
-    _run(chat, prompt=prompt, json=json, **options)
+    run(chat, prompt=prompt, json=json, **options)
 
 
 @app.command("models", epilog=_EXITS)
@@ -164,7 +162,7 @@ def _chat(prompt: str | None, demo: bool, base_url: str | None, json: bool, **op
 def _models(demo: bool, base_url: str | None, **options: Any) -> None:
     """List the models, one on each line. The key comes from SILICONFLOW_API_KEY."""
     check_service(demo, base_url, otherwise="models --demo")
-    _run(models, demo=demo, base_url=base_url, **options)
+    run(models, demo=demo, base_url=base_url, **options)
 
 
 @app.command("image", epilog=_EXITS)
@@ -182,7 +180,7 @@ def _image(prompt: str | None, demo: bool, base_url: str | None, **options: Any)
     PROMPT says of what; it is read from stdin if left out or `-`. The key comes from SILICONFLOW_API_KEY.
     """
     check_service(demo, base_url, otherwise='image --demo "A cat" -o cat.png')
-    _run(image, prompt=_given(prompt, 'image "A cat" -o cat.png'), demo=demo, base_url=base_url, **options)
+    run(image, prompt=given(prompt, 'image "A cat" -o cat.png'), demo=demo, base_url=base_url, **options)
 
 
 @app.command("speak", epilog=_EXITS)
@@ -196,7 +194,7 @@ def _image(prompt: str | None, demo: bool, base_url: str | None, **options: Any)
 def _speak(text: str | None, demo: bool, base_url: str | None, **options: Any) -> None:
     """Have a text spoken. TEXT is read from stdin if left out or `-`. The key comes from SILICONFLOW_API_KEY."""
     check_service(demo, base_url, otherwise='speak --demo "Hello" -o hello.mp3')
-    _run(speak, text=_given(text, 'speak "Hello" -o hello.mp3'), demo=demo, base_url=base_url, **options)
+    run(speak, text=given(text, 'speak "Hello" -o hello.mp3'), demo=demo, base_url=base_url, **options)
 
 
 @app.command("transcribe", epilog=_EXITS)
@@ -207,7 +205,7 @@ def _speak(text: str | None, demo: bool, base_url: str | None, **options: Any) -
 def _transcribe(demo: bool, base_url: str | None, **options: Any) -> None:
     """Print what is said in a file of sound. The key comes from SILICONFLOW_API_KEY."""
     check_service(demo, base_url, otherwise="transcribe --demo talk.mp3")
-    _run(transcribe, demo=demo, base_url=base_url, **options)
+    run(transcribe, demo=demo, base_url=base_url, **options)
 
 
 @app.command("limits", epilog=_EXITS)
@@ -218,7 +216,7 @@ def _limits(redis: str | None, **options: Any) -> None:
     """Show who holds what of limits that processes share through Redis: each model, and each process below it."""
     if not redis:
         raise Failed("no Redis. Name one: --redis redis://localhost")
-    _run(limits, redis=redis, **options)
+    run(limits, redis=redis, **options)
 
 
 @app.command("batch", epilog=_BATCH_EXITS)
@@ -267,14 +265,14 @@ def _batch(
             raise Failed(f"--remote leaves that to the service; leave --{_NOT_REMOTE[given[0]]} out")
         for name in _NOT_REMOTE:
             options.pop(name, None)
-        _run(batch_remotely, window=window or "24h", **options)
+        run(batch_remotely, window=window or "24h", **options)
     if window is not None:
         raise Failed("--window goes with --remote")
     if address is not None:
-        _run(batch_on_cluster, address=address, actors=actors or 1, joined=joined, **options)
+        run(batch_on_cluster, address=address, actors=actors or 1, joined=joined, **options)
     if actors is not None or joined is not None:
         raise Failed(f"{'--join' if actors is None else '--actors'} goes with --ray")
-    _run(batch, **options)
+    run(batch, **options)
 
 
 @app.command("serve", epilog=_EXITS)
@@ -299,7 +297,7 @@ def _serve(**options: Any) -> None:
 
     Each request is a line on stderr once its answer has ended: method, path, model, status and seconds.
     """
-    _run(serve, interrupted=0, **options)
+    run(serve, interrupted=0, **options)
 
 
 @app.command("playground", epilog=_EXITS)
@@ -312,43 +310,4 @@ def _playground(**options: Any) -> None:
 
     The key comes from SILICONFLOW_API_KEY, and stays here: the page never sees it.
     """
-    _run(playground, interrupted=0, **options)
-
-
-def _run(command: Callable[..., Coroutine[Any, Any, int]], *, interrupted: int = 130, **options: Any) -> NoReturn:
-    screen = Screen()
-    logging.getLogger("siliconflow_async").addHandler(_Notes(screen))
-    warnings.showwarning = lambda message, *_: screen.notice(f"warning: {message}")
-    sys.exit(interrupt.run(command(screen, **options), interrupted=interrupted))
-
-
-class _Notes(logging.Handler):
-    """Shows what the library logs, which is retries: without a word, waiting looks like hanging."""
-
-    def __init__(self, screen: Screen) -> None:
-        super().__init__(logging.WARNING)
-        self._screen = screen
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._screen.notice(record.getMessage())
-
-
-def _read_stdin(*, asked_for: bool) -> str:
-    """Return what stdin holds, or "" where nobody meant it to be read."""
-    if sys.stdin is None or (_is_terminal(sys.stdin) and not asked_for):
-        return ""
-    return sys.stdin.buffer.read().decode("utf-8-sig", errors="replace").rstrip("\r\n")
-
-
-def _given(words: str | None, example: str) -> str:
-    """Return what was given as an argument, or else on stdin; raise Failed for nothing."""
-    if words is None or words == "-":
-        words = _read_stdin(asked_for=words == "-")
-    if not words.strip():
-        raise Failed(f"no words. Give them as an argument: siliconflow-async {example}")
-    return words
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    # None: the descriptor was closed before Python started.
-    return stream is not None and stream.isatty()
+    run(playground, interrupted=0, **options)
