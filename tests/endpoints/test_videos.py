@@ -24,7 +24,7 @@ from siliconflow_async import (
     VideoError,
     image,
 )
-from siliconflow_async.testing import FakeSiliconFlow, Stall
+from siliconflow_async.testing import FakeSiliconFlow, Pause, Stall
 
 from ..asking import NO_WAIT, served
 
@@ -176,6 +176,14 @@ class TestWaiting:
         with pytest.raises(APIConnectionError):
             async with AsyncSiliconFlow("k", base_url=server.base_url, retry=NO_WAIT) as client:
                 await client.videos.get(job.id)
+
+    async def test_patience_begins_anew_with_each_answer(self) -> None:
+        """However long the video takes: what counts is how long the service has been away."""
+        async with served(max_retries=0) as (server, client):
+            job = await client.videos.create(**FILM)
+            server.raw([Pause(0.6), body(status="InProgress")], headers=JSON)
+            server.fail(503)
+            assert (await job.wait(interval=0, patience=0.5)).is_done
 
     async def test_it_goes_on_when_nobody_waits_any_more(self) -> None:
         """After a timeout, or a cancellation, amid a question or between two."""
