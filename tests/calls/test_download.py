@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tracemalloc
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -277,6 +278,7 @@ class TestSaving:
         assert (tmp_path / "link").is_symlink()
         assert (tmp_path / "target").read_bytes() == DATA
 
+    @pytest.mark.skipif(not os.path.exists("/dev/null"), reason="no such devices on this system")
     async def test_what_is_no_file_is_written_as_it_is(self) -> None:
         """A device is not replaced."""
         async with stored(whole) as store, asking() as client:
@@ -292,6 +294,7 @@ class TestSaving:
         assert store.requests == []
         assert left_in(tmp_path) == []
 
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device on this system")
     async def test_a_full_disk_is_the_systems_own_error(self) -> None:
         """With its number."""
         async with stored(whole) as store, asking() as client:
