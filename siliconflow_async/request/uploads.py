@@ -25,7 +25,7 @@ __all__ = ["FileParam", "OnUpload", "UploadProgress", "file_part", "form"]
 
 _File: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]"
 FileParam: TypeAlias = "_File | tuple[str | None, _File] | tuple[str | None, _File, str | None]"
-OnUpload: TypeAlias = Callable[[int, int], None]
+OnUpload: TypeAlias = Callable[[int, int], object]
 """Told how many bytes of a request have been sent, and how many it has."""
 
 # The name of what has none, as the openai package sends it.

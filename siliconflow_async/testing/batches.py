@@ -75,6 +75,7 @@ def _checked(file: StoredFile) -> int:
     for number, line in enumerate(_lines(file), 1):
         if number > _MOST_LINES:
             refuse(f"the file has more than {_MOST_LINES} lines", code=20074)
+        custom_id: Any = None
         try:
             request = _decode(line)
             custom_id = request["custom_id"]
