@@ -52,7 +52,7 @@ class Multipart(msgspec.Struct, frozen=True):
     """
 
     parts: tuple[Part, ...]
-    on_progress: Callable[[int, int], None] | None = None
+    on_progress: Callable[[int, int], object] | None = None
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[aiohttp.Payload]:
@@ -130,7 +130,7 @@ class UploadWatcher(Protocol):
 class Telling:
     """Tells a watcher, and somebody else too, how sending `total` bytes gets on."""
 
-    def __init__(self, watcher: UploadWatcher, total: int, tell: Callable[[int, int], None]) -> None:
+    def __init__(self, watcher: UploadWatcher, total: int, tell: Callable[[int, int], object]) -> None:
         self._watcher = watcher
         self._total = total
         self._tell = tell
