@@ -8,6 +8,8 @@ run, whose answers are several, it gets them joined.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -164,17 +166,21 @@ class Reader:
         if self._waiting:
             raise BusyError("another task is waiting for this reader")
         kept = self._broadcast._kept
-        while not self._has_left:
-            if self.seq < kept.last:
-                return kept
-            if kept.closed:
-                raise StopAsyncIteration
+        while self._has_left or self.seq >= kept.last:
+            self._raise_end(kept)
             self._waiting = True
             try:
                 await kept.more()
             finally:
                 self._waiting = False
-        raise ClosedError("this reader has left")
+        return kept
+
+    def _raise_end(self, kept: Kept) -> None:
+        """Raise if it has left, or no event will come after those that it has taken."""
+        if self._has_left:
+            raise ClosedError("this reader has left")
+        if kept.closed and self.seq >= kept.last:
+            raise StopAsyncIteration
 
     def _next(self, kept: Kept) -> AnyEvent:
         event = kept.after(self.seq)
@@ -210,11 +216,12 @@ class Reader:
             on_loop(self._broadcast._pump.loop, partial(self._broadcast._count, -1))
 
 
-class _Parts:
+class _Parts(ABC):
     """One reader, in one protocol: iterate it for the parts of an event at a time; `end` has those after the last."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self._kept = reader._broadcast._kept
 
     @property
     def seq(self) -> int:
@@ -222,6 +229,26 @@ class _Parts:
 
     def __aiter__(self) -> Self:
         return self
+
+    async def __anext__(self) -> list[Part]:
+        await self._reader._more()
+        return self._next()
+
+    def ready(self) -> list[Part] | None:
+        """Return what `__anext__` would, None where it would wait."""
+        reader = self._reader
+        reader._waiting = False
+        reader._raise_end(self._kept)
+        return self._next() if reader.seq < self._kept.last else None
+
+    def listen(self, callback: Callable[[], object]) -> None:
+        """Call back, once, when that may have changed; until then nobody else can wait for this reader."""
+        self._reader._waiting = True
+        self._kept.listen(callback)
+
+    @abstractmethod
+    def _next(self) -> list[Part]:
+        """Take the next event, which is there."""
 
     def feed(self, parts: list[Part]) -> list[Part]:
         return parts
@@ -235,10 +262,8 @@ class PartReader(_Parts):
         self._view = view
         self._had_all = reader.at_end
 
-    async def __anext__(self) -> list[Part]:
-        reader = self._reader
-        await reader._more()
-        parts, reader.seq = self._view.after(reader.seq)
+    def _next(self) -> list[Part]:
+        parts, self._reader.seq = self._view.after(self._reader.seq)
         return parts
 
     def end(self, error: ErrorEvent | None) -> list[Part]:
@@ -255,12 +280,11 @@ class EventReader(_Parts):
         super().__init__(reader)
         self._mapping = EventsMapping()
 
-    async def __anext__(self) -> list[Part]:
+    def _next(self) -> list[Part]:
         reader = self._reader
-        kept = await reader._more()
-        latest = kept.at(reader.seq)
+        latest = self._kept.at(reader.seq)
         if latest is None or not isinstance(latest.event, TEXTS):
-            return self._mapping.feed(reader._next(kept))
+            return self._mapping.feed(reader._next(self._kept))
         reader.seq += 1
         if not latest.parts:
             latest.parts = self._mapping.feed(latest.event)

@@ -198,10 +198,10 @@ class FrameQueue:
         """Wait until there is a frame to take, or none will come; False if neither was so for `seconds`."""
         deadline = math.inf if seconds is None else self._loop.time() + seconds
         while not self.closed:
+            if self._frames and (self._urgent or not self._smooth):
+                break
             now = self._loop.time()
-            due = math.inf
-            if self._frames:
-                due = now if self._urgent else self._given_at + self._smooth
+            due = self._given_at + self._smooth if self._frames else math.inf
             if due <= now:
                 break
             if deadline <= now:
@@ -218,7 +218,8 @@ class FrameQueue:
             return None
         frame = self._frames.popleft()
         self._weight -= frame.weight
-        self._given_at = self._loop.time()
+        if self._smooth:
+            self._given_at = self._loop.time()
         if not self._frames:
             self._urgent = False
             self._full_since = None

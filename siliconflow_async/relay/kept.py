@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from ..wire.events import ErrorEvent, Finished
 from .frames import check_count, weight
@@ -38,6 +38,7 @@ class Kept:
         self._events: deque[KeptEvent] = deque()
         self._weight = 0
         self._waiters: list[asyncio.Future[None]] = []
+        self._listeners: list[Callable[[], object]] = []
         self.history = History()
         self.last = 0
         # The last event that is not of the end: what a snapshot stands for.
@@ -98,8 +99,15 @@ class Kept:
         self._waiters.append(waiter)
         return waiter
 
+    def listen(self, callback: Callable[[], object]) -> None:
+        """Call back, once, when there is more."""
+        self._listeners.append(callback)
+
     def wake(self) -> None:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+        listeners, self._listeners = self._listeners, []
+        for callback in listeners:
+            callback()

@@ -1,8 +1,9 @@
-"""A queue whose taker reads upstream itself while nothing waits in it: an event is one turn of one task, not two.
+"""Queues that make one turn of one task of an event, not two: the task that puts has others read in its place.
 
-The task that puts lends the reading to the one that takes whenever that waits for an event, and has it back as soon as
-a frame takes the client longer: what comes is read on, and aborted, whatever the client's side is doing. Upstream's end
-and failures are always told to the task that puts.
+To a websocket, the task that takes reads upstream itself whenever it waits for an event. It gives that back as soon as
+a frame takes the client longer: what comes is read on, and aborted, whatever the client's side is doing. A body of
+server-sent events can't know how long its client takes, but is fed by its Broadcast, if it has one. Upstream's end and
+failures are always told to the task that puts.
 """
 
 from __future__ import annotations
@@ -14,15 +15,71 @@ from typing import Any
 from ..wire.events import ErrorEvent
 from .frames import FrameQueue, Room
 
-__all__ = ["LendingQueue", "Steps"]
+__all__ = ["LendingQueue", "ListeningQueue", "Steps"]
 
 
-class LendingQueue(FrameQueue):
+class _Lender(FrameQueue):
+    """A FrameQueue into which what comes may be put by another than the task that puts."""
+
+    _events: Any = None
+    # What the task that puts waits for meanwhile.
+    _lent: asyncio.Future[None] | None = None
+
+    def events(self, upstream: Any) -> AsyncIterator[Any]:
+        self._events = events = aiter(super().events(upstream))
+        return events
+
+    async def _lend(self) -> None:
+        self._lent = self._loop.create_future()
+        try:
+            await self._lent
+        finally:
+            self._lent = None
+        await self._room()
+
+    def _give_back(self, error: BaseException | None = None) -> None:
+        lent, self._lent = self._lent, None
+        if lent is None or lent.done():
+            return
+        if isinstance(error, asyncio.CancelledError):
+            lent.cancel()
+        elif error is None or isinstance(error, StopAsyncIteration):
+            # Whoever reads on meets the end again.
+            lent.set_result(None)
+        else:
+            lent.set_exception(error)
+
+
+class ListeningQueue(_Lender):
+    """A FrameQueue into which a Broadcast puts its events as they come, for a reader that is there."""
+
+    def put(self, event: Any, seq: int | None = None) -> Room | None:
+        room = super().put(event, seq)
+        return self._listen if room is None and hasattr(self._events, "listen") else room
+
+    async def _listen(self) -> None:
+        # Once this task waits, and what has come meanwhile has been put.
+        self._loop.call_soon(self._pull)
+        await self._lend()
+
+    def _pull(self) -> None:
+        events = self._events
+        if self._lent is None or self._lent.done():
+            return
+        try:
+            while (parts := events.ready()) is not None:
+                if super().put(parts, events.seq) is not None:
+                    self._give_back()
+                    return
+        except Exception as error:
+            self._give_back(error)
+        else:
+            events.listen(self._pull)
+
+
+class LendingQueue(_Lender):
     """A FrameQueue for one task that takes texts by `next()` and says with `pause()` that it has to wait."""
 
-    _events: AsyncIterator[Any] | None = None
-    # What the task that puts waits for while the other one reads.
-    _lent: asyncio.Future[None] | None = None
     # The task that takes, and whether it reads upstream at the moment.
     reader: asyncio.Task[Any] | None = None
     _reads = False
@@ -31,10 +88,6 @@ class LendingQueue(FrameQueue):
     _would_read = False
     # How many events had come when it last had to wait.
     _seen = 0
-
-    def events(self, upstream: Any) -> AsyncIterator[Any]:
-        self._events = aiter(super().events(upstream))
-        return self._events
 
     def put(self, event: Any, seq: int | None = None) -> Room | None:
         room = super().put(event, seq)
@@ -74,29 +127,9 @@ class LendingQueue(FrameQueue):
         if (reader := self.recall()) is not None:
             reader.cancel()
 
-    async def _lend(self) -> None:
-        self._lent = self._loop.create_future()
-        try:
-            await self._lent
-        finally:
-            self._lent = None
-        await self._room()
-
-    def _give_back(self, error: BaseException | None = None) -> None:
-        lent, self._lent = self._lent, None
-        if lent is None or lent.done():
-            return
-        if isinstance(error, asyncio.CancelledError):
-            lent.cancel()
-        elif error is None or isinstance(error, StopAsyncIteration):
-            # Whoever reads on meets the end again.
-            lent.set_result(None)
-        else:
-            lent.set_exception(error)
-
     async def _read(self) -> str | None:
         """Read an event; return its text if that is one frame. Where it is several, they go into the queue."""
-        events: Any = self._events
+        events = self._events
         self._reads = True
         try:
             parts = self._mapping.feed(await anext(events))

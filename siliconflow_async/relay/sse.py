@@ -14,6 +14,7 @@ from ..loops import on_loop
 from ..wire.events import error_event
 from ..wire.structs import ChatCompletion
 from .frames import BUFFER_BYTES, FrameQueue, Slow, check_seconds
+from .lending import ListeningQueue
 from .protocols import Dialect, ProtocolName, as_dialect
 from .pump import Describe, OnFinish, Pump, Source
 
@@ -133,7 +134,7 @@ def sse_response(
     if keep_alive is not None and not check_seconds(keep_alive, "keep_alive"):
         raise ConfigurationError("keep_alive must be above 0 seconds, or None")
     dialect = as_dialect(protocol)
-    queue = FrameQueue(dialect, buffer, buffer_bytes, slow=slow, patience=patience, smooth=smooth)
+    queue = ListeningQueue(dialect, buffer, buffer_bytes, slow=slow, patience=patience, smooth=smooth)
     pump = Pump(stream, queue, describe=describe, on_finish=on_finish)
     status = 204 if getattr(stream, "at_end", False) else 200
     return SSEResponse(pump, queue, dialect, keep_alive=keep_alive, status=status)

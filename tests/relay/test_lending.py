@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from siliconflow_async import ChatCompletion, ContentDelta
-from siliconflow_async.relay import Broadcast, OpenAIChunks, relay
+from siliconflow_async import BusyError, ChatCompletion, ContentDelta
+from siliconflow_async.relay import Broadcast, OpenAIChunks, relay, sse_response
 from siliconflow_async.relay.peers import Left
 from siliconflow_async.testing import Stall, Until
 
@@ -419,3 +419,76 @@ async def test_all_readers_of_a_broadcast_are_sent_the_same_text(protocol: Any) 
         assert sent[0] == sent[1]
         same = [one for one, other in zip(*sent, strict=True) if one is other]
         assert [word for word in ('"first "', '"a"', '"b"') if not any(word in text for text in same)] == []
+
+
+def awaited(task: asyncio.Task[None]) -> Any:
+    """What a task waits for, in the end."""
+    found: Any = task.get_coro()
+    while hasattr(found, "cr_await"):
+        found = found.cr_await
+    return found
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_body_is_fed_by_its_broadcast(protocol: Any) -> None:
+    """Nobody has to wait for its reader in between, and nobody else can; what it is late for comes as well."""
+    async with served() as (server, client):
+        steps, gates = paced(["a", "b", "c"])
+        server.raw(steps)
+        broadcast = Broadcast(client.chat.completions.stream(**ASK))
+        before = broadcast.reader()
+        for _ in range(2):
+            await anext(before)
+        reader = broadcast.reader()
+        body = sse_response(reader, protocol=protocol)
+        pieces = [await anext(body)]
+        await turns()
+        with pytest.raises(BusyError):
+            await anext(reader)
+        waiting = awaited(body._pump.task)
+        for gate in gates[:2]:
+            gate.set()
+            pieces.append(await anext(body))
+            # Where it waited before: it had no turn.
+            assert awaited(body._pump.task) is waiting
+        gates[2].set()
+        pieces += [piece async for piece in body]
+        whole = [piece async for piece in sse_response(broadcast.reader(), protocol=protocol)]
+        assert b"".join(pieces) == b"".join(whole)
+        assert body.error is None
+
+
+async def test_a_body_that_nobody_takes_from_does_not_fill_its_memory() -> None:
+    """Its broadcast goes on; what is late is merged, and when that makes no room it waits in the broadcast."""
+    async with served() as (server, client):
+        gate = asyncio.Event()
+        many = [chunk("x", index=number % 3) for number in range(300)]
+        server.raw([chunk("first "), Until(gate), *many, chunk(finish="stop"), DONE])
+        broadcast = Broadcast(client.chat.completions.stream(**ASK), buffer=10)
+        body = sse_response(broadcast.reader(), buffer=2, slow="wait")
+        first = await anext(body)
+        gate.set()
+        async for _ in broadcast.reader():
+            pass
+        assert len(body._queue._frames) <= 2
+        rest = b"".join([piece async for piece in body])
+        assert b"snapshot" in rest
+        assert first.count(b"data:") + rest.count(b"data:") < 30
+
+
+async def test_a_reader_that_leaves_ends_its_body() -> None:
+    """By an error, as it ends a relay; the broadcast goes on for the others."""
+    async with served() as (server, client):
+        server.raw([chunk("a"), Stall()])
+        broadcast = Broadcast(client.chat.completions.stream(**ASK))
+        other = broadcast.reader()
+        reader = broadcast.reader()
+        body = sse_response(reader)
+        await anext(body)
+        await turns()
+        reader.abort()
+        pieces = [piece async for piece in body]
+        assert b"ClosedError" in pieces[-1]
+        assert not broadcast.ended
+        other.abort()
+        await broadcast.aclose()
