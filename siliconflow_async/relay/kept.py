@@ -100,14 +100,21 @@ class Kept:
         return waiter
 
     def listen(self, callback: Callable[[], object]) -> None:
-        """Call back, once, when there is more."""
+        """Call back, once, at the turn of the loop after there is more."""
         self._listeners.append(callback)
+        self._loop = asyncio.get_running_loop()
 
     def wake(self) -> None:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        listeners, self._listeners = self._listeners, []
-        for callback in listeners:
-            callback()
+        if self._listeners:
+            # What comes at once is taken at once: to go to each of a thousand readers for each event would cost more.
+            self._loop.call_soon(_call, self._listeners)
+            self._listeners = []
+
+
+def _call(callbacks: list[Callable[[], object]]) -> None:
+    for callback in callbacks:
+        callback()
