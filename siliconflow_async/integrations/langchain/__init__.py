@@ -1,5 +1,7 @@
-"""LangChain's chat model on this client: `ChatSiliconFlow`. Needs the extra `langchain`."""
+"""LangChain's models on this client: `ChatSiliconFlow`, and what searches. Needs the extra `langchain`."""
 
+from .embeddings import SiliconFlowEmbeddings
 from .model import ChatSiliconFlow
+from .rerank import SiliconFlowRerank
 
-__all__ = ["ChatSiliconFlow"]
+__all__ = ["ChatSiliconFlow", "SiliconFlowEmbeddings", "SiliconFlowRerank"]
