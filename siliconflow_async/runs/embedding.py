@@ -126,20 +126,26 @@ class EmbeddingAsk:
             answer: Answer = await self.call(texts).fetch(self.decode(1))
             return answer
         most, since = self.most(), running_loop().time()
-        asks = [functools.partial(self._part, texts[at : at + most], since) for at in range(0, len(texts), most)]
+        asks = [
+            functools.partial(self._part, texts[at : at + most], since, alone=len(texts) <= most)
+            for at in range(0, len(texts), most)
+        ]
         parts = await side_by_side(asks, self.setup.transport.pool.at_most(_AT_ONCE))
         return _joined(parts)
 
-    async def _part(self, texts: list[str], since: float) -> Answer:
+    async def _part(self, texts: list[str], since: float, *, alone: bool) -> Answer:
         call = self.call(texts, since=since)
         try:
             answer: Answer = await call.fetch(self.decode(len(texts)))
+            if not alone:
+                # Nobody will see it, and those of all parts would be held until the last is there.
+                answer.raw = None
             return answer
         except PayloadTooLargeError as error:
             most = self.learn(error, len(texts))
             if most is None:
                 raise
-        parts = [await self._part(texts[at : at + most], since) for at in range(0, len(texts), most)]
+        parts = [await self._part(texts[at : at + most], since, alone=False) for at in range(0, len(texts), most)]
         answer = _joined(parts)
         answer.timing.attempts = (answer.timing.attempts or 0) + call.attempts
         return answer

@@ -90,6 +90,7 @@ class TestCreate:
                 "user": "me",
             }
             assert [len(item.embedding) for item in answer.data] == [64, 64]
+            assert answer.raw is not None
 
     async def test_the_same_vectors_come_in_each_form(self) -> None:
         """Base64 as it came, where it was asked for; the service is asked for it in any case, unless told otherwise."""
