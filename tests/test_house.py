@@ -140,7 +140,7 @@ THIRD_PARTY = {
     "langchain_core": {"integrations"},
     "markdown_it": {"cli"},
     "msgspec": ALLOWED.keys(),
-    "numpy": {"endpoints", "wire"},
+    "numpy": {"cli", "endpoints", "wire"},
     "openai": {"integrations"},
     "opentelemetry": {"integrations"},
     "prompt_toolkit": {"cli"},

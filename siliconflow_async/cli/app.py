@@ -15,6 +15,7 @@ from .batch import batch
 from .chat import chat
 from .cluster import batch_on_cluster
 from .demo import check_service
+from .embed import embed
 from .limits import limits
 from .media import image, speak, transcribe
 from .models import models
@@ -206,6 +207,29 @@ def _transcribe(demo: bool, base_url: str | None, **options: Any) -> None:
     """Print what is said in a file of sound. The key comes from SILICONFLOW_API_KEY."""
     check_service(demo, base_url, otherwise="transcribe --demo talk.mp3")
     run(transcribe, demo=demo, base_url=base_url, **options)
+
+
+@app.command("embed", epilog=_EXITS)
+@click.argument("texts", type=text, nargs=-1)
+@click.option("--file", "-f", help="A file of texts, one on each line; `-` is stdin, which is read without TEXTS too.")
+@click.option("--model", "-m", type=text, default="BAAI/bge-m3", help="The model's name.")
+@click.option("--output", "-o", help="The file of results; an array of NumPy's if it ends in .npy. Left out: stdout.")
+@click.option("--dimensions", type=_AT_LEAST_1, help="Numbers in a vector; Qwen3-Embedding only.")
+@click.option("--concurrency", "-c", "max_concurrency", type=_AT_LEAST_1, default=16, help="Requests at a time.")
+@_demo
+@_base_url
+def _embed(texts: tuple[str, ...], file: str | None, demo: bool, base_url: str | None, **options: Any) -> None:
+    """Turn texts into vectors: a line of JSON for each, in their order, or one array.
+
+    TEXTS are the texts; without them each line of --file, or of stdin, is one. A text that the service refuses has an
+    error in its line, or NaN in its row, and the others go on. The key comes from SILICONFLOW_API_KEY.
+    """
+    check_service(demo, base_url, otherwise='embed --demo "Hello"')
+    if texts and file is not None:
+        raise Failed("texts or --file, not both")
+    if not texts and file in (None, "-") and (sys.stdin is None or (file is None and _is_terminal(sys.stdin))):
+        raise Failed('no texts. Give them as arguments, or pipe them in: siliconflow-async embed "Hello"')
+    _run(embed, texts=texts, file=file, demo=demo, base_url=base_url, **options)
 
 
 @app.command("limits", epilog=_EXITS)
