@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -38,11 +39,11 @@ class Llama:
         return {name.removeprefix("llamacpp:"): float(value) for name, value in pairs}
 
 
-@pytest.fixture(scope="session")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llama]:
-    directory = tmp_path_factory.mktemp("llama")
+@contextmanager
+def running(directory: Path, kind: str) -> Iterator[Llama]:
+    """A server that is for "text", "embedding" or "rerank"."""
     log = directory / "log"
-    command = [sys.executable, str(PROGRAM), str(directory), KEY]
+    command = [sys.executable, str(PROGRAM), str(directory), KEY, kind]
     with (
         log.open("wb") as errors,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
@@ -62,6 +63,12 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llama]:
             process.wait(STOP_LIMIT)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llama]:
+    with running(tmp_path_factory.mktemp("llama"), "text") as llama:
+        yield llama
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""A llama.cpp server on a tiny random model, as a program of its own: `python llama_server.py DIRECTORY KEY`.
+"""A llama.cpp server on a tiny random model, as a program of its own: `python llama_server.py DIRECTORY KEY KIND`.
+
+KIND is what the server is for: "text", "embedding" or "rerank".
 
 It writes the model into the directory, serves it on a free loopback port, prints `listening URL`, and ends when its
 standard input does: so it never outlives the tests. What the model says is noise, in pieces of one character or word.
@@ -93,7 +95,7 @@ def write_vocabulary(writer: gguf.GGUFWriter) -> int:
     return len(tokens)
 
 
-def serve(model: Path, key: str) -> xllamacpp.Server:
+def serve(model: Path, key: str, kind: str) -> xllamacpp.Server:
     params = xllamacpp.CommonParams()
     params.model.path = str(model)
     params.api_keys = [key]
@@ -105,14 +107,20 @@ def serve(model: Path, key: str) -> xllamacpp.Server:
     params.cpuparams_batch.n_threads = 1
     params.fit_params = False
     params.warmup = False
+    if kind != "text":
+        params.embedding = True
+        pooling = xllamacpp.llama_pooling_type
+        params.pooling_type = (
+            pooling.LLAMA_POOLING_TYPE_MEAN if kind == "embedding" else pooling.LLAMA_POOLING_TYPE_RANK
+        )
     return xllamacpp.Server(params)
 
 
 def main() -> None:
-    directory, key = sys.argv[1:]
+    directory, key, kind = sys.argv[1:]
     model = Path(directory) / "tiny.gguf"
     write_model(model)
-    server = serve(model, key)
+    server = serve(model, key, kind)
     print("listening", server.listening_address, flush=True)
     sys.stdin.read()
 
