@@ -227,9 +227,9 @@ def _embed(texts: tuple[str, ...], file: str | None, demo: bool, base_url: str |
     check_service(demo, base_url, otherwise='embed --demo "Hello"')
     if texts and file is not None:
         raise Failed("texts or --file, not both")
-    if not texts and file in (None, "-") and (sys.stdin is None or (file is None and _is_terminal(sys.stdin))):
+    if not texts and file in (None, "-") and (sys.stdin is None or (file is None and is_terminal(sys.stdin))):
         raise Failed('no texts. Give them as arguments, or pipe them in: siliconflow-async embed "Hello"')
-    _run(embed, texts=texts, file=file, demo=demo, base_url=base_url, **options)
+    run(embed, texts=texts, file=file, demo=demo, base_url=base_url, **options)
 
 
 @app.command("limits", epilog=_EXITS)
