@@ -374,6 +374,20 @@ class TestEndings:
             assert (await run(client, files)).open == 12
         assert "other" not in ids(files.errors)
 
+    async def test_a_batch_answers_its_own_lines_alone(self, files: Files) -> None:
+        """Whatever ids its results have."""
+        line = {"custom_id": "id-11", "response": {"status_code": 400, "body": {"code": 20015}}, "error": None}
+        async with served() as (server, client):
+            for name in ("f1", "f2"):
+                server.raw([json.dumps({"id": name}).encode()], headers=JSON)
+                server.raw([json.dumps({**BATCH, "id": f"b{name}"}).encode()], headers=JSON)
+            server.raw([json.dumps({**BATCH, "id": "bf1", "output_file_id": "o"}).encode()], headers=JSON)
+            server.raw([json.dumps(line).encode()])
+            server.raw([json.dumps({**BATCH, "id": "bf2"}).encode()], headers=JSON)
+            assert (await run(client, files, lines_per_batch=6)).open == 12
+        (last,) = [line["error"]["message"] for line in read(files.errors) if line["custom_id"] == "id-11"]
+        assert last.startswith("the batch bf2 is expired")
+
     async def test_results_that_can_not_be_had_are_an_error(self, files: Files) -> None:
         async with served() as (server, client):
             server.raw([b'{"id":"f"}'], headers=JSON)

@@ -252,6 +252,15 @@ class TestWait:
             with pytest.raises(OverloadedError):
                 await client.batches.wait(batch, interval=0, patience=0)
 
+    async def test_each_outage_has_all_of_its_patience(self) -> None:
+        """Once the service was there again."""
+        async with served(max_retries=0) as (server, client):
+            batch = await made(client, line("a"))
+            server.fail(503)
+            server.raw([batch.to_json().encode()], headers=JSON)
+            server.fail(503)
+            assert (await client.batches.wait(batch, interval=0.1, patience=0.15)).status == "completed"
+
     async def test_it_ends_at_its_timeout_and_says_how_the_batch_stands(self) -> None:
         async with FakeSiliconFlow(batch_polls=1_000_000) as server, client_of(server) as client:
             batch = await made(client, line("a"))
@@ -366,18 +375,20 @@ class TestResults:
         async with served() as (server, client):
             server.raw([data[:half], Fin()])
             server.raw([data[:10], Fin()])
+            for count in (2, 3, 4):
+                server.raw([data[: count * len(lines[0])], Fin()])
             server.raw([data[: len(data) - 3], Rst()])
             server.raw([data], framing="length")
             results = [result async for result in client.batches.results(ended(output_file_id="f"))]
             assert [result.custom_id for result in results] == ["0", "1", "2", "3", "4"]
-            assert len(server.requests) == 4
+            assert len(server.requests) == 7
             for _ in range(9):
                 server.raw([data[:half], Fin()])
             broken = client.batches.results(ended(output_file_id="f"))
             assert (await anext(broken)).custom_id == "0"
             with pytest.raises(TruncatedStreamError):
                 await anext(broken)
-            assert len(server.requests) == 4 + 4
+            assert len(server.requests) == 7 + 4
 
     async def test_a_line_that_is_none_is_malformed(self) -> None:
         async with served() as (server, client):

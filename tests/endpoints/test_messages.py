@@ -363,6 +363,13 @@ class TestEndings:
             assert (caught.value.clock, stream.ended) == ("idle", "timeout")
             assert caught.value.partial.text == "x"  # type: ignore[union-attr]
 
+    async def test_a_slow_stream_is_not_an_idle_one(self) -> None:
+        async with served(timeouts=Timeouts(idle=0.6)) as (server, client):
+            pieces = [part for _ in range(8) for part in (delta("x"), Pause(0.1))]
+            server.raw([START, BLOCK, *pieces, STOP, END])
+            async with client.messages.stream(**ASK) as stream:
+                assert (await stream.message()).text == "x" * 8
+
     async def test_bounds_hold(self) -> None:
         async with served(max_event_size=1000) as (server, client):
             server.raw([START, delta("x" * 2000)])
