@@ -175,9 +175,6 @@ async def batches(client: Any) -> None:
     assert (await client.batches.cancel(with_another.id)).status == "cancelling"
 
 
-SNIPPETS = [answer, chunks, messages, raw, raw_stream, key, models, embeddings, completions, final, not_given]
-
-
 async def images(client: Any) -> None:
     result = await client.images.generate(
         model="Kwai-Kolors/Kolors", prompt="A cute baby sea otter", n=1, size="1024x1024"
@@ -222,7 +219,7 @@ async def saved(client: Any) -> None:
 
 SNIPPETS = [
     *(answer, chunks, messages, raw, raw_stream, key, models, final, not_given),
-    *(embeddings, images, speech, transcriptions, files, saved, batches),
+    *(completions, embeddings, images, speech, transcriptions, files, saved, batches),
 ]
 PATHS = [
     *("", "audio", "audio.speech", "audio.transcriptions", "batches", "chat", "chat.completions", "embeddings"),
