@@ -45,7 +45,7 @@ CASES: dict[str, Callable[[Setting], Coroutine[Any, Any, None]]] = {
 # Those that no event loop makes faster or slower.
 LOOPLESS = frozenset({"import", "construction", "limits"})
 # Those that take minutes: they run only when they are named.
-LONG = frozenset({"relay", "frames", "items", "limits", "outages", "weather"})
+LONG = frozenset({"embeddings", "relay", "frames", "items", "limits", "outages", "weather"})
 _EPILOG = """\
 also: python -m benchmarks plot RESULTS.json -o FILE.svg     draw the case `streams`
       python -m benchmarks guard [--update]                  count instructions instead of seconds

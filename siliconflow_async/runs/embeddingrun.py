@@ -36,7 +36,8 @@ class Faults:
     """What a run knows of refusals that may be the fault of one text among those of a request.
 
     Such a request is cut in halves, and these again, until the text is found. Until the service has taken any text of
-    the run, it may as well be the fault of all, so one request alone is cut up to see. With `hunt` False none is.
+    the run, it may as well be the fault of all, so one request alone is cut up to see. With `hunt` False none is, and an error is that of
+    the whole request.
     """
 
     def __init__(self, *, hunt: bool) -> None:
@@ -75,7 +76,7 @@ class MapEmbeddings(Generic[E]):
             vectors = await self._fetched(texts)
         except _OF_A_TEXT as error:
             most = self._ask.learn(error, len(texts))
-            if not self._faults.hunt or (most is None and len(texts) == 1):
+            if most is None and (len(texts) == 1 or not faults.hunt):
                 raise
             refusal = error
         else:
@@ -90,7 +91,11 @@ class MapEmbeddings(Generic[E]):
                 found = await self._halves(texts)
                 faults.hopeless = not faults.proved
                 return found
-        raise refusal
+        try:
+            raise refusal
+        finally:
+            # This frame, which the traceback holds, is not to hold the error.
+            del refusal
 
     async def _apart(self, texts: list[str]) -> list[E | SiliconFlowError]:
         """Return what becomes of some of the texts."""
@@ -98,11 +103,15 @@ class MapEmbeddings(Generic[E]):
         try:
             found = await self._fetched(texts)
         except _OF_A_TEXT as error:
+            if not self._faults.hunt:
+                raise
             if len(texts) == 1:
                 return [error]
         except ClosedError:
             raise
         except SiliconFlowError as error:
+            if not self._faults.hunt:
+                raise
             # The others of the batch have their vectors, perhaps.
             return [error] * len(texts)
         else:

@@ -344,6 +344,15 @@ class TestMap:
                 seen = [result async for result in results]
             assert all(result.error is None for result in seen)
             assert sizes(server) == [32, 10, 10, 10, 2, 10, 10, 10, 2]
+            server.reset()
+            server.fail(413, {**refusal, "message": "input batch size 10 > maximum allowed batch size 5"})
+            async with client.embeddings.map(texts(10), model=MODEL, fail_fast=True) as results:
+                assert len([result async for result in results]) == 10
+            assert sizes(server) == [10, 5, 5]
+            server.fail(413, {**refusal, "message": "input batch size 5 > maximum allowed batch size 4"})
+            async with client.embeddings.map(["a", "b", "c", "d", ""], model=MODEL, fail_fast=True) as results:
+                with pytest.raises(BadRequestError):
+                    await anext(results)
 
     async def test_other_failures_are_those_of_all_texts_of_a_request(self) -> None:
         async with served(max_retries=0) as (server, client):
