@@ -36,8 +36,8 @@ class Faults:
     """What a run knows of refusals that may be the fault of one text among those of a request.
 
     Such a request is cut in halves, and these again, until the text is found. Until the service has taken any text of
-    the run, it may as well be the fault of all, so one request alone is cut up to see. With `hunt` False none is, and an error is that of
-    the whole request.
+    the run, it may as well be the fault of all, so one request alone is cut up to see. With `hunt` False none is, and
+    an error is that of the whole request.
     """
 
     def __init__(self, *, hunt: bool) -> None:
