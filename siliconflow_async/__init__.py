@@ -1,10 +1,7 @@
 """siliconflow-async: an asyncio-first streaming client for SiliconFlow's chat API."""
 
 from .calls.observers import CallState, RunState
-from .calls.remote import ImagesResponse, RemoteFile
 from .calls.retry import RetryPolicy
-from .calls.speech import Speech, SpeechStreamManager
-from .calls.wholebytes import FileContent
 from .client import AsyncSiliconFlow, ClientOptions, Connections
 from .errors import (
     APIConnectionError,
@@ -74,25 +71,16 @@ from .request.params import (
     ToolParam,
 )
 from .request.tools import Tool
-from .runs.embeddingrun import EmbeddingResults
 from .runs.fanout import MapResults
 from .runs.progress import MapProgress
 from .runs.results import MapDone, MapFailed, MapItem, MapResult, MapTimes
 from .runs.toolrun import RunEvent, ToolRun
-from .runs.videojob import VideoJob
-from .stream.bytestream import ByteStream
-from .stream.completions import CompletionStream, CompletionStreamManager, CompletionTextIterator
 from .stream.manager import ChatStreamManager
-from .stream.messages import MessageStream, MessageStreamManager
 from .stream.reading import Ended
 from .stream.stream import ChatStream, EventIterator, TextIterator
 from .stream.structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager
 from .timeouts import Timeouts
 from .version import __version__
-from .wire.audio import Transcription, Voice, VoiceDeleted, VoiceList
-from .wire.batches import Batch, BatchCounts, BatchList, BatchResponse, BatchResult
-from .wire.completions import Completion, CompletionChoice
-from .wire.embeddings import Embedding, EmbeddingArray, EmbeddingArrays, EmbeddingList
 from .wire.events import (
     ContentDelta,
     ErrorEvent,
@@ -105,25 +93,7 @@ from .wire.events import (
     ToolCallDone,
     ToolResult,
 )
-from .wire.files import FileDeleted, FileList, FileObject
-from .wire.images import Timings
-from .wire.messages import (
-    BlockDelta,
-    ContentBlock,
-    ContentBlockDelta,
-    ContentBlockStart,
-    ContentBlockStop,
-    Message,
-    MessageDelta,
-    MessageEvent,
-    MessageStart,
-    MessageStop,
-    MessageUsage,
-    Ping,
-    StopDelta,
-)
 from .wire.models import Model, ModelList
-from .wire.rerank import Ranked, RankedDocument, Ranking, RankingTokens
 from .wire.structs import (
     AssistantMessage,
     ChatCompletion,
@@ -140,7 +110,6 @@ from .wire.structs import (
     ToolCall,
     Usage,
 )
-from .wire.user import UserInfo
 
 __all__ = [
     "NOT_GIVEN",
@@ -154,14 +123,7 @@ __all__ = [
     "AudioURLParam",
     "AuthenticationError",
     "BadRequestError",
-    "Batch",
-    "BatchCounts",
-    "BatchList",
-    "BatchResponse",
-    "BatchResult",
-    "BlockDelta",
     "BusyError",
-    "ByteStream",
     "CallState",
     "ChatCompletion",
     "ChatCompletionChunk",
@@ -176,37 +138,19 @@ __all__ = [
     "ChunkChoice",
     "ClientOptions",
     "ClosedError",
-    "Completion",
-    "CompletionChoice",
-    "CompletionStream",
-    "CompletionStreamManager",
-    "CompletionTextIterator",
     "CompletionTokensDetails",
     "ConfigurationError",
     "Connections",
-    "ContentBlock",
-    "ContentBlockDelta",
-    "ContentBlockStart",
-    "ContentBlockStop",
     "ContentDelta",
     "ContentFlaggedError",
     "ContentPartParam",
     "ContextLengthError",
     "Detail",
-    "Embedding",
-    "EmbeddingArray",
-    "EmbeddingArrays",
-    "EmbeddingList",
-    "EmbeddingResults",
     "Ended",
     "ErrorEvent",
     "Event",
     "EventIterator",
     "EventTooLargeError",
-    "FileContent",
-    "FileDeleted",
-    "FileList",
-    "FileObject",
     "Finished",
     "Function",
     "FunctionParam",
@@ -214,7 +158,6 @@ __all__ = [
     "GatewayTimeoutError",
     "ImagePartParam",
     "ImageURLParam",
-    "ImagesResponse",
     "InsufficientBalanceError",
     "InvalidRequestError",
     "JSONObjectFormatParam",
@@ -233,15 +176,7 @@ __all__ = [
     "MapTimes",
     "MediaPart",
     "MediaSource",
-    "Message",
-    "MessageDelta",
-    "MessageEvent",
     "MessageParam",
-    "MessageStart",
-    "MessageStop",
-    "MessageStream",
-    "MessageStreamManager",
-    "MessageUsage",
     "Model",
     "ModelList",
     "NamedFunctionParam",
@@ -254,16 +189,10 @@ __all__ = [
     "ParsedChatStreamManager",
     "PayloadTooLargeError",
     "PermissionDeniedError",
-    "Ping",
     "PromptTokensDetails",
-    "Ranked",
-    "RankedDocument",
-    "Ranking",
-    "RankingTokens",
     "RateLimitError",
     "ReasoningDelta",
     "ReasoningEffort",
-    "RemoteFile",
     "ResponseFormatParam",
     "RetryPolicy",
     "RunEvent",
@@ -271,10 +200,7 @@ __all__ = [
     "Seam",
     "ServerError",
     "SiliconFlowError",
-    "Speech",
-    "SpeechStreamManager",
     "Started",
-    "StopDelta",
     "StreamAPIError",
     "StreamError",
     "SystemMessageParam",
@@ -283,7 +209,6 @@ __all__ = [
     "TextPartParam",
     "Timeouts",
     "Timing",
-    "Timings",
     "Tool",
     "ToolCall",
     "ToolCallDelta",
@@ -296,18 +221,12 @@ __all__ = [
     "ToolResult",
     "ToolRoundsError",
     "ToolRun",
-    "Transcription",
     "TruncatedStreamError",
     "Usage",
-    "UserInfo",
     "UserMessageParam",
     "VideoError",
-    "VideoJob",
     "VideoPartParam",
     "VideoURLParam",
-    "Voice",
-    "VoiceDeleted",
-    "VoiceList",
     "__version__",
     "audio",
     "image",

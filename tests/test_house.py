@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
-from types import GenericAlias
+from types import GenericAlias, ModuleType
 from typing import NamedTuple
 
 import pytest
 
-import siliconflow_async
+import siliconflow_async.answers
 from siliconflow_async.endpoints.audio import Audio, Speeches, Transcriptions, Voices
 from siliconflow_async.endpoints.batches import Batches
 from siliconflow_async.endpoints.chat import Completions
@@ -96,6 +96,7 @@ ALLOWED = {
         "version",
         "wire",
     },
+    "answers": {"calls", "runs", "stream", "wire"},
     "relay": {"checks", "errors", "loops", "wire"},
     "batch": {"checks", "client", "errors", "request", "runs", "wire"},
     "integrations": {
@@ -115,7 +116,7 @@ ALLOWED = {
         "version",
         "wire",
     },
-    "cli": {"__init__", "batch", "client", "errors", "integrations", "relay", "testing", "version", "wire"},
+    "cli": {"__init__", "answers", "batch", "client", "errors", "integrations", "relay", "testing", "version", "wire"},
     "__main__": {"cli"},
 }
 
@@ -311,31 +312,43 @@ def test_no_module_makes_its_names_when_asked(module: str) -> None:
                 assert name not in ("__import__", "import_module")
 
 
+# What users import from: the second is not imported by the first, as few need it.
+FACADES = [siliconflow_async, siliconflow_async.answers]
+PUBLIC = {name: getattr(facade, name) for facade in FACADES for name in facade.__all__}
+
+
+@pytest.mark.parametrize("facade", FACADES)
 class TestFacade:
-    """`siliconflow_async/__init__.py`: explicit re-exports, one `__all__`, no logic."""
+    """Explicit re-exports, one `__all__`, no logic."""
 
-    BODY = TREES[NAME].body
-
-    def test_it_is_a_docstring_imports_and_all(self) -> None:
-        docstring, *middle, last = self.BODY
+    def test_it_is_a_docstring_imports_and_all(self, facade: ModuleType) -> None:
+        docstring, *middle, last = TREES[facade.__name__].body
         assert isinstance(docstring, ast.Expr)
-        assert ast.get_docstring(TREES[NAME])
+        assert ast.get_docstring(TREES[facade.__name__])
         assert [node for node in middle if not isinstance(node, ast.ImportFrom)] == []
         assert isinstance(last, ast.Assign)
         assert ast.unparse(last.targets[0]) == "__all__"
 
-    def test_all_is_sorted_and_holds_everything_imported(self) -> None:
-        imported = [alias for node in self.BODY if isinstance(node, ast.ImportFrom) for alias in node.names]
+    def test_all_is_sorted_and_holds_everything_imported(self, facade: ModuleType) -> None:
+        body = TREES[facade.__name__].body
+        imported = [alias for node in body if isinstance(node, ast.ImportFrom) for alias in node.names]
         assert [alias.asname for alias in imported if alias.asname] == []
-        names = siliconflow_async.__all__
+        names = facade.__all__
         assert sorted(names) == sorted(alias.name for alias in imported)
         assert names == sorted(names, key=constants_then_classes)
+
+
+class TestPublicNames:
+    """Of both facades."""
+
+    def test_none_is_in_both(self) -> None:
+        assert len(PUBLIC) == sum(len(facade.__all__) for facade in FACADES)
 
     def test_every_exception_is_exported(self) -> None:
         errors = {node.name for node in TREES[f"{NAME}.errors"].body if isinstance(node, ast.ClassDef)}
         assert errors <= set(siliconflow_async.__all__)
 
-    @pytest.mark.parametrize("name", [name for name in siliconflow_async.__all__ if name != "__version__"])
+    @pytest.mark.parametrize("name", [name for name in PUBLIC if name != "__version__"])
     def test_a_public_name_and_its_methods_have_docstrings(self, name: str) -> None:
         """Type aliases and DEFAULT have none of their own; they are told of where they are used."""
         assert [part for part, text in docstrings(name).items() if not text] == []
@@ -348,16 +361,16 @@ class TestFacade:
             for node in tree.body
             if isinstance(node, ast.ClassDef)
         }
-        texts = [text or "" for name in siliconflow_async.__all__ for text in docstrings(name).values()]
+        texts = [text or "" for name in PUBLIC for text in docstrings(name).values()]
         texts += [text or "" for face in FACES for text in members(face).values()]
         # With two capitals: "Model" and "End" may be words.
         named = classes & set(re.findall(r"\b[A-Z]+[a-z]+[A-Z]\w+", " ".join(texts)))
-        assert named - set(siliconflow_async.__all__) == set()
+        assert named - PUBLIC.keys() == set()
 
 
 def docstrings(name: str) -> dict[str, str | None]:
     """The docstrings of a public name and of what can be called on it, as they stand in the source."""
-    value = getattr(siliconflow_async, name)
+    value = PUBLIC[name]
     if inspect.isfunction(value):
         return {name: value.__doc__}
     if not isinstance(value, type) or isinstance(value, GenericAlias) or not value.__module__.startswith(NAME):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
-from .. import ByteStream, SiliconFlowError
+from .. import SiliconFlowError
 from .bar import ByteBar
 from .demo import announced
 from .errors import tell
@@ -16,6 +16,8 @@ from .screen import CannotWrite, Failed, Hangup, Screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ..answers import ByteStream
 
 __all__ = ["image", "speak", "transcribe"]
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from siliconflow_async import ByteStream
+    from siliconflow_async.answers import ByteStream
 
 pytestmark = pytest.mark.anyio
 JSON = {"content-type": "application/json"}

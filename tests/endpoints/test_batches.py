@@ -15,7 +15,6 @@ from siliconflow_async import (
     APITimeoutError,
     AsyncSiliconFlow,
     BadRequestError,
-    Batch,
     BusyError,
     InvalidRequestError,
     MalformedStreamError,
@@ -24,6 +23,7 @@ from siliconflow_async import (
     RateLimitError,
     TruncatedStreamError,
 )
+from siliconflow_async.answers import Batch
 from siliconflow_async.testing import FakeSiliconFlow, Fin, Rst, Stall
 
 from ..asking import served

@@ -16,8 +16,6 @@ from siliconflow_async import (
     BusyError,
     CallState,
     ClosedError,
-    Completion,
-    CompletionStream,
     EventTooLargeError,
     InvalidRequestError,
     Limit,
@@ -26,6 +24,7 @@ from siliconflow_async import (
     Timeouts,
     TruncatedStreamError,
 )
+from siliconflow_async.answers import Completion, CompletionStream
 from siliconflow_async.testing import Fin, Pause, Rst, Stall
 
 from ..asking import DONE, served

@@ -14,21 +14,23 @@ from siliconflow_async import (
     BadRequestError,
     BusyError,
     ClosedError,
-    ContentBlock,
-    ContentBlockDelta,
     EventTooLargeError,
     InvalidRequestError,
     Limit,
     MalformedStreamError,
+    StreamAPIError,
+    StreamError,
+    Timeouts,
+    TruncatedStreamError,
+)
+from siliconflow_async.answers import (
+    ContentBlock,
+    ContentBlockDelta,
     Message,
     MessageDelta,
     MessageStart,
     MessageStop,
     Ping,
-    StreamAPIError,
-    StreamError,
-    Timeouts,
-    TruncatedStreamError,
 )
 from siliconflow_async.testing import Fin, Pause, Rst, Stall
 from siliconflow_async.wire.messages import MessageEvent

@@ -17,12 +17,10 @@ from siliconflow_async import (
     InvalidRequestError,
     Limit,
     MalformedStreamError,
-    Ranked,
-    RankedDocument,
-    RankingTokens,
     RateLimitError,
     TruncatedStreamError,
 )
+from siliconflow_async.answers import Ranked, RankedDocument, RankingTokens
 from siliconflow_async.testing import Stall
 
 from ..asking import served

@@ -12,12 +12,8 @@ from typing import Any
 
 import pytest
 
-from siliconflow_async import (
-    APIStatusError,
-    EmbeddingArrays,
-    EmbeddingList,
-    MalformedStreamError,
-)
+from siliconflow_async import APIStatusError, MalformedStreamError
+from siliconflow_async.answers import EmbeddingArrays, EmbeddingList
 from siliconflow_async.wire.embeddings import decode_arrays, decode_floats, decode_texts
 
 DECODERS: list[Callable[..., Any]] = [decode_floats, decode_texts, decode_arrays]
