@@ -153,6 +153,7 @@ class TextCompletions(Explained):
 
 
 def _body(params: CompletionParams, **more: Any) -> bytes:
-    if params.get("logit_bias") is not None:
-        more["logit_bias"] = biases_by_text(params["logit_bias"])
+    biases = params.get("logit_bias")
+    if biases is not None:
+        more["logit_bias"] = biases_by_text(biases)
     return _CREATE.body(params, **more)

@@ -32,7 +32,6 @@ _MOST_TEXTS = 32
 _SAID_MOST = re.compile(r"maximum allowed batch size:?\s*(\d{1,6})")
 # Of so many models is remembered how many texts they take.
 _MOST_MODELS = 256
-_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 # Requests of one list that are under way at once.
 _AT_ONCE = 16
 
@@ -162,7 +161,11 @@ def _joined(answers: Sequence[Answer]) -> Answer:
     usages = [answer.usage for answer in answers if answer.usage is not None]
     usage = None
     if usages:
-        usage = Usage(*(sum(getattr(one, name) for one in usages) for name in _COUNTS))
+        usage = Usage(
+            prompt_tokens=sum(one.prompt_tokens for one in usages),
+            completion_tokens=sum(one.completion_tokens for one in usages),
+            total_tokens=sum(one.total_tokens for one in usages),
+        )
     joined: Answer = type(first)(data=data, model=first.model, usage=usage)
     joined.headers, joined.trace_id = first.headers, first.trace_id
     joined.timing = Timing(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from ..calls.call import Call
 from ..calls.observers import RunState
@@ -184,7 +184,8 @@ def _each(batch: MapDone[list[Any]] | MapFailed) -> Iterator[Any]:
         index = batch.request.first + at
         if not failed:
             found.index = index
-        make: Callable[..., Any] = MapFailed if failed else MapDone
+        # Cast, since the checkers don't see that the class goes by the error.
+        make = cast("Callable[..., Any]", MapFailed if failed else MapDone)
         yield make(
             index=index,
             custom_id=None,

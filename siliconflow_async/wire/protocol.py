@@ -35,7 +35,9 @@ class ChatProtocol(StreamProtocol[Chunk]):
     __slots__ = ()
 
     kind = Kind(CHUNK_DECODER.decode, LAZY_DECODER.decode, to_chunk, _is_whole, _NONE)
-    has_progress = staticmethod(has_progress)
+
+    def has_progress(self, chunks: list[Chunk]) -> bool:
+        return has_progress(chunks)
 
 
 def decode_completion(body: bytes, mask: Mask = unmasked) -> ChatCompletion:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -41,21 +41,14 @@ from .failures import (
     unmasked,
     value_of,
 )
+from .plain import Beside
 from .sse import SSEDecoder, SSEEvent
 from .weight import SMALL, TooHeavyError, check_weight
 
 __all__ = ["CANNOT_DECODE", "Folding", "Kind", "StreamProtocol", "read_as_stream"]
 
 
-class _AnyChunk(Protocol):
-    """A chunk of any kind, with the bytes that it was made of."""
-
-    raw: bytes | None
-    _raw: bytes | None
-    choices: list[Any]
-
-
-C = TypeVar("C", bound=_AnyChunk)
+C = TypeVar("C", bound=Beside)
 F = TypeVar("F", contravariant=True)
 
 _SPACE = b" \t\r\n"
@@ -177,7 +170,7 @@ class StreamProtocol(Generic[C]):
             else:
                 self.failure = self._malformed(body, str(error))
         self.done = self.failure is None and text != body.removeprefix(BOM).rstrip()
-        if (chunks or self.done) and self.failure is None and not any(chunk.choices for chunk in chunks):
+        if (chunks or self.done) and self.failure is None and not any(cast("Any", chunk).choices for chunk in chunks):
             self.done = False
             self.failure = self._malformed(body, "no choices")
             return []
