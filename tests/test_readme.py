@@ -98,7 +98,7 @@ TALKS = [line for line in dict.fromkeys(LINES) if " chat " in line and line not 
 MODELS = [line for line in dict.fromkeys(LINES) if " models " in line]
 COMPLETIONS = [line for line in dict.fromkeys(LINES) if "_COMPLETE=" in line]
 SERVES = [line for line in dict.fromkeys(LINES) if " serve " in line]
-MEDIA = [line for line in dict.fromkeys(LINES) if re.search(" (image|speak|transcribe) ", line)]
+MEDIA = [line for line in dict.fromkeys(LINES) if re.search(" (image|speak|transcribe|embed) ", line)]
 PLAYS = [line for line in dict.fromkeys(LINES) if " playground " in line]
 
 
@@ -321,11 +321,14 @@ def test_a_command_that_lists_models_runs(command: str, shell: dict[str, str]) -
 
 def test_the_commands_for_pictures_and_sound_run(shell: dict[str, str], tmp_path: Path) -> None:
     """One after the other: the last one reads what the one before has written."""
+    (tmp_path / "notes.txt").write_text("The sky is blue.\nBread needs time.\n")
     command = ["sh", "-e", "-c", "\n".join(MEDIA)]
     done = subprocess.run(command, cwd=tmp_path, env=shell, capture_output=True, encoding="utf-8", timeout=60)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "cat.png").read_bytes().startswith(b"\x89PNG")
     assert f"morning.wav has {(tmp_path / 'morning.wav').stat().st_size} bytes" in done.stdout
+    assert done.stdout.count('"embedding"') == 2
+    assert (tmp_path / "notes.npy").read_bytes().startswith(b"\x93NUMPY")
 
 
 @pytest.mark.parametrize("command", COMPLETIONS)
