@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from ..checks import is_count
 from ..client import AsyncSiliconFlow
 from ..errors import InvalidRequestError, SiliconFlowError
+from ..runs.polling import Pauses, outlast
 from ..runs.progress import MapProgress
 from ..runs.results import MapDone, MapFailed, MapTimes, OnProgress
 from ..wire.batches import Batch, BatchResult
@@ -24,14 +25,14 @@ from ..wire.files import FileObject
 from .files import errors_beside, keep_apart
 from .lines import PENDING, Checked, LineReader, LineRequest, check, open_input, parse_line, wanted_lines
 from .outcome import BatchReport, ResumedOutcome
-from .remotefiles import MOST_LINES, RemoteFile, RemoteFiles
+from .requestfiles import MOST_LINES, RequestFile, RequestFiles
 from .submitted import Part, Submitted, submitted_beside
 
 __all__ = ["run_remote_batch"]
 
 T = TypeVar("T")
 
-_FIRST_WAIT, _LONGEST_WAIT, _GROWTH = 1.0, 60.0, 1.5
+_LONGEST_WAIT = 60.0
 _BREATH = 100
 # As if it had come too late: nobody refused the request, so that the line is open.
 _UNASKED, _REFUSED = 408, 400
@@ -149,7 +150,7 @@ class _Remote:
         self._outcome = outcome
         self._model = model
         self._patience = patience
-        self._interval = interval
+        self._pauses = Pauses(interval, _LONGEST_WAIT)
 
     async def submit(self, window: str, most_lines: int, on_sent: Callable[[str, int], None] | None) -> None:
         """Send the lines that are pending and with no batch, and make sure of the batches that may be."""
@@ -163,7 +164,7 @@ class _Remote:
                 wanted[number] = 0
         count = wanted.count(1)
         with open_input(self._path) as file:
-            files = RemoteFiles(
+            files = RequestFiles(
                 wanted_lines(self._path, file, self._checked, lambda number: bool(wanted[number]), count),
                 self._model,
                 most_lines=most_lines,
@@ -175,7 +176,7 @@ class _Remote:
                 self._submitted.note(part, file=sent.id)
                 await self._make(part, window, on_sent, may_be=False)
 
-    async def _send(self, name: str, made: RemoteFile) -> FileObject:
+    async def _send(self, name: str, made: RequestFile) -> FileObject:
         made.data.seek(0)
         return await self._client.files.create(file=(f"{name}.jsonl", made.data), purpose="batch")
 
@@ -208,7 +209,7 @@ class _Remote:
         """Ask for the batches until all have ended, and fetch their results."""
         parts = self._submitted.open()
         running: dict[int, Batch] = {}
-        pause = _FIRST_WAIT if self._interval is None else self._interval
+        pauses = self._pauses.anew()
         while parts:
             for part in list(parts):
                 batch = await self._patiently(functools.partial(self._looked_at, part))
@@ -219,9 +220,7 @@ class _Remote:
             if tell is not None:
                 tell(list(running.values()))
             if parts:
-                await asyncio.sleep(pause)
-                if self._interval is None:
-                    pause = min(_LONGEST_WAIT, pause * _GROWTH)
+                await pauses.pause()
 
     async def _looked_at(self, part: Part) -> Batch:
         """Ask for the batch of a part, and fetch its results if it has ended."""
@@ -262,20 +261,7 @@ class _Remote:
         self._submitted.note(part, fetched=True)
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Return what `ask` returns, also where the service is away for a while."""
-        pause = _FIRST_WAIT if self._interval is None else self._interval
-        since: float | None = None
-        while True:
-            try:
-                return await ask()
-            except SiliconFlowError as error:
-                if not error.passing:
-                    raise
-                since = since or time.monotonic()
-                if self._patience is not None and time.monotonic() - since >= self._patience:
-                    raise
-            await asyncio.sleep(pause)
-            pause = min(_LONGEST_WAIT, pause * _GROWTH)
+        return await outlast(ask, self._patience, self._pauses.anew())
 
 
 def _answer_of(result: BatchResult, number: int) -> MapDone[Any] | MapFailed:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Required, TypedDict, Unpack
 
-from ..checks import is_finite
 from ..elsewhere import BATCHES, Explained
-from ..errors import APITimeoutError, InvalidRequestError, SiliconFlowError
+from ..errors import APITimeoutError
 from ..headers import conceal
 from ..request.fields import CallOptions, Fields, PlainCallOptions, in_path, query_fields
+from ..runs.polling import Pauses, check_poll, poll
 from ..wire.batches import Batch, BatchList, decode_batch, decode_batches
 from .batchresults import BatchResults
 from .listing import Listing, Pages
@@ -21,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchCreateParams", "BatchListParams", "Batches", "ReplaceParam"]
 
-# Waits between questions about a batch grow by half each time.
-_FIRST_WAIT, _LONGEST_WAIT, _GROWTH = 1.0, 60.0, 1.5
+# Seconds between two questions about a batch, at most.
+_LONGEST_WAIT = 60.0
 
 
 class ReplaceParam(TypedDict, total=False):
@@ -170,39 +168,29 @@ class Batches(Explained):
 
         Raises APITimeoutError where it has not ended by then, and otherwise what `retrieve` raises.
         """
-        for name, seconds in (("timeout", timeout), ("interval", interval), ("patience", patience)):
-            if seconds is not None and (not is_finite(seconds) or seconds < 0):
-                raise InvalidRequestError(f"{name} must be seconds or None, not {seconds!r}", param=name)
+        check_poll(timeout=timeout, interval=interval, patience=patience)
         batch_id = batch.id if isinstance(batch, Batch) else batch
-        time = asyncio.get_running_loop().time
-        deadline = None if timeout is None else time() + timeout
-        away_since: float | None = None
-        pause = _FIRST_WAIT if interval is None else interval
         status = "unknown"
-        while True:
-            try:
-                found = await self.retrieve(batch_id)
-            except SiliconFlowError as error:
-                if not error.passing:
-                    raise
-                away_since = away_since or time()
-                if patience is not None and time() - away_since >= patience:
-                    raise
-            else:
-                away_since = None
-                status = found.status
-                if on_progress is not None:
-                    on_progress(found)
-                if found.ended:
-                    return found
-            left = math.inf if deadline is None else deadline - time()
-            if left <= 0:
-                late = APITimeoutError(clock="total", seconds=timeout)
-                late.message = f"the batch {batch_id} has not ended after {timeout:g} s: it is {status}"
-                raise late
-            await asyncio.sleep(min(pause, left))
-            if interval is None:
-                pause = min(_LONGEST_WAIT, pause * _GROWTH)
+
+        async def ask() -> Batch:
+            nonlocal status
+            found = await self.retrieve(batch_id)
+            status = found.status
+            return found
+
+        def late() -> APITimeoutError:
+            words = f"the batch {batch_id} has not ended after {timeout:g} s: it is {status}"
+            return APITimeoutError(words, clock="total", seconds=timeout)
+
+        return await poll(
+            ask,
+            lambda batch: batch.ended,
+            pauses=Pauses(interval, _LONGEST_WAIT),
+            patience=patience,
+            timeout=timeout,
+            late=late,
+            on_progress=on_progress,
+        )
 
     def results(self, batch: Batch | str) -> BatchResults:
         """Iterate what became of each request of a batch that has ended: the answers first, then those that failed.

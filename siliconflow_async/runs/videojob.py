@@ -5,8 +5,6 @@ The service makes it whether or not anybody waits. All that is needed to come ba
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import Callable
 from typing import NoReturn, Self
 
@@ -15,21 +13,17 @@ import msgspec
 from ..calls.download import MOST
 from ..calls.remote import RemoteFile
 from ..calls.service import Service
-from ..checks import is_finite
-from ..errors import APITimeoutError, InvalidRequestError, SiliconFlowError, VideoError
+from ..errors import APITimeoutError, VideoError
 from ..stream.bytestream import ByteProgress
 from ..stream.wholefile import FilePath
 from ..wire.images import Timings
 from ..wire.videos import VideoStatus, decode_status
+from .polling import Pauses, check_poll, poll
 
 __all__ = ["VideoJob"]
 
-# Seconds between two questions, at first and at most: a video takes minutes.
-_FIRST = 1.0
+# Seconds between two questions, at most: a video takes minutes.
 _LONGEST = 10.0
-_GROWTH = 1.3
-# Not all that wait at once ask at once.
-_jitter = random.SystemRandom()
 
 
 class VideoJob:
@@ -116,43 +110,25 @@ class VideoJob:
         Raises VideoError with the `reason` where the service could not make it, NotFoundError for one that it does not
         know, APITimeoutError after `timeout`, and the service's last error once `patience` is over.
         """
-        for name, value in (("timeout", timeout), ("interval", interval), ("patience", patience)):
-            if value is not None and (not is_finite(value) or value < 0):
-                raise InvalidRequestError(f"{name} must be seconds, from 0, not {value!r}", param=name)
+        check_poll(timeout=timeout, interval=interval, patience=patience)
+
+        def late() -> APITimeoutError:
+            words = f"the video was not there after {timeout:g} s ({self.status}); the service goes on with it"
+            return APITimeoutError(words, clock="total", seconds=timeout, trace_id=self.trace_id)
+
         if not (self.is_done or self.has_failed):
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._ask_on(on_progress, interval, patience)
-            except TimeoutError as error:
-                if isinstance(error, SiliconFlowError):
-                    raise
-                words = f"the video was not there after {timeout:g} s ({self.status}); the service goes on with it"
-                raise APITimeoutError(words, clock="total", seconds=timeout, trace_id=self.trace_id) from error
+            await poll(
+                self.refresh,
+                lambda job: job.is_done or job.has_failed,
+                pauses=Pauses(interval, _LONGEST),
+                patience=patience,
+                timeout=timeout,
+                late=late,
+                on_progress=on_progress,
+            )
         if self.has_failed:
             raise VideoError(reason=self.reason, id=self.id, trace_id=self.trace_id)
         return self
-
-    async def _ask_on(
-        self, on_progress: Callable[[VideoJob], object] | None, interval: float | None, patience: float
-    ) -> None:
-        now = asyncio.get_running_loop().time
-        answered_at = now()
-        pause = _FIRST
-        while True:
-            try:
-                await self.refresh()
-            except SiliconFlowError as error:
-                # The client's own retries are used up. The video is made all the same.
-                if not error.passing or now() - answered_at >= patience:
-                    raise
-            else:
-                answered_at = now()
-                if on_progress is not None:
-                    on_progress(self)
-                if self.is_done or self.has_failed:
-                    return
-            await asyncio.sleep(_jitter.uniform(0.8, 1.0) * pause if interval is None else interval)
-            pause = min(_LONGEST, pause * _GROWTH)
 
     async def save(self, path: FilePath, *, on_progress: ByteProgress | None = None, max_bytes: int = MOST) -> int:
         """Write the video to `path` once it is there, for which this waits; return how many bytes it has.

@@ -20,7 +20,7 @@ from siliconflow_async import (
     SiliconFlowError,
 )
 from siliconflow_async.batch import BatchReport, run_batch, run_remote_batch
-from siliconflow_async.batch.remotefiles import RemoteFiles
+from siliconflow_async.batch.requestfiles import RequestFiles
 from siliconflow_async.testing import FakeSiliconFlow, Fin, Rst
 
 from ..asking import served
@@ -161,7 +161,7 @@ async def test_a_long_file_becomes_several(files: Files) -> None:
 
 async def test_a_file_has_no_more_lines_than_the_service_takes() -> None:
     line = json.dumps(request("a")).encode()
-    files = RemoteFiles(((number, line) for number in range(1, 5002)), None)
+    files = RequestFiles(((number, line) for number in range(1, 5002)), None)
     sizes = []
     while (part := await files.next()) is not None:
         part.data.close()
@@ -172,7 +172,7 @@ async def test_a_file_has_no_more_lines_than_the_service_takes() -> None:
 async def test_a_file_has_no_more_bytes_than_the_service_takes() -> None:
     lines = [(number, json.dumps(request(f"{number}")).encode()) for number in range(1, 8)]
     size = len(lines[0][1]) + 10
-    files = RemoteFiles(iter(lines), None, most_lines=4, most_bytes=3 * size)
+    files = RequestFiles(iter(lines), None, most_lines=4, most_bytes=3 * size)
     numbers = []
     while (part := await files.next()) is not None:
         with part.data as data:
@@ -181,7 +181,7 @@ async def test_a_file_has_no_more_bytes_than_the_service_takes() -> None:
         numbers.append(part.numbers)
     assert [number for some in numbers for number in some] == [*range(1, 8)]
     assert max(map(len, numbers)) == 3
-    files = RemoteFiles(iter(lines[:2]), None, most_bytes=1)
+    files = RequestFiles(iter(lines[:2]), None, most_bytes=1)
     part = await files.next()
     assert part is not None
     part.data.close()

@@ -11,7 +11,7 @@ import msgspec
 
 from .lines import parse_row
 
-__all__ = ["MOST_BYTES", "MOST_LINES", "RemoteFile", "RemoteFiles"]
+__all__ = ["MOST_BYTES", "MOST_LINES", "RequestFile", "RequestFiles"]
 
 # Of one file, by the service's page.
 MOST_LINES = 5000
@@ -21,14 +21,14 @@ _URL = "/v1/chat/completions"
 _BREATH = 100
 
 
-class RemoteFile(NamedTuple):
+class RequestFile(NamedTuple):
     """An open file, which its user closes, and the numbers of the lines that it holds."""
 
     data: IO[bytes]
     numbers: list[int]
 
 
-class RemoteFiles:
+class RequestFiles:
     """Writes numbered lines of requests, of `model` if given, into one file after another, as the service has them."""
 
     def __init__(
@@ -46,7 +46,7 @@ class RemoteFiles:
         # The line that did not fit into the file before.
         self._held: tuple[int, bytes] | None = None
 
-    async def next(self) -> RemoteFile | None:
+    async def next(self) -> RequestFile | None:
         """Return the next file, None after the last."""
         data = TemporaryFile()  # noqa: SIM115  # its user closes it
         numbers: list[int] = []
@@ -67,7 +67,7 @@ class RemoteFiles:
         if not numbers:
             data.close()
             return None
-        return RemoteFile(data, numbers)
+        return RequestFile(data, numbers)
 
     def _next_line(self) -> tuple[int, bytes] | None:
         held, self._held = self._held, None
