@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from types import TracebackType
-
-from ..errors import BusyError
 from ..stream.bytestream import ByteStream
+from ..stream.manager import StreamManager
 from ..wire.audio import check_sound, no_sound
 from ..wire.failures import MAX_ERROR_BODY, Mask, unmasked
 from .wholebytes import WholeBytes
@@ -35,35 +32,16 @@ async def sounding(stream: ByteStream) -> ByteStream:
     return await stream.whole(no_sound, MAX_ERROR_BODY) if "json" in kind or "html" in kind else stream
 
 
-class SpeechStreamManager:
+class SpeechStreamManager(StreamManager[ByteStream]):
     """What `speech.stream(…)` returns: `async with` opens the stream, and closes it on leaving.
 
     `await open()` opens it too, for who reads it to its end, such as a web server's response.
     """
 
-    __slots__ = ("_opener", "_stream")
-
-    def __init__(self, opener: Callable[[], Awaitable[ByteStream]]) -> None:
-        self._opener: Callable[[], Awaitable[ByteStream]] | None = opener
-        self._stream: ByteStream | None = None
-
-    def __repr__(self) -> str:
-        state = "not entered: use `async with`" if self._opener is not None else f"entered: {self._stream}"
-        return f"<{type(self).__name__} {state}>"
+    __slots__ = ()
+    _opens = ByteStream
+    _awaited = "speech.stream(…).open()"
 
     async def open(self) -> ByteStream:
         """Return the stream once its first bytes are there; it is the caller's to close."""
-        if self._opener is None:
-            raise BusyError("this stream was opened before; call stream(…) again")
-        opener, self._opener = self._opener, None
-        return await opener()
-
-    async def __aenter__(self) -> ByteStream:
-        self._stream = await self.open()
-        return self._stream
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        assert self._stream is not None
-        self._stream.abort()
+        return await self._begin()

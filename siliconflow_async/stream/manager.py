@@ -20,7 +20,9 @@ class StreamManager(Generic[S]):
 
     __slots__ = ("_open", "_stream")
 
+    # The class of the stream, and what is awaited for one without `async with`.
     _opens: type[Any]
+    _awaited = "create(…, stream=True)"
 
     def __init__(self, opener: Callable[[], Awaitable[S]]) -> None:
         self._open: Callable[[], Awaitable[S]] | None = opener
@@ -33,7 +35,7 @@ class StreamManager(Generic[S]):
     def _misused(self) -> None:
         raise TypeError(
             "`async with … .stream(…) as stream:` opens a stream, which can then be iterated; "
-            "what can be awaited is `create(…, stream=True)`"
+            f"what can be awaited is `{self._awaited}`"
         )
 
     if TYPE_CHECKING:
@@ -49,12 +51,15 @@ class StreamManager(Generic[S]):
     # None, as which no type checker lets them pass.
     __await__ = __aiter__ = __iter__ = _misused
 
-    async def __aenter__(self) -> S:
+    async def _begin(self) -> S:
         if self._open is None:
             raise BusyError("this stream was opened before; call stream(…) again")
         # With it goes the request, which an open stream has no more use for.
         opener, self._open = self._open, None
-        self._stream = await opener()
+        return await opener()
+
+    async def __aenter__(self) -> S:
+        self._stream = await self._begin()
         return self._stream
 
     async def __aexit__(

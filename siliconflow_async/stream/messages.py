@@ -7,14 +7,14 @@ async with client.messages.stream(…) as stream:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from types import TracebackType
+from collections.abc import AsyncIterator
 from typing import Any, Self
 
-from ..errors import BusyError, MalformedStreamError
+from ..errors import MalformedStreamError
 from ..wire.messages import ContentBlockDelta, Message, MessageEvent
 from ..wire.messagestream import MessageFold, MessageProtocol
 from ..wire.plain import Timing
+from .manager import StreamManager
 from .opened import OpenAnswer, Uncopyable
 from .reading import Reading
 
@@ -148,25 +148,8 @@ class MessageText(Uncopyable):
         raise StopAsyncIteration
 
 
-class MessageStreamManager:
+class MessageStreamManager(StreamManager[MessageStream]):
     """What `messages.stream(…)` returns: opens the stream on entering, closes it on leaving."""
 
-    __slots__ = ("_open", "_stream")
-
-    def __init__(self, opener: Callable[[], Awaitable[MessageStream]]) -> None:
-        self._open: Callable[[], Awaitable[MessageStream]] | None = opener
-        self._stream: MessageStream | None = None
-
-    async def __aenter__(self) -> MessageStream:
-        if self._open is None:
-            raise BusyError("this stream was opened before; call stream(…) again")
-        # With it goes the request, which an open stream has no more use for.
-        opener, self._open = self._open, None
-        self._stream = await opener()
-        return self._stream
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        assert self._stream is not None
-        self._stream.abort()
+    __slots__ = ()
+    _opens = MessageStream
