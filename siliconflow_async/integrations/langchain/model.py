@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from anyio import to_thread
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from langchain_core.utils import secret_from_env
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
+from pydantic import Field
 
-from ...checks import check_keywords
-from ...client import AsyncSiliconFlow
 from ...errors import InvalidRequestError
 from ...request.params import ChatOptions, ReasoningEffort
-from ...timeouts import Timeouts
 from ...version import __version__
 from .answers import PROVIDER, chat_result
 from .chunks import AnswerChunks
 from .messages import service_messages
+from .owner import ClientOwner
 from .structured import json_parser, structured, tool_parser
-from .thread import LoopThread
 from .tools import ToolLike, choice_param, response_format, tool_params
 
 if TYPE_CHECKING:
@@ -34,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["ChatSiliconFlow"]
 
 
-class ChatSiliconFlow(BaseChatModel):
+class ChatSiliconFlow(ClientOwner, BaseChatModel):
     """A chat model of SiliconFlow's for LangChain, async first.
 
         model = ChatSiliconFlow(model="Qwen/Qwen3-8B", temperature=0.2)
@@ -51,18 +45,7 @@ class ChatSiliconFlow(BaseChatModel):
     api_key, base_url: by default from SILICONFLOW_API_KEY and SILICONFLOW_BASE_URL; a `client` has its own.
     """
 
-    # Nothing that was given is quoted in an error, be it the key.
-    model_config = ConfigDict(hide_input_in_errors=True)
-
     model: str
-
-    # The client
-    client: AsyncSiliconFlow | None = Field(default=None, exclude=True)
-    # Whatever was given, it is a SecretStr afterwards.
-    api_key: SecretStr | str | None = Field(default_factory=secret_from_env("SILICONFLOW_API_KEY", default=None))
-    base_url: str | None = None
-    max_retries: int | None = None
-    timeout: float | Timeouts | None = None
 
     # How much
     max_tokens: int | None = None
@@ -94,38 +77,8 @@ class ChatSiliconFlow(BaseChatModel):
     extra_body: dict[str, Any] | None = None
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
 
-    _client: AsyncSiliconFlow = PrivateAttr()
-    _thread: LoopThread = PrivateAttr()
-
-    if TYPE_CHECKING:
-        pass  # type checkers make one of the fields
-    else:
-
-        def __init__(self, **fields: Any) -> None:
-            if isinstance(fields.get("api_key"), str):
-                # From here on no frame's locals show it.
-                fields["api_key"] = SecretStr(fields["api_key"])
-            check_keywords(fields, type(self).model_fields.keys())
-            super().__init__(**fields)
-            self._begin()
-
     def _begin(self) -> None:
-        # Not in a validator of pydantic's, which would wrap a ConfigurationError.
-        if self.client is not None and "api_key" not in self.model_fields_set:
-            self.api_key = None  # the environment's is not the client's
-        options: dict[str, Any] = {
-            name: value for name in ("base_url", "max_retries") if (value := getattr(self, name)) is not None
-        }
-        key = self.api_key
-        if self.client is None:
-            self._client = AsyncSiliconFlow(_opened(key), **options)
-        elif options or key is not None:
-            self._client = self.client.with_options(api_key=_opened(key), **options)
-        else:
-            self._client = self.client
-        # Copies of a model share both.
-        self._thread = LoopThread(self._client, owned=self.client is None)
-        self.base_url = self._client.base_url
+        super()._begin()
         self._add_version("siliconflow-async", __version__)
 
     @property
@@ -147,26 +100,6 @@ class ChatSiliconFlow(BaseChatModel):
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         stop = stop or ([self.stop] if isinstance(self.stop, str) else self.stop)
         return LangSmithParams(**{**super()._get_ls_params(stop=stop, **kwargs), "ls_provider": PROVIDER})
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # As of a client: no key travels, the other side has its own environment.
-        fields = {name: getattr(self, name) for name in self.model_fields_set - {"api_key", "client"}}
-        return functools.partial(type(self), **fields), ()
-
-    async def aclose(self) -> None:
-        """Close the connections of the model's own client, and end the thread of the sync methods.
-
-        A model that is simply dropped does both by itself, in its own time.
-        """
-        if self.client is None:
-            await self._client.aclose()
-        await to_thread.run_sync(self._thread.close)
-
-    def close(self) -> None:
-        """`aclose()` for callers that can't await: what runs in other threads ends at the next turn of its loop."""
-        if self.client is None:
-            self._client.abort()
-        self._thread.close()
 
     # Calls
 
@@ -304,10 +237,6 @@ class ChatSiliconFlow(BaseChatModel):
             known = "json_schema, function_calling or json_mode"
             raise InvalidRequestError(f"method must be {known}, not {method!r}", param="method")
         return structured(model, parser, include_raw=include_raw)
-
-
-def _opened(key: SecretStr | str | None) -> str | None:
-    return key.get_secret_value() if isinstance(key, SecretStr) else key
 
 
 async def _next(chunks: AnswerChunks) -> ChatGenerationChunk | None:

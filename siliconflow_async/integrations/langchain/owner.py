@@ -1,4 +1,4 @@
-"""What LangChain's objects that search have in common: a client, and a loop for sync calls."""
+"""What LangChain's objects have in common here: a client, and a loop for sync calls."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class ClientOwner(BaseModel):
         options: dict[str, Any] = {
             name: value for name in ("base_url", "max_retries") if (value := getattr(self, name)) is not None
         }
-        key = self.api_key.get_secret_value() if isinstance(self.api_key, SecretStr) else self.api_key
         if self.client is None:
-            self._client = AsyncSiliconFlow(key, **options)
-        elif options or key is not None:
-            self._client = self.client.with_options(api_key=key, **options)
+            self._client = AsyncSiliconFlow(_opened(self.api_key), **options)
+        elif options or self.api_key is not None:
+            self._client = self.client.with_options(api_key=_opened(self.api_key), **options)
         else:
             self._client = self.client
+        # Copies share both.
         self._thread = LoopThread(self._client, owned=self.client is None)
         self.base_url = self._client.base_url
 
@@ -85,3 +85,8 @@ class ClientOwner(BaseModel):
         if self.client is None:
             self._client.abort()
         self._thread.close()
+
+
+def _opened(key: SecretStr | str | None) -> str | None:
+    # Never a name in a frame: a traceback's locals are shown.
+    return key.get_secret_value() if isinstance(key, SecretStr) else key
