@@ -21,20 +21,10 @@ __all__ = [
     "MODELS",
     "RERANK",
     "SPEECH",
+    "TEXT_COMPLETIONS",
     "TRANSCRIPTIONS",
     "VIDEOS",
     "VOICES",
-    "Explained",
-]
-__all__ = [
-    "CHAT",
-    "CLIENT",
-    "COMPLETIONS",
-    "EMBEDDINGS",
-    "KEYWORDS",
-    "MODELS",
-    "RERANK",
-    "TEXT_COMPLETIONS",
     "Explained",
 ]
 
@@ -47,6 +37,7 @@ _GIVEN = "it is given to AsyncSiliconFlow(…) or client.with_options(…), and 
 _OTHER_REQUESTS = "for other requests use aiohttp with client.base_url and client.api_key"
 _ANSWER_HAS = "answers and streams have headers and trace_id, and create(…, stream=True) streams"
 _ANSWERS_TELL = "answers have headers and raw"
+_ANSWER_TELLS = "the answer has headers and raw"
 
 # Keywords of the client, and of `create` and its kin.
 KEYWORDS: Mapping[str, str] = {
@@ -142,25 +133,22 @@ FILES: Mapping[str, str] = {
 IMAGES: Mapping[str, str] = {
     "edit": "client.images.generate(…, image=…) changes a picture",
     "create_variation": "client.images.generate(…, image=…) makes one of another",
-    **dict.fromkeys(("with_raw_response", "with_streaming_response"), "the answer has headers and raw"),
+    **dict.fromkeys(("with_raw_response", "with_streaming_response"), _ANSWER_TELLS),
 }
 
-EMBEDDINGS: Mapping[str, str] = {
-    **dict.fromkeys(("with_raw_response", "with_streaming_response"), "the answer has headers and raw"),
-}
+EMBEDDINGS: Mapping[str, str] = dict.fromkeys(("with_raw_response", "with_streaming_response"), _ANSWER_TELLS)
 
 RERANK: Mapping[str, str] = dict.fromkeys(("rerank", "rank"), "create(…) ranks")
 
 TEXT_COMPLETIONS: Mapping[str, str] = {
-    "with_raw_response": "the answer has headers and raw",
+    "with_raw_response": _ANSWER_TELLS,
     "with_streaming_response": _ANSWER_HAS,
 }
-
 
 AUDIO: Mapping[str, str] = {
     "translations": _NOT_THERE,
     "voice_consents": "client.audio.voices.create(…) makes a voice of a recording",
-    **dict.fromkeys(("with_raw_response", "with_streaming_response"), "answers have headers and raw"),
+    **dict.fromkeys(("with_raw_response", "with_streaming_response"), _ANSWERS_TELL),
 }
 
 SPEECH: Mapping[str, str] = {
@@ -168,12 +156,9 @@ SPEECH: Mapping[str, str] = {
     "with_streaming_response": "client.audio.speech.stream(…) gives it as it comes",
 }
 
-TRANSCRIPTIONS: Mapping[str, str] = {
-    **dict.fromkeys(("with_raw_response", "with_streaming_response"), "the answer has headers and raw"),
-}
+TRANSCRIPTIONS: Mapping[str, str] = dict.fromkeys(("with_raw_response", "with_streaming_response"), _ANSWER_TELLS)
 
 VOICES = TRANSCRIPTIONS
-
 
 VIDEOS: Mapping[str, str] = {
     **dict.fromkeys(("retrieve", "poll"), "client.videos.get(id) gives the job, and await job.wait() waits for it"),

@@ -34,9 +34,7 @@ async def made(writer: AnswerWriter, named: re.Match[str]) -> None:
     """Send a file."""
     asked = writer.recorded
     if "authorization" in asked.headers:
-        raise Refused(
-            400, b"<Error><Code>InvalidArgument</Code><Message>Only one auth mechanism allowed</Message></Error>"
-        )
+        raise Refused(400, _TWO_KEYS)
     width, height, kind = int(named["width"]), int(named["height"]), named["kind"]
     if not width or not height:
         raise Refused(404)
