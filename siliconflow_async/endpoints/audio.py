@@ -6,7 +6,7 @@ The `Args:` of its methods are what editors show of a call; they repeat the word
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Required, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, Required, TypeAlias, TypedDict, Unpack
 
 from ..calls.speech import Speech, SpeechStreamManager, decode_speech, sounding
 from ..elsewhere import AUDIO, SPEECH, TRANSCRIPTIONS, VOICES, Explained
@@ -14,8 +14,7 @@ from ..errors import InvalidRequestError
 from ..headers import conceal
 from ..request.content import MediaPart, MediaSource, prepared_urls
 from ..request.fields import CallOptions, Fields, PlainCallOptions
-from ..request.plain import kind_of
-from ..request.uploads import FileParam, OnUpload, UploadProgress, form
+from ..request.uploads import FileParam, OnUpload
 from ..wire.audio import (
     Transcription,
     Voice,
@@ -26,6 +25,7 @@ from ..wire.audio import (
     decode_voice,
     decode_voices,
 )
+from .uploading import upload
 
 if TYPE_CHECKING:
     from ..calls.service import Service
@@ -218,15 +218,8 @@ class Transcriptions(Explained):
         """
         conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         _TRANSCRIBE.check(params)
-        progress = _progress(params)
-        extra = params.get("extra_body")
-        body = await form(params["file"], {"model": params["model"]}, extra_body=extra, on_progress=progress)
-        path = "/audio/transcriptions"
-        asking = self._service.fetch("POST", path, decode_transcription, params, body=body, weighs=params)
-        if progress is None:
-            return await asking
-        with progress.raised():
-            return await asking
+        fields = {"model": params["model"]}
+        return await upload(self._service, "/audio/transcriptions", decode_transcription, params, fields, weighs=params)
 
 
 class Voices(Explained):
@@ -263,18 +256,12 @@ class Voices(Explained):
         file, audio = params.get("file"), params.get("audio")
         if (file is None) == (audio is None):
             raise InvalidRequestError("file or audio: give the recording as one of them", param="file")
-        path, extra = "/uploads/audio/voice", params.get("extra_body")
+        path = "/uploads/audio/voice"
         if file is None:
             json = _VOICE.body(await prepared_urls(params, "audio", "audio"), customName=params["custom_name"])
             return await self._service.fetch("POST", path, decode_voice, params, body=json, repeatable=False)
         fields = {"model": params["model"], "customName": params["custom_name"], "text": params["text"]}
-        progress = _progress(params)
-        body = await form(file, fields, extra_body=extra, on_progress=progress)
-        asking = self._service.fetch("POST", path, decode_voice, params, body=body, repeatable=False)
-        if progress is None:
-            return await asking
-        with progress.raised():
-            return await asking
+        return await upload(self._service, path, decode_voice, params, fields, repeatable=False)
 
     async def list(self, **params: Unpack[PlainCallOptions]) -> VoiceList:
         """Ask for the account's voices: they are in `data`.
@@ -309,13 +296,6 @@ class Voices(Explained):
         deleted = await self._service.fetch("POST", "/audio/voice/deletions", decode_deleted, params, body=body)
         deleted.uri = uri
         return deleted
-
-
-def _progress(params: Mapping[str, Any]) -> UploadProgress | None:
-    tell = params.get("on_progress")
-    if tell is not None and not callable(tell):
-        raise InvalidRequestError(f"on_progress must be a function, not {kind_of(tell)}", param="on_progress")
-    return None if tell is None else UploadProgress(tell)
 
 
 async def _spoken(params: SpeechParams, *, stream: bool) -> bytes:

@@ -14,7 +14,7 @@ from ..elsewhere import FILES, Explained
 from ..errors import BusyError
 from ..headers import conceal
 from ..request.fields import CallOptions, Fields, PlainCallOptions, in_path, query_fields
-from ..request.uploads import FileParam, OnUpload, UploadProgress, form
+from ..request.uploads import FileParam, OnUpload
 from ..stream.bytestream import ByteStream
 from ..wire.files import (
     FileDeleted,
@@ -25,6 +25,7 @@ from ..wire.files import (
     decode_files,
 )
 from .listing import Listing, Pages
+from .uploading import upload
 
 if TYPE_CHECKING:
     from ..calls.service import Service
@@ -89,19 +90,7 @@ class Files(Explained):
         """
         conceal(params)  # type: ignore[arg-type]  # a TypedDict is a dict
         _CREATE.check(params)
-        tell = params.get("on_progress")
-        progress = None if tell is None else UploadProgress(tell)
-        body = await form(
-            params["file"],
-            {"purpose": params["purpose"]},
-            extra_body=params.get("extra_body"),
-            on_progress=progress,
-        )
-        asking = self._service.fetch("POST", "/files", decode_file, params, body=body)
-        if progress is None:
-            return await asking
-        with progress.raised():
-            return await asking
+        return await upload(self._service, "/files", decode_file, params, {"purpose": params["purpose"]})
 
     def list(self, **params: Unpack[FileListParams]) -> Listing[FileList, FileObject]:
         """Ask for the account's files; await it for a page, or `async for` them all. Undocumented.

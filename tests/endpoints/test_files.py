@@ -193,6 +193,8 @@ async def test_a_wrong_argument_is_named_before_anything_is_sent(tmp_path: Path)
             await client.files.list(limit=[1])  # type: ignore[arg-type]
         with pytest.raises(InvalidRequestError, match="purpose"):
             await client.files.create(file=b"x", purpose=None)  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequestError, match="on_progress must be a function"):
+            await client.files.create(file=b"x", purpose="batch", on_progress=7)  # type: ignore[arg-type]
         assert server.requests == []
 
 
