@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 import msgspec
 
 from .failures import Mask, malformed, unmasked, value_in, value_of
+from .lenient import to_text
 from .plain import Headed, Plain, nothing, told
-from .wrapped import text, unwrapped
+from .wrapped import unwrapped
 
 __all__ = [
     "Transcription",
@@ -86,7 +87,7 @@ def no_sound(body: bytes, mask: Mask = unmasked) -> NoReturn:
 
 def decode_transcription(body: bytes, mask: Mask = unmasked) -> Transcription:
     """Decode the answer to a recording."""
-    heard = text(unwrapped(body, _NO_TEXT, mask).get("text"))
+    heard = to_text(unwrapped(body, _NO_TEXT, mask).get("text"))
     if heard is None:
         raise malformed(body, "no text", _NO_TEXT, mask)
     answer = Transcription(text=heard)
@@ -125,9 +126,12 @@ def decode_deleted(body: bytes, mask: Mask = unmasked) -> VoiceDeleted:
 
 
 def _voice(entry: Any) -> Voice | None:
-    uri = text(entry.get("uri")) if isinstance(entry, dict) else None
+    uri = to_text(entry.get("uri")) if isinstance(entry, dict) else None
     if not uri:
         return None
     return Voice(
-        uri=uri, model=text(entry.get("model")), custom_name=text(entry.get("customName")), text=text(entry.get("text"))
+        uri=uri,
+        model=to_text(entry.get("model")),
+        custom_name=to_text(entry.get("customName")),
+        text=to_text(entry.get("text")),
     )

@@ -13,11 +13,12 @@ import msgspec
 
 from ..errors import APIStatusError, MalformedStreamError, SiliconFlowError, StreamError
 from .failures import Mask, error_in, malformed, status_error, unmasked, value_in
+from .lenient import to_integer, to_text
 from .plain import Beside, Headed, Plain, nothing, told
 from .protocol import decode_completion
 from .structs import ChatCompletion
 from .weight import TooHeavyError, check_weight
-from .wrapped import integer, text, unwrapped
+from .wrapped import unwrapped
 
 __all__ = [
     "Batch",
@@ -180,7 +181,7 @@ def _unanswered(error: Mapping[str, Any]) -> APIStatusError:
 def decode_batch(body: bytes, mask: Mask = unmasked) -> Batch:
     """Decode a batch, which the service does not wrap; a wrapped one is read too."""
     value = unwrapped(body, _NO_BATCH, mask)
-    if not text(value.get("id")):
+    if not to_text(value.get("id")):
         raise malformed(body, "no id", _NO_BATCH, mask)
     batch = _batch(value)
     batch.raw = body
@@ -196,9 +197,9 @@ def decode_batches(body: bytes, mask: Mask = unmasked) -> BatchList:
     if not isinstance(value, dict) or not isinstance(entries, list):
         raise malformed(body, "no data", _NO_LIST, mask)
     batches = BatchList(
-        data=[_batch(entry) for entry in entries if isinstance(entry, dict) and text(entry.get("id"))],
-        first_id=text(value.get("first_id")),
-        last_id=text(value.get("last_id")),
+        data=[_batch(entry) for entry in entries if isinstance(entry, dict) and to_text(entry.get("id"))],
+        first_id=to_text(value.get("first_id")),
+        last_id=to_text(value.get("last_id")),
         has_more=value.get("has_more") is True,
     )
     batches.raw = body
@@ -221,29 +222,29 @@ def decode_result(line: bytes, mask: Mask = unmasked) -> BatchResult:
 def _batch(value: Mapping[str, Any]) -> Batch:
     batch = Batch(
         id=value["id"],
-        object=text(value.get("object")) or "batch",
-        endpoint=text(value.get("endpoint")) or "",
-        input_file_id=text(value.get("input_file_id")) or "",
-        completion_window=text(value.get("completion_window")) or "",
-        status=text(value.get("status")) or "",
-        created_at=integer(value.get("created_at")) or 0,
+        object=to_text(value.get("object")) or "batch",
+        endpoint=to_text(value.get("endpoint")) or "",
+        input_file_id=to_text(value.get("input_file_id")) or "",
+        completion_window=to_text(value.get("completion_window")) or "",
+        status=to_text(value.get("status")) or "",
+        created_at=to_integer(value.get("created_at")) or 0,
         # Where there is none, it may be null or "".
-        output_file_id=text(value.get("output_file_id")) or None,
-        error_file_id=text(value.get("error_file_id")) or None,
+        output_file_id=to_text(value.get("output_file_id")) or None,
+        error_file_id=to_text(value.get("error_file_id")) or None,
         request_counts=_counts(value.get("request_counts")),
         metadata=_metadata(value.get("metadata")),
         errors=errors if isinstance(errors := value.get("errors"), dict) else None,
     )
     for name in _TIMES:
         # Some services say 0 for what has not come.
-        setattr(batch, name, integer(value.get(name)) or None)
+        setattr(batch, name, to_integer(value.get(name)) or None)
     return batch
 
 
 def _counts(value: Any) -> BatchCounts | None:
     if not isinstance(value, dict):
         return None
-    return BatchCounts(*(integer(value.get(name)) or 0 for name in ("total", "completed", "failed")))
+    return BatchCounts(*(to_integer(value.get(name)) or 0 for name in ("total", "completed", "failed")))
 
 
 def _metadata(value: Any) -> dict[str, str] | None:

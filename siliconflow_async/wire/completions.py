@@ -15,7 +15,7 @@ from msgspec import Meta, field
 from ..errors import MalformedStreamError
 from . import jsontext
 from .failures import Mask, malformed, unmasked
-from .lenient import to_usage
+from .lenient import to_integer, to_text, to_usage
 from .plain import Headed, Plain, nothing, told
 from .streamed import CANNOT_DECODE, Kind, StreamProtocol, read_as_stream
 from .structs import MOST_CHOICES, Usage
@@ -91,28 +91,28 @@ def _read(value: dict[str, Any]) -> Completion:
     if len(found) > MOST_CHOICES:
         raise ValueError(f"{len(found):,} choices in one answer, more than {MOST_CHOICES:,}")
     return Completion(
-        id=_text(value.get("id")) or "",
-        created=_whole_number(value.get("created")) or 0,
-        model=_text(value.get("model")) or "",
+        id=to_text(value.get("id")) or "",
+        created=to_integer(value.get("created")) or 0,
+        model=to_text(value.get("model")) or "",
         choices=[_choice(choice, at) for at, choice in enumerate(found)],
         usage=to_usage(value.get("usage")),
-        system_fingerprint=_text(value.get("system_fingerprint")),
+        system_fingerprint=to_text(value.get("system_fingerprint")),
     )
 
 
 def _choice(value: dict[str, Any], at: int) -> CompletionChoice:
-    text = _text(value.get("text"))
+    text = to_text(value.get("text"))
     if text is None:
         # Some relays answer as in a chat.
         for name in ("delta", "message"):
             part = value.get(name)
-            text = _text(part.get("content")) if isinstance(part, dict) and text is None else text
-    index = _whole_number(value.get("index"))
+            text = to_text(part.get("content")) if isinstance(part, dict) and text is None else text
+    index = to_integer(value.get("index"))
     logprobs = value.get("logprobs")
     return CompletionChoice(
         index=at if index is None else index,
         text=text or "",
-        finish_reason=_text(value.get("finish_reason")),
+        finish_reason=to_text(value.get("finish_reason")),
         logprobs=jsontext.without_none(logprobs) if isinstance(logprobs, dict) else None,
     )
 
@@ -127,7 +127,8 @@ def _is_whole(value: dict[str, Any]) -> bool:
         bool(choices)
         and isinstance(choices, list)
         and all(
-            isinstance(choice, dict) and choice.get("finish_reason") and _text(choice.get("text")) for choice in choices
+            isinstance(choice, dict) and choice.get("finish_reason") and to_text(choice.get("text"))
+            for choice in choices
         )
     )
 
@@ -280,11 +281,3 @@ def _carefully(body: bytes, mask: Mask) -> Completion:
     except ValueError as error:
         why = str(error)
     raise malformed(body, why, _NONE, mask)
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _whole_number(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import field
 
 from .failures import Mask, malformed, unmasked, value_in
-from .lenient import to_usage
+from .lenient import to_integer, to_text, to_usage
 from .plain import Headed, Plain, told
 from .structs import Usage
 from .weight import check_total
@@ -190,18 +190,18 @@ def _in_order(data: list[Any]) -> bool:
 
 
 def _floats_carefully(value: dict[str, Any], entries: list[Any]) -> EmbeddingList[list[float]]:
-    data = [Embedding(_floats(entry), _index(entry)) for entry in entries]
-    return EmbeddingList(data=data, model=_text(value.get("model")), usage=to_usage(value.get("usage")))
+    data = [Embedding(_floats(entry), to_integer(entry.get("index")) or 0) for entry in entries]
+    return EmbeddingList(data=data, model=to_text(value.get("model")) or "", usage=to_usage(value.get("usage")))
 
 
 def _texts_carefully(value: dict[str, Any], entries: list[Any]) -> EmbeddingList[str]:
-    data = [Embedding(_encoded(entry), _index(entry)) for entry in entries]
-    return EmbeddingList(data=data, model=_text(value.get("model")), usage=to_usage(value.get("usage")))
+    data = [Embedding(_encoded(entry), to_integer(entry.get("index")) or 0) for entry in entries]
+    return EmbeddingList(data=data, model=to_text(value.get("model")) or "", usage=to_usage(value.get("usage")))
 
 
 def _arrays_carefully(value: dict[str, Any], entries: list[Any]) -> EmbeddingArrays:
-    data = [EmbeddingArray(bytearray(_packed(entry)), _index(entry)) for entry in entries]
-    return EmbeddingArrays(data=data, model=_text(value.get("model")), usage=to_usage(value.get("usage")))
+    data = [EmbeddingArray(bytearray(_packed(entry)), to_integer(entry.get("index")) or 0) for entry in entries]
+    return EmbeddingArrays(data=data, model=to_text(value.get("model")) or "", usage=to_usage(value.get("usage")))
 
 
 def _floats(entry: Any) -> list[float]:
@@ -241,12 +241,3 @@ def _little_endian(numbers: array[float]) -> array[float]:
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers
-
-
-def _index(entry: dict[str, Any]) -> int:
-    index = entry.get("index")
-    return index if isinstance(index, int) and not isinstance(index, bool) else 0
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

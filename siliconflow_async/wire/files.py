@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from .failures import Mask, malformed, unmasked, value_in
+from .lenient import to_integer, to_text
 from .plain import Headed, Plain, nothing, told
-from .wrapped import integer, text, unwrapped
+from .wrapped import unwrapped
 
 __all__ = [
     "FileDeleted",
@@ -66,7 +67,7 @@ class FileDeleted(Headed, Plain):
 def decode_file(body: bytes, mask: Mask = unmasked) -> FileObject:
     """Decode the answer to an upload, or to a question about one file."""
     value = unwrapped(body, _NO_FILE, mask)
-    if not text(value.get("id")):
+    if not to_text(value.get("id")):
         raise malformed(body, "no id", _NO_FILE, mask)
     file = _file(value)
     file.raw = body
@@ -83,9 +84,9 @@ def decode_files(body: bytes, mask: Mask = unmasked) -> FileList:
         raise malformed(body, "no data", _NO_LIST, mask)
     given = value if isinstance(value, dict) else {}
     files = FileList(
-        data=[_file(entry) for entry in entries if isinstance(entry, dict) and text(entry.get("id"))],
-        first_id=text(given.get("first_id")),
-        last_id=text(given.get("last_id")),
+        data=[_file(entry) for entry in entries if isinstance(entry, dict) and to_text(entry.get("id"))],
+        first_id=to_text(given.get("first_id")),
+        last_id=to_text(given.get("last_id")),
         has_more=given.get("has_more") is True,
     )
     files.raw = body
@@ -102,7 +103,7 @@ def decode_deleted(body: bytes, mask: Mask = unmasked) -> FileDeleted:
         raise malformed(body, "no object", _NO_FILE, mask)
     # A wrapping alone, without `data`, says by its status that all is well.
     deleted = FileDeleted(
-        id=text(told_of.get("id")) or "",
+        id=to_text(told_of.get("id")) or "",
         deleted=told_of.get("deleted") is True or ("deleted" not in told_of and value.get("status") is True),
     )
     deleted.raw = body
@@ -112,11 +113,11 @@ def decode_deleted(body: bytes, mask: Mask = unmasked) -> FileDeleted:
 def _file(value: Mapping[str, Any]) -> FileObject:
     return FileObject(
         id=value["id"],
-        object=text(value.get("object")) or "file",
-        bytes=integer(value.get("bytes")) or 0,
-        created_at=integer(value.get("created_at")) or 0,
-        filename=text(value.get("filename")) or "",
-        purpose=text(value.get("purpose")) or "",
-        status=text(value.get("status")),
-        expires_at=integer(value.get("expires_at")),
+        object=to_text(value.get("object")) or "file",
+        bytes=to_integer(value.get("bytes")) or 0,
+        created_at=to_integer(value.get("created_at")) or 0,
+        filename=to_text(value.get("filename")) or "",
+        purpose=to_text(value.get("purpose")) or "",
+        status=to_text(value.get("status")),
+        expires_at=to_integer(value.get("expires_at")),
     )

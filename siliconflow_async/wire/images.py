@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .failures import Mask, malformed, unmasked, value_in
+from .lenient import to_integer
 from .plain import Plain
 
 __all__ = ["Made", "Timings", "decode_images", "made_of"]
@@ -42,13 +43,13 @@ def decode_images(body: bytes, mask: Mask = unmasked) -> Made:
 
 def made_of(value: Mapping[str, Any], *names: str) -> Made:
     """Return what can be read of an answer that has a list of files under one of some names."""
-    timings, seed = value.get("timings"), value.get("seed")
+    timings = value.get("timings")
     inference = timings.get("inference") if isinstance(timings, dict) else None
     is_time = isinstance(inference, int | float) and not isinstance(inference, bool)
     return Made(
         urls=next(filter(None, (_urls(value.get(name)) for name in names)), []),
         timings=Timings(inference=float(inference)) if is_time and inference is not None else None,
-        seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
+        seed=to_integer(value.get("seed")),
     )
 
 

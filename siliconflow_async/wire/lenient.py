@@ -31,7 +31,7 @@ from .structs import (
     Usage,
 )
 
-__all__ = ["to_chunk", "to_completion", "to_usage"]
+__all__ = ["to_chunk", "to_completion", "to_integer", "to_text", "to_usage"]
 
 _CALLS = "tool calls in one choice"
 _DETAILS: dict[str, type[Struct]] = {
@@ -43,15 +43,15 @@ _DETAILS: dict[str, type[Struct]] = {
 def to_chunk(value: dict[str, Any]) -> ChatCompletionChunk:
     """Read a chunk, or a whole answer as one chunk."""
     return ChatCompletionChunk(
-        id=_text(value.get("id")) or "",
-        object=_text(value.get("object")) or "chat.completion.chunk",  # type: ignore[arg-type]  # whatever it says
-        created=_integer(value.get("created")) or 0,
-        model=_text(value.get("model")) or "",
+        id=to_text(value.get("id")) or "",
+        object=to_text(value.get("object")) or "chat.completion.chunk",  # type: ignore[arg-type]  # whatever it says
+        created=to_integer(value.get("created")) or 0,
+        model=to_text(value.get("model")) or "",
         choices=[
             _chunk_choice(item, at)
             for at, item in enumerate(_objects(value.get("choices"), MOST_CHOICES, "choices in one answer"))
         ],
-        system_fingerprint=_text(value.get("system_fingerprint")),
+        system_fingerprint=to_text(value.get("system_fingerprint")),
         usage=to_usage(value.get("usage")),
     )
 
@@ -59,15 +59,15 @@ def to_chunk(value: dict[str, Any]) -> ChatCompletionChunk:
 def to_completion(value: dict[str, Any]) -> ChatCompletion:
     """Read a whole answer."""
     return ChatCompletion(
-        id=_text(value.get("id")) or "",
-        created=_integer(value.get("created")) or 0,
-        model=_text(value.get("model")) or "",
+        id=to_text(value.get("id")) or "",
+        created=to_integer(value.get("created")) or 0,
+        model=to_text(value.get("model")) or "",
         choices=[
             _choice(item, at)
             for at, item in enumerate(_objects(value.get("choices"), MOST_CHOICES, "choices in one answer"))
         ],
         usage=to_usage(value.get("usage")),
-        system_fingerprint=_text(value.get("system_fingerprint")),
+        system_fingerprint=to_text(value.get("system_fingerprint")),
     )
 
 
@@ -83,20 +83,20 @@ def _chunk_choice(value: dict[str, Any], at: int) -> ChunkChoice:
         delta=ChoiceDelta(
             content=_content(delta.get("content")),
             reasoning_content=_reasoning(delta),
-            role=_text(delta.get("role")),  # type: ignore[arg-type]  # whatever it says
+            role=to_text(delta.get("role")),  # type: ignore[arg-type]  # whatever it says
             tool_calls=calls or None,
         ),
-        finish_reason=_text(value.get("finish_reason")),
+        finish_reason=to_text(value.get("finish_reason")),
         logprobs=_logprobs(value.get("logprobs")),
     )
 
 
 def _call_delta(value: dict[str, Any]) -> ChoiceDeltaToolCall:
-    index = _integer(value.get("index"))
+    index = to_integer(value.get("index"))
     return ChoiceDeltaToolCall(
         index=index if index is not None and index >= 0 else None,
-        id=_text(value.get("id")),
-        type=_text(value.get("type")),
+        id=to_text(value.get("id")),
+        type=to_text(value.get("type")),
         function=_function(value.get("function")),
     )
 
@@ -104,7 +104,7 @@ def _call_delta(value: dict[str, Any]) -> ChoiceDeltaToolCall:
 def _function(value: Any) -> ChoiceDeltaToolCallFunction | None:
     if not isinstance(value, dict):
         return None
-    return ChoiceDeltaToolCallFunction(name=_text(value.get("name")), arguments=_arguments(value))
+    return ChoiceDeltaToolCallFunction(name=to_text(value.get("name")), arguments=_arguments(value))
 
 
 def _choice(value: dict[str, Any], at: int) -> Choice:
@@ -116,8 +116,8 @@ def _choice(value: dict[str, Any], at: int) -> Choice:
         function = _function(item.get("function")) or ChoiceDeltaToolCallFunction()
         calls.append(
             ToolCall(
-                id=_text(item.get("id")) or "",
-                type=_text(item.get("type")) or "function",
+                id=to_text(item.get("id")) or "",
+                type=to_text(item.get("type")) or "function",
                 function=Function(function.name or "", function.arguments or ""),
             )
         )
@@ -128,7 +128,7 @@ def _choice(value: dict[str, Any], at: int) -> Choice:
             reasoning_content=_reasoning(message),
             tool_calls=calls or None,
         ),
-        finish_reason=_text(value.get("finish_reason")),
+        finish_reason=to_text(value.get("finish_reason")),
         logprobs=_logprobs(value.get("logprobs")),
     )
 
@@ -147,9 +147,9 @@ def _reasoning(delta: dict[str, Any]) -> str | None:
 
 def _content(value: Any) -> str | None:
     if isinstance(value, list):
-        texts = [_text(part.get("text")) if isinstance(part, dict) else _text(part) for part in value]
+        texts = [to_text(part.get("text")) if isinstance(part, dict) else to_text(part) for part in value]
         return "".join(text for text in texts if text is not None)
-    return _text(value)
+    return to_text(value)
 
 
 def _objects(value: Any, most: int, what: str) -> list[dict[str, Any]]:
@@ -160,18 +160,20 @@ def _objects(value: Any, most: int, what: str) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)]
 
 
-def _text(value: Any) -> str | None:
+def to_text(value: Any) -> str | None:
+    """Return a text, None for anything else."""
     return value if isinstance(value, str) else None
 
 
-def _integer(value: Any) -> int | None:
+def to_integer(value: Any) -> int | None:
+    """Return a whole number that any encoder can write, None for anything else."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
 
 
 def _index(value: Any, at: int) -> int:
-    index = _integer(value)
+    index = to_integer(value)
     return at if index is None else index
 
 
@@ -188,9 +190,9 @@ def to_usage(value: Any) -> Usage | None:
         part = value.get(name)
         details = _DETAILS.get(name)
         if details is None:
-            count = _integer(part)
+            count = to_integer(part)
             if count is not None:
                 setattr(usage, name, count)
         elif isinstance(part, dict):
-            setattr(usage, name, details(*(_integer(part.get(key)) for key in details.__struct_fields__)))
+            setattr(usage, name, details(*(to_integer(part.get(key)) for key in details.__struct_fields__)))
     return usage

@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import msgspec
 
 from .failures import Mask, malformed, unmasked, value_in
+from .lenient import to_integer, to_text
 from .plain import Headed, Plain, nothing, told
 from .structs import CompletionTokensDetails, PromptTokensDetails
 from .weight import TooHeavyError, check_weight
-from .wrapped import integer, text
 
 __all__ = [
     "BlockDelta",
@@ -252,7 +252,7 @@ def careful_event(value: Mapping[str, Any], name: str) -> MessageEvent | None:
 
     Raises MessageEventError for one without what it is about.
     """
-    kind = text(value.get("type")) or name
+    kind = to_text(value.get("type")) or name
     match kind:
         case "message_start":
             return MessageStart(message_of(_object(value, "message")))
@@ -276,12 +276,12 @@ def message_of(value: Mapping[str, Any]) -> Message:
     """Return a message as far as it can be read."""
     content = value.get("content")
     return Message(
-        id=text(value.get("id")) or "",
-        role=text(value.get("role")) or "assistant",
-        model=text(value.get("model")) or "",
+        id=to_text(value.get("id")) or "",
+        role=to_text(value.get("role")) or "assistant",
+        model=to_text(value.get("model")) or "",
         content=[_block(block) for block in content if isinstance(block, dict)] if isinstance(content, list) else [],
-        stop_reason=text(value.get("stop_reason")),
-        stop_sequence=text(value.get("stop_sequence")),
+        stop_reason=to_text(value.get("stop_reason")),
+        stop_sequence=to_text(value.get("stop_sequence")),
         usage=_usage(value.get("usage")),
     )
 
@@ -296,9 +296,9 @@ def _block(value: Mapping[str, Any]) -> ContentBlock:
 def _usage(value: Any) -> MessageUsage | None:
     if not isinstance(value, dict):
         return None
-    usage = MessageUsage(integer(value.get("input_tokens")) or 0, integer(value.get("output_tokens")) or 0)
-    usage.cache_read_input_tokens = integer(value.get("cache_read_input_tokens"))
-    usage.cache_creation_input_tokens = integer(value.get("cache_creation_input_tokens"))
+    usage = MessageUsage(to_integer(value.get("input_tokens")) or 0, to_integer(value.get("output_tokens")) or 0)
+    usage.cache_read_input_tokens = to_integer(value.get("cache_read_input_tokens"))
+    usage.cache_creation_input_tokens = to_integer(value.get("cache_creation_input_tokens"))
     return usage
 
 
@@ -317,4 +317,4 @@ def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _index(value: Mapping[str, Any]) -> int:
-    return integer(value.get("index")) or 0
+    return to_integer(value.get("index")) or 0

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from .failures import Mask, malformed, unmasked, value_in
+from .lenient import to_integer, to_text
 from .plain import Headed, Plain, nothing, told
 
 __all__ = ["Model", "ModelList", "decode_models"]
@@ -45,7 +46,7 @@ def decode_models(body: bytes, mask: Mask = unmasked) -> ModelList:
     entries = value.get("data") if isinstance(value, dict) else None
     if not isinstance(entries, list):
         raise malformed(body, "no data", _NONE, mask)
-    models = [_model(entry) for entry in entries if isinstance(entry, dict) and _text(entry.get("id"))]
+    models = [_model(entry) for entry in entries if isinstance(entry, dict) and to_text(entry.get("id"))]
     listed = ModelList(data=models)
     listed.raw = body
     return listed
@@ -55,11 +56,7 @@ def _model(entry: Mapping[str, Any]) -> Model:
     created = entry.get("created")
     return Model(
         id=entry["id"],
-        object=_text(entry.get("object")) or "model",
-        created=created if isinstance(created, int) and not isinstance(created, bool) else 0,
-        owned_by=_text(entry.get("owned_by")),
+        object=to_text(entry.get("object")) or "model",
+        created=0 if isinstance(created, float) else to_integer(created) or 0,
+        owned_by=to_text(entry.get("owned_by")) or "",
     )
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from .failures import Mask, malformed, unmasked, value_in
-from .lenient import to_usage
+from .lenient import to_integer, to_text, to_usage
 from .plain import Headed, Plain, nothing, told
 from .structs import Usage
 
@@ -76,8 +76,7 @@ def decode_ranking(body: bytes, mask: Mask = unmasked, *, count: int) -> Ranking
     results = [ranked for entry in entries if (ranked := _ranked(entry, count)) is not None]
     if len(results) < len(entries) or len({ranked.index for ranked in results}) < len(results):
         raise malformed(body, f"results that are not those of {count} documents", _NONE, mask)
-    identity = value.get("id")
-    ranking = Ranking(id=identity if isinstance(identity, str) else "", results=results, tokens=_tokens(value))
+    ranking = Ranking(id=to_text(value.get("id")) or "", results=results, tokens=_tokens(value))
     ranking.raw = body
     return ranking
 
@@ -99,10 +98,8 @@ def _tokens(value: Mapping[str, Any]) -> RankingTokens | None:
     meta = value.get("meta")
     for found in (value.get("tokens"), meta.get("tokens") if isinstance(meta, dict) else None):
         if isinstance(found, dict):
-            return RankingTokens(_count(found.get("input_tokens")), _count(found.get("output_tokens")))
+            return RankingTokens(
+                to_integer(found.get("input_tokens")) or 0, to_integer(found.get("output_tokens")) or 0
+            )
     usage = to_usage(value.get("usage"))
     return None if usage is None else RankingTokens(usage.prompt_tokens, usage.completion_tokens)
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -12,8 +12,9 @@ from typing import Any
 from msgspec import field
 
 from .failures import Mask, malformed, unmasked
+from .lenient import to_text
 from .plain import Headed, Plain
-from .wrapped import text, unwrapped
+from .wrapped import unwrapped
 
 __all__ = ["UserInfo", "decode_user"]
 
@@ -52,7 +53,7 @@ def decode_user(body: bytes, mask: Mask = unmasked) -> UserInfo:
         total_balance=_amount(value.get("totalBalance")),
     )
     for name in ("id", "name", "email", "image", "introduction", "role", "status", "category"):
-        setattr(user, name, text(value.get(name)))
+        setattr(user, name, to_text(value.get(name)))
     admin = value.get("isAdmin")
     user.is_admin = admin if isinstance(admin, bool) else None
     if user.id is None and all(getattr(user, name) is None for name in _BALANCES):

@@ -10,8 +10,9 @@ import msgspec
 
 from .failures import Mask, malformed, unmasked
 from .images import Timings, made_of
+from .lenient import to_text
 from .plain import Headed, Plain, nothing
-from .wrapped import text, unwrapped
+from .wrapped import unwrapped
 
 __all__ = ["VideoStatus", "VideoSubmitted", "decode_status", "decode_submitted"]
 
@@ -51,7 +52,7 @@ class VideoStatus(Headed, Plain):
 def decode_submitted(body: bytes, mask: Mask = unmasked) -> VideoSubmitted:
     """Decode the answer to a request for a video."""
     value = unwrapped(body, _NO_ID, mask)
-    found = text(value.get("requestId")) or text(value.get("request_id"))
+    found = to_text(value.get("requestId")) or to_text(value.get("request_id"))
     if not found:
         raise malformed(body, "no requestId", _NO_ID, mask)
     submitted = VideoSubmitted(id=found)
@@ -62,13 +63,13 @@ def decode_submitted(body: bytes, mask: Mask = unmasked) -> VideoSubmitted:
 def decode_status(body: bytes, mask: Mask = unmasked) -> VideoStatus:
     """Decode how a video gets on."""
     value = unwrapped(body, _NO_STATUS, mask)
-    status = text(value.get("status"))
+    status = to_text(value.get("status"))
     if not status:
         raise malformed(body, "no status", _NO_STATUS, mask)
     results = value.get("results")
     made = made_of(results if isinstance(results, dict) else {}, "videos")
     found = VideoStatus(
-        status=status, reason=text(value.get("reason")) or None, urls=made.urls, timings=made.timings, seed=made.seed
+        status=status, reason=to_text(value.get("reason")) or None, urls=made.urls, timings=made.timings, seed=made.seed
     )
     if found.is_done and not found.urls:
         raise malformed(body, "no videos", _NO_STATUS, mask)

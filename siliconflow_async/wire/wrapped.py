@@ -9,7 +9,7 @@ from typing import Any
 
 from .failures import Mask, malformed, value_in
 
-__all__ = ["integer", "text", "unwrapped"]
+__all__ = ["unwrapped"]
 
 
 def unwrapped(body: bytes, what_else: str, mask: Mask) -> dict[str, Any]:
@@ -23,15 +23,3 @@ def unwrapped(body: bytes, what_else: str, mask: Mask) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise malformed(body, "no object", what_else, mask)
     return value
-
-
-def text(value: Any) -> str | None:
-    """Return a text, None for anything else."""
-    return value if isinstance(value, str) else None
-
-
-def integer(value: Any) -> int | None:
-    """Return a whole number, None for anything else."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

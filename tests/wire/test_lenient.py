@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from siliconflow_async.wire.batches import decode_batch
+from siliconflow_async.wire.files import decode_file
+from siliconflow_async.wire.images import decode_images
 from siliconflow_async.wire.lenient import to_chunk, to_completion
+from siliconflow_async.wire.models import decode_models
+from siliconflow_async.wire.rerank import decode_ranking
 from siliconflow_async.wire.structs import CHUNK_DECODER, COMPLETION_DECODER
 
 from .build import FULL_USAGE, Json, call, dump, made, message
@@ -176,3 +181,21 @@ def test_more_choices_or_calls_than_any_answer_has_are_told(whole: bool) -> None
             read(many)
         with pytest.raises(msgspec.ValidationError):
             decoder.decode(dump(many))
+
+
+@pytest.mark.parametrize(
+    ("decode", "body"),
+    [
+        (decode_file, b'{"id":"a","bytes":N,"created_at":N,"expires_at":N}'),
+        (decode_batch, b'{"id":"a","created_at":N,"expires_at":N,"request_counts":{"total":N}}'),
+        (decode_models, b'{"data":[{"id":"a","created":N}]}'),
+        (lambda body: decode_ranking(body, count=0), b'{"results":[],"tokens":{"input_tokens":N}}'),
+        (decode_images, b'{"images":[{"url":"http://a"}],"seed":N}'),
+    ],
+    ids=["a file", "a batch", "models", "a ranking", "images"],
+)
+def test_a_number_that_no_encoder_takes_is_left_out(decode: Any, body: bytes) -> None:
+    """Whatever the endpoint: what was read can be written on."""
+    answer = decode(body.replace(b"N", b"1" + b"0" * 30))
+    written = msgspec.msgpack.decode(msgspec.msgpack.encode(answer))
+    assert msgspec.json.encode(written) == msgspec.json.encode(answer)
