@@ -107,7 +107,13 @@ class BatchResponse(Plain):
     body: Any = None
 
 
-class BatchResult(Beside, Plain):
+class _Read(Beside):
+    """What a line was read into, once somebody has asked."""
+
+    __slots__ = ("_completion",)
+
+
+class BatchResult(_Read, Plain):
     """How one request of a batch went: its `response`, or the `error` that kept it from being asked.
 
     `completion` is the answer to a chat, None where there is none; then `failure` is an error, as the call itself would
@@ -132,6 +138,9 @@ class BatchResult(Beside, Plain):
         return answer if isinstance(answer, SiliconFlowError) else None
 
     def _answer(self) -> ChatCompletion | SiliconFlowError:
+        known: ChatCompletion | None = getattr(self, "_completion", None)
+        if known is not None:
+            return known
         response = self.response
         if response is None or self.error is not None:
             if self.error is None:
@@ -147,6 +156,8 @@ class BatchResult(Beside, Plain):
             # Without its frames, which hold the line.
             return error.with_traceback(None)
         completion.trace_id = response.request_id
+        # Not so an error: one that is raised holds frames, and with them this line.
+        self._completion = completion
         return completion
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 import tracemalloc
 from typing import Any
 
@@ -65,6 +66,8 @@ async def test_a_batch_runs_and_its_results_come_line_by_line() -> None:
     one, _, failed = results
     assert one.completion is not None
     assert "One" in (one.completion.content or "")
+    assert one.completion is one.completion  # read once
+    assert pickle.loads(pickle.dumps(one)).completion == one.completion
     assert one.failure is None
     assert one.response is not None
     assert one.completion.trace_id == one.response.request_id
