@@ -98,12 +98,14 @@ def _array(output: str, closing: ExitStack) -> Callable[[MapDone[Any] | MapFaile
     file = closing.enter_context(Path(output).open("wb"))  # noqa: SIM115  # the same
     rows: list[Any] = []
 
-    def save() -> None:
+    def save(broken_off: type[BaseException] | None, *_: object) -> None:
+        if broken_off is not None:
+            return
         size = next((len(row) for row in rows if row is not None), 0)
         nothing = numpy.full(size, numpy.nan, dtype="float32")
         numpy.save(file, numpy.array([nothing if row is None else row for row in rows], dtype="float32"))
 
-    closing.callback(save)
+    closing.push(save)
     return lambda result: rows.append(
         None if result.error is not None else numpy.array(result.completion.embedding, dtype="float32")
     )

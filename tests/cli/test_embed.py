@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import TYPE_CHECKING, Any
 
 import numpy
 import pytest
+
+from siliconflow_async.testing import Stall
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +53,16 @@ def test_a_file_becomes_an_array(command: Command, server: FakeSiliconFlow, tmp_
     alone = lines(command.run("embed", "text 69").stdout)[0]["embedding"]
     assert found[69].tolist() == alone
     assert len(server.requests) > 3
+
+
+def test_an_array_that_was_broken_off_is_none(command: Command, server: FakeSiliconFlow, tmp_path: Path) -> None:
+    """Rather than one with fewer rows, which would look whole."""
+    server.raw([Stall()])
+    with command.start("embed", "a", "-o", str(tmp_path / "out.npy")) as process:
+        server.wait_received()
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+    assert (tmp_path / "out.npy").read_bytes() == b""
 
 
 def test_a_file_of_lines_has_errors_in_their_place(command: Command, tmp_path: Path) -> None:
