@@ -75,7 +75,7 @@ class Sizes:
         if not 0 < most < sent:
             return None
         while len(self._learned) >= _MOST_MODELS:
-            del self._learned[next(iter(self._learned))]
+            self._learned.pop(next(iter(self._learned)), None)  # another thread may have
         self._learned[str(model)] = most
         return most
 
