@@ -23,6 +23,7 @@ from siliconflow_async.limits.shared import MemoryLimits
 from siliconflow_async.testing import FakeSiliconFlow, Gate, Until
 
 from ..asking import ASK
+from ..steady import steady
 
 pytestmark = pytest.mark.anyio
 
@@ -93,6 +94,7 @@ async def until_waiting(client: AsyncSiliconFlow) -> None:
         await asyncio.sleep(0)
 
 
+@steady
 async def test_two_keep_to_one_limit_together(store: Store) -> None:
     """Each wants all of it, three times: nothing is refused."""
     limit = Limit(rpm=20, window=WINDOW)

@@ -21,6 +21,7 @@ from siliconflow_async import (
 from siliconflow_async.testing import FakeSiliconFlow, Stall
 
 from ..asking import ASK, DONE, NO_WAIT, chunk, served
+from ..steady import steady
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -56,6 +57,7 @@ class TestGivenLimits:
 
     @pytest.mark.parametrize("pace", [None, 200])
     @pytest.mark.parametrize(("rpm", "tpm"), [(40, None), (None, 900), (50, 900)])
+    @steady
     async def test_no_window_of_the_services_holds_more(
         self, rpm: int | None, tpm: int | None, pace: float | None
     ) -> None:
@@ -71,6 +73,7 @@ class TestGivenLimits:
             # How many at a time is found out only where no limits are given.
             assert client.limits[MODEL].concurrency is None
 
+    @steady
     async def test_a_request_above_the_limit_gets_through(self) -> None:
         """It runs alone in an empty window, between others that it does not starve and that don't starve it."""
         limit = Limit(tpm=300, window=WINDOW)
@@ -80,6 +83,7 @@ class TestGivenLimits:
             assert [result.error for result in results] == [None] * 21
             assert server.meters[MODEL].refused == 0
 
+    @steady
     async def test_create_and_stream_pass_the_gate(self) -> None:
         """Whole answers, streams and copies of the client share one gate; another model has its own."""
         async with limited(5, None, Limit(rpm=5, window=WINDOW)) as (server, client):

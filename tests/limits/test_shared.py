@@ -11,6 +11,8 @@ from siliconflow_async import AsyncSiliconFlow, ConfigurationError, Limit
 from siliconflow_async.limits.shared import MemoryLimits, StoredLimits
 from siliconflow_async.testing import FakeSiliconFlow
 
+from ..steady import steady
+
 pytestmark = pytest.mark.anyio
 MODEL = "org/model"
 
@@ -26,6 +28,7 @@ async def ask(client: AsyncSiliconFlow, count: int) -> None:
             assert result.error is None, result.error
 
 
+@steady
 async def test_clients_that_share_a_limit_keep_to_it_together() -> None:
     """Three that want more than there is are refused nothing."""
     limits = MemoryLimits({MODEL: Limit(rpm=30, window=1.0)})

@@ -35,6 +35,7 @@ from siliconflow_async.testing import FakeSiliconFlow, Gate, Until
 
 from ...asking import ASK
 from ...programs import environment
+from ...steady import steady
 from .server import RedisServer, cluster
 
 pytestmark = pytest.mark.anyio
@@ -84,6 +85,7 @@ async def until(condition: Any, seconds: float = 10.0) -> None:
             await asyncio.sleep(0.01)
 
 
+@steady
 async def test_what_two_ask_together_stays_within_the_limits(redis_server: RedisServer) -> None:
     """`create`, streams, `map` and the rounds of tools wait for their turn; all are answered, none refused."""
 
@@ -112,6 +114,7 @@ async def test_what_two_ask_together_stays_within_the_limits(redis_server: Redis
         assert one.limits[MODEL].rpm == other.limits[MODEL].rpm == 10
 
 
+@steady
 async def test_tokens_count_too(redis_server: RedisServer) -> None:
     """Those that were not used are another's."""
     limit = Limit(tpm=60, window=WINDOW)
