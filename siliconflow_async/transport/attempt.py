@@ -6,6 +6,7 @@ Every exception of aiohttp ends here and becomes one of ours, its cause kept; `a
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from time import monotonic
 from typing import Any, Self
@@ -69,7 +70,7 @@ class Attempt:
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
         self._clock: Clock = "total"
-        self._at: float | None = None
+        self._at = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._expired = False
         # How many bytes of a large body have been sent, while it is.
@@ -112,7 +113,8 @@ class Attempt:
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
-        self._limit("total", None)
+        if self._request.deadline is not None:
+            self._limit("total", None)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
@@ -140,24 +142,27 @@ class Attempt:
     def _limit(self, clock: Clock, seconds: float | None) -> None:
         """Let `clock` end the attempt after so many seconds, or the call's deadline if that comes first."""
         deadline = self._request.deadline
-        at = None if seconds is None else self.loop.time() + seconds
-        if at is None or (deadline is not None and deadline <= at):
-            clock, at = "total", deadline
+        at = math.inf if seconds is None else self.loop.time() + seconds
+        if deadline is not None and deadline <= at:
+            at = deadline
+            clock = "total"
         self._clock = clock
-        if at != self._at:
-            self._at = at
+        self._at = at
+        # A timer that rings before is left as it is, and set again then: most attempts are over by that time.
+        if at < (math.inf if self._timer is None else self._timer.when()):
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = None if at is None else self.loop.call_at(at, self._expire, at)
+            self._timer = self.loop.call_at(at, self._ring)
 
-    def _expire(self, at: float) -> None:
-        if self.loop.time() < at:
-            # uvloop's timers come up to a millisecond early.
-            self._timer = self.loop.call_at(at, self._expire, at)
-            return
-        assert self._task is not None
-        self._expired = True
-        self._task.cancel()
+    def _ring(self) -> None:
+        self._timer = None
+        # uvloop's timers come up to a millisecond early.
+        if self.loop.time() >= self._at:
+            assert self._task is not None
+            self._expired = True
+            self._task.cancel()
+        elif self._at < math.inf:
+            self._timer = self.loop.call_at(self._at, self._ring)
 
     def _timeout(self) -> APITimeoutError:
         request = self._request

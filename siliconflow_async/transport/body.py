@@ -115,6 +115,8 @@ class Body:
 
     async def drain(self, max_bytes: int, seconds: float) -> None:
         """Read up to the end of the body, so that the connection can be used again; abort it if that takes too long."""
+        if self.at_end():
+            return
         try:
             async with asyncio.timeout(seconds):
                 while max_bytes > 0:

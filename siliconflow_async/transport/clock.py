@@ -100,8 +100,6 @@ class StreamClock:
         self._first_token_at = None
         self.waited = 0.0
         self._overdue_at = None
-        self.stop()
-        self._set(now)
         return now
 
     def stop(self) -> None:
@@ -119,6 +117,9 @@ class StreamClock:
 
     def _set(self, now: float) -> None:
         when = self._due(now)
+        if self._first_token_at is not None:
+            # The first token sets no timer anew: this one rings in time for `idle`, which may begin at once.
+            when = min(when, now + self._idle)
         if when <= now or self._waiting_since is None:
             when = max(when, now + self._step)
         when = min(when, self._deadline)

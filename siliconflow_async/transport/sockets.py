@@ -7,7 +7,6 @@ thinks for minutes; the peer's system can, since it answers probes whatever its 
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
 from typing import Any
 
 __all__ = ["new_socket"]
@@ -36,8 +35,10 @@ def new_socket(address: tuple[Any, ...]) -> socket.socket:
     """Return a socket for an address as `getaddrinfo` gives it, with every option that this system has."""
     family, kind, protocol, *_ = address
     made = socket.socket(family, kind, protocol)
-    for level, option, value in _OPTIONS:
+    for option in _OPTIONS:
         # Known to Python is not known to every kernel; a connection without it is better than none.
-        with suppress(OSError):
-            made.setsockopt(level, option, value)
+        try:  # noqa: SIM105  # five times for each connection, `suppress` took longer than the system
+            made.setsockopt(*option)
+        except OSError:
+            pass
     return made

@@ -74,6 +74,20 @@ async def test_first_token_is_per_attempt() -> None:
         assert len(server.requests) == 3
 
 
+async def test_a_clock_that_ran_before_leaves_the_next_its_time() -> None:
+    """Connecting has little of it; the first token, and then silence, all of theirs."""
+    limits = Timeouts(connect=LIMIT / 4, first_token=LIMIT, idle=LIMIT)
+    async with asyncio.timeout(10), served(retry=ONCE, timeouts=limits) as (server, client):
+        server.raw([], before=[Stall()])
+        with expires("first_token"):
+            await read_all(client)
+        server.raw([chunk("a"), Stall()], before=[Pause(LIMIT / 2)])
+        async with client.chat.completions.stream(**ASK) as stream:
+            await anext(stream)
+            with expires("idle"):
+                await anext(stream)
+
+
 ALIVE: dict[str, Callable[[], bytes]] = {
     "content": lambda: chunk("a"),
     "reasoning": lambda: chunk(None, reasoning_content="a"),
