@@ -8,9 +8,8 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ..errors import MalformedStreamError
 from ..wire.plain import Headed, Timing
-from ..wire.structs import Usage
 from .opened import OpenAnswer
-from .reading import End, Reading
+from .reading import End, Ended, Reading
 
 __all__ = ["NOTHING", "FoldedStream"]
 
@@ -34,8 +33,9 @@ class Accumulating(Protocol[F, D]):
     @property
     def begun(self) -> bool: ...
 
+    # A chat's, or what has the names of one's.
     @property
-    def usage(self) -> Usage | None: ...
+    def usage(self) -> Any: ...
 
     def fold(self, chunks: Sequence[F]) -> bool: ...
 
@@ -46,6 +46,9 @@ class FoldedStream(OpenAnswer[C], Generic[C, G, W]):
     """What every such stream can do."""
 
     __slots__ = ("_accumulator", "_batch", "_first_token_at", "_ready", "_rest", "_started_at")
+
+    # How one ended of which all had come when it was left.
+    _complete: Ended = "finish"
 
     def __init__(self, reading: Reading[C], started_at: float, accumulator: Accumulating[C, W]) -> None:
         super().__init__(reading)
@@ -104,7 +107,7 @@ class FoldedStream(OpenAnswer[C], Generic[C, G, W]):
         if not self._busy:
             self._batch += self._reading.arrived()
         self._ready = self._rest = NOTHING
-        self._conclude("finish" if complete else "closed")
+        self._conclude(self._complete if complete else "closed")
 
     def release(self) -> tuple[Reading[C], list[C], End | None]:
         """Give up the reading, what it has brought and how it ended, for another stream to go on with."""

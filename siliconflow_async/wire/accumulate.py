@@ -8,21 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
-from ..errors import MalformedStreamError
+from .choices import Choices, joined, merged_logprobs, too_many
 from .lazy import Chunk
-from .structs import (
-    MOST_CALLS,
-    MOST_CHOICES,
-    AssistantMessage,
-    ChatCompletion,
-    Choice,
-    ChunkChoice,
-    Usage,
-)
+from .structs import MOST_CALLS, AssistantMessage, ChatCompletion, Choice, ChunkChoice, Usage
 from .toolcalls import ToolCallAssembler
-from .weight import SMALL, TooHeavyError, check_total, weight
 
 __all__ = ["Accumulator", "has_progress"]
 
@@ -36,8 +25,6 @@ class _ChoiceParts:
         self.reasoning: list[str] = []
         self.calls: ToolCallAssembler | None = None
         self.finish_reason: str | None = None
-        # As JSON, which takes a tenth of the objects' memory. Those of a large chunk stay objects: whoever holds the
-        # chunk has them already.
         self.logprobs: list[bytes | dict[str, Any]] = []
 
 
@@ -50,40 +37,12 @@ def has_progress(chunks: Iterable[Chunk]) -> bool:
     )
 
 
-class Accumulator:
+class Accumulator(Choices[_ChoiceParts]):
     """Fold the chunks of one stream."""
 
-    __slots__ = ("_choices", "_created", "_fingerprint", "_id", "_model", "_size", "_usage", "_weight")
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._choices: dict[int, _ChoiceParts] = {}
-        self._id = ""
-        self._model = ""
-        self._created = 0
-        self._fingerprint: str | None = None
-        self._usage: Usage | None = None
-        # Of all log probabilities, which the answer holds as objects.
-        self._size = self._weight = 0
-
-    @property
-    def finished(self) -> bool:
-        """Whether every choice that appeared has a finish reason, and one did appear."""
-        return bool(self._choices) and all(parts.finish_reason for parts in self._choices.values())
-
-    @property
-    def headed(self) -> bool:
-        """Whether the model is known, and no more is asked of a chunk but its choices and its usage."""
-        return bool(self._model)
-
-    @property
-    def begun(self) -> bool:
-        """Whether any choice has appeared."""
-        return bool(self._choices)
-
-    @property
-    def usage(self) -> Usage | None:
-        """The last usage; None if there was none."""
-        return self._usage
+    parts = _ChoiceParts
 
     def fold(self, chunks: Sequence[Chunk]) -> bool:
         """Add chunks, in the order of the stream; return whether one brings what `has_progress` looks for.
@@ -122,7 +81,7 @@ class Accumulator:
                     progressed = True
                     self._take_rare(parts, choice)
                 if choice.logprobs is not None:
-                    self._take_logprobs(parts, choice.logprobs, chunk.raw)
+                    self._take_logprobs(parts.logprobs, choice.logprobs, chunk.raw)
         return progressed
 
     def completion(self) -> ChatCompletion:
@@ -141,25 +100,6 @@ class Accumulator:
         usage, self._usage = self._usage, None
         return usage
 
-    def _take_head(self, chunks: Sequence[Chunk]) -> None:
-        for chunk in chunks:
-            self._id = self._id or chunk.id
-            self._model = chunk.model
-            self._created = self._created or chunk.created
-            if self._fingerprint is None:
-                self._fingerprint = chunk.system_fingerprint
-            if self._model:
-                break
-
-    def _parts_of(self, index: int) -> _ChoiceParts:
-        choices = self._choices
-        parts = choices.get(index)
-        if parts is None:
-            if len(choices) == MOST_CHOICES:
-                raise _too_many("choices", MOST_CHOICES)
-            parts = choices[index] = _ChoiceParts(index)
-        return parts
-
     def _take_rare(self, parts: _ChoiceParts, choice: ChunkChoice) -> None:
         if choice.finish_reason:
             parts.finish_reason = choice.finish_reason
@@ -168,28 +108,7 @@ class Accumulator:
                 parts.calls = ToolCallAssembler()
             parts.calls.add(fragment)
             if len(parts.calls) > MOST_CALLS:
-                raise _too_many("tool calls in one choice", MOST_CALLS)
-
-    def _take_logprobs(self, parts: _ChoiceParts, logprobs: dict[str, Any], raw: bytes | None) -> None:
-        if raw is not None and len(raw) > SMALL:
-            data = raw
-            parts.logprobs.append(logprobs)
-        else:
-            data = msgspec.json.encode(logprobs)
-            parts.logprobs.append(data)
-        self._size += len(data)
-        self._weight += weight(data)
-        try:
-            check_total(self._weight, self._size)
-        except TooHeavyError as error:
-            why = str(error)
-        else:
-            return
-        raise MalformedStreamError(f"the stream holds too many log probabilities ({why})")
-
-
-def _too_many(what: str, most: int) -> MalformedStreamError:
-    return MalformedStreamError(f"the stream has {most + 1:,} {what}, more than {most:,}")
+                raise too_many("tool calls in one choice", MOST_CALLS)
 
 
 def _build(parts: _ChoiceParts) -> Choice:
@@ -197,38 +116,10 @@ def _build(parts: _ChoiceParts) -> Choice:
     return Choice(
         index=parts.index,
         message=AssistantMessage(
-            content=_joined(parts.content),
-            reasoning_content=_joined(parts.reasoning),
+            content=joined(parts.content),
+            reasoning_content=joined(parts.reasoning),
             tool_calls=calls,
         ),
         finish_reason=parts.finish_reason,
-        logprobs=_merge_logprobs(parts.logprobs),
+        logprobs=merged_logprobs(parts.logprobs),
     )
-
-
-def _joined(texts: list[str]) -> str | None:
-    if not texts:
-        return None
-    if len(texts) > 1:
-        texts[:] = ["".join(texts)]
-    return texts[0]
-
-
-def _merge_logprobs(all_of_them: list[bytes | dict[str, Any]]) -> dict[str, Any] | None:
-    """Append the token lists of all chunks, key by key."""
-    merged: dict[str, Any] = {}
-    for logprobs in all_of_them:
-        if isinstance(logprobs, dict):
-            # The lists grow here, and not in the chunk.
-            parts = {key: part[:] if isinstance(part, list) else part for key, part in logprobs.items()}
-        else:
-            parts = msgspec.json.decode(logprobs)
-        if not merged:
-            merged = parts
-            continue
-        for key, part in parts.items():
-            if isinstance(part, list) and isinstance(merged.get(key), list):
-                merged[key] += part
-            else:
-                merged.setdefault(key, part)
-    return merged or None

@@ -12,14 +12,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, field
 
-from ..errors import MalformedStreamError
 from . import jsontext
+from .choices import Choices, joined, merged_logprobs
 from .failures import Mask, malformed, unmasked
 from .lenient import to_integer, to_text, to_usage
 from .plain import Headed, Plain, nothing, told
 from .streamed import CANNOT_DECODE, Kind, StreamProtocol, read_as_stream
 from .structs import MOST_CHOICES, Usage
-from .weight import TooHeavyError, check_total, check_weight, weight
+from .weight import check_weight
 
 __all__ = ["Completion", "CompletionChoice", "TextAccumulator", "TextProtocol", "decode_text"]
 
@@ -145,63 +145,38 @@ class TextProtocol(StreamProtocol[Completion]):
 
 
 class _Parts:
-    __slots__ = ("finish_reason", "logprobs", "texts")
+    __slots__ = ("finish_reason", "index", "logprobs", "texts")
 
-    def __init__(self) -> None:
+    def __init__(self, index: int) -> None:
+        self.index = index
         self.texts: list[str] = []
         self.finish_reason: str | None = None
-        self.logprobs: dict[str, Any] | None = None
+        self.logprobs: list[bytes | dict[str, Any]] = []
+
+    def built(self) -> CompletionChoice:
+        logprobs = merged_logprobs(self.logprobs)
+        return CompletionChoice(self.index, joined(self.texts) or "", self.finish_reason, logprobs)
 
 
-class TextAccumulator:
+class TextAccumulator(Choices[_Parts]):
     """Fold the chunks of one stream."""
 
-    __slots__ = ("_choices", "_head", "_size", "_usage", "_weight")
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._choices: dict[int, _Parts] = {}
-        self._head = Completion()
-        self._usage: Usage | None = None
-        # Of all log probabilities.
-        self._size = self._weight = 0
-
-    @property
-    def finished(self) -> bool:
-        """Whether every choice that appeared has a finish reason, and one did appear."""
-        return bool(self._choices) and all(parts.finish_reason for parts in self._choices.values())
-
-    @property
-    def begun(self) -> bool:
-        """Whether any choice has appeared."""
-        return bool(self._choices)
-
-    @property
-    def usage(self) -> Usage | None:
-        """The last usage; None if there was none."""
-        return self._usage
+    parts = _Parts
 
     def fold(self, chunks: Sequence[Completion]) -> bool:
         """Add chunks, in the order of the stream; return whether one brings text or a finish reason.
 
         Raises MalformedStreamError where they come to more than any answer holds; what came before is kept.
         """
+        if not self.headed:
+            self._take_head(chunks)
         progressed = False
         for chunk in chunks:
-            head = self._head
-            head.id, head.model, head.created = (
-                head.id or chunk.id,
-                head.model or chunk.model,
-                head.created or chunk.created,
-            )
-            head.system_fingerprint = head.system_fingerprint or chunk.system_fingerprint
             self._usage = chunk.usage or self._usage
             for choice in chunk.choices:
-                parts = self._choices.get(choice.index)
-                if parts is None:
-                    if len(self._choices) == MOST_CHOICES:
-                        why = f"the stream has {MOST_CHOICES + 1:,} choices, more than {MOST_CHOICES:,}"
-                        raise MalformedStreamError(why)
-                    parts = self._choices[choice.index] = _Parts()
+                parts = self._parts_of(choice.index)
                 if choice.text:
                     parts.texts.append(choice.text)
                     progressed = True
@@ -209,48 +184,19 @@ class TextAccumulator:
                     parts.finish_reason = choice.finish_reason
                     progressed = True
                 if choice.logprobs:
-                    self._take_logprobs(parts, choice.logprobs)
+                    self._take_logprobs(parts.logprobs, choice.logprobs, chunk.raw)
         return progressed
 
     def completion(self) -> Completion:
         """Return the text so far."""
-        head = self._head
         return Completion(
-            id=head.id,
-            created=head.created,
-            model=head.model,
-            choices=[self._built(index) for index in sorted(self._choices)],
+            id=self._id,
+            created=self._created,
+            model=self._model,
+            choices=[self._choices[index].built() for index in sorted(self._choices)],
             usage=self._usage,
-            system_fingerprint=head.system_fingerprint,
+            system_fingerprint=self._fingerprint,
         )
-
-    def _built(self, index: int) -> CompletionChoice:
-        parts = self._choices[index]
-        if len(parts.texts) > 1:
-            parts.texts = ["".join(parts.texts)]
-        return CompletionChoice(index, parts.texts[0] if parts.texts else "", parts.finish_reason, parts.logprobs)
-
-    def _take_logprobs(self, parts: _Parts, logprobs: dict[str, Any]) -> None:
-        """Append the lists of tokens, key by key."""
-        data = msgspec.json.encode(logprobs)
-        self._size += len(data)
-        self._weight += weight(data)
-        try:
-            check_total(self._weight, self._size)
-        except TooHeavyError as error:
-            why = str(error)
-        else:
-            if parts.logprobs is None:
-                parts.logprobs = {}
-            for name, part in logprobs.items():
-                known = parts.logprobs.get(name)
-                if isinstance(known, list) and isinstance(part, list):
-                    known += part
-                elif known is None:
-                    # The lists grow here, and not in the chunk.
-                    parts.logprobs[name] = part[:] if isinstance(part, list) else part
-            return
-        raise MalformedStreamError(f"the stream holds too many log probabilities ({why})")
 
 
 def decode_text(body: bytes, mask: Mask = unmasked) -> Completion:

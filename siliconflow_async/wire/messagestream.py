@@ -7,7 +7,7 @@ is no event stream: JSON of a whole message is taken as its events.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import Any
 
@@ -117,7 +117,7 @@ class MessageProtocol:
     @staticmethod
     def has_progress(chunks: list[MessageEvent]) -> bool:
         """Whether something came of the answer itself."""
-        return any(isinstance(event, ContentBlockDelta | MessageDelta | MessageStop) for event in chunks)
+        return _has_progress(chunks)
 
     def _events_of(self, events: Iterable[SSEEvent]) -> list[MessageEvent]:
         found: list[MessageEvent] = []
@@ -161,6 +161,10 @@ class MessageProtocol:
 
     def _malformed(self, data: bytes, why: str) -> MalformedStreamError:
         return malformed(data, why, _NONE, self._mask)
+
+
+def _has_progress(events: Iterable[MessageEvent]) -> bool:
+    return any(isinstance(event, ContentBlockDelta | MessageDelta | MessageStop) for event in events)
 
 
 class _Open:
@@ -207,8 +211,16 @@ class MessageFold:
         """The tokens so far, if they were told."""
         return self._message.usage
 
-    def take(self, event: MessageEvent) -> None:
-        """Take the next event; raise MalformedStreamError for a block beyond all bounds."""
+    def fold(self, events: Sequence[MessageEvent]) -> bool:
+        """Add events, in their order; return whether something came of the answer itself.
+
+        Raises MalformedStreamError for a block beyond all bounds; what came before is kept.
+        """
+        for event in events:
+            self._take(event)
+        return _has_progress(events)
+
+    def _take(self, event: MessageEvent) -> None:
         match event:
             case MessageStart():
                 self.begun = True
@@ -229,7 +241,7 @@ class MessageFold:
             case ContentBlockStop() | Ping():
                 pass
 
-    def message(self) -> Message:
+    def completion(self) -> Message:
         """Return the message so far."""
         message = copy(self._message)
         message.content = [self._blocks[index].closed() for index in sorted(self._blocks)]

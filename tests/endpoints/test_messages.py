@@ -433,6 +433,5 @@ def test_how_it_is_cut_into_reads_changes_nothing(size: int) -> None:
     assert len(found) == len(WHOLE)
     assert cut.done
     fold = MessageFold()
-    for one in found:
-        fold.take(one)
-    assert fold.message().text == "Hello"
+    assert fold.fold(found)
+    assert fold.completion().text == "Hello"
