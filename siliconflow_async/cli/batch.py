@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from .limits import chosen_limits
 from .screen import CannotWrite, Failed, Screen, one_line
 from .stdin import stdin_lines
 
-__all__ = ["batch", "closed", "told", "watched"]
+__all__ = ["batch", "concluded", "watched"]
 
 _BAD_LINES_SHOWN = 20
 # Of what the service said, so that what stands behind it is seen.
@@ -79,30 +79,40 @@ async def batch(
     chosen["limits"] = chosen_limits(rpm, tpm, redis, account)
     if max_retries is not None:
         chosen["max_retries"] = max_retries
-    try:
+
+    async def run() -> BatchReport:
         async with announced(screen, demo, base_url, **chosen) as client:
-            report = await _run(screen, files, client, retry_failed=retry_failed, **options)
+            return await _run(screen, files, client, retry_failed=retry_failed, **options)
+
+    return await concluded(screen, run(), files.failures, goes_on=files.goes_on)
+
+
+async def concluded(
+    screen: Screen,
+    batch: Coroutine[Any, Any, BatchReport],
+    failures: object,
+    *,
+    goes_on: bool = True,
+    stopped: str = "stopped; the same command goes on from here",
+) -> int:
+    """Run a batch, say how it stands or what ended it, and return the exit code.
+
+    `failures` is where lines that failed are, None for stdout. Where the same command `goes_on`, it is told so, and
+    `stopped` if the user ends it.
+    """
+    try:
+        report = await batch
     except SiliconFlowError as error:
-        return told(screen, error, goes_on=files.goes_on)
+        screen.notice(f"error: {error}")
+        for note in getattr(error, "__notes__", ()):
+            screen.notice(f"{note}; the same command goes on from here" if goes_on else note)
+        return exit_code(error)
     except OSError as error:
         raise CannotWrite(f"can't write {error.filename or 'the results'}: {error.strerror}") from error
     except asyncio.CancelledError:
-        if files.goes_on:
-            screen.notice("stopped; the same command goes on from here")
+        if goes_on:
+            screen.notice(stopped)
         raise
-    return closed(screen, report, files.failures, goes_on=files.goes_on)
-
-
-def told(screen: Screen, error: SiliconFlowError, *, goes_on: bool) -> int:
-    """Say what ended a batch, and return the exit code."""
-    screen.notice(f"error: {error}")
-    for note in getattr(error, "__notes__", ()):
-        screen.notice(f"{note}; the same command goes on from here" if goes_on else note)
-    return exit_code(error)
-
-
-def closed(screen: Screen, report: BatchReport, failures: object, *, goes_on: bool) -> int:
-    """Say how a batch stands, and return the exit code."""
     for line in _closing_lines(report, failures, goes_on=goes_on):
         screen.notice(line)
     return 1 if report.failed or report.open or report.bad else 0

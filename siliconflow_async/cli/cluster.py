@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from contextlib import AbstractAsyncContextManager, nullcontext, redirect_stdout
@@ -10,11 +9,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from .. import AsyncSiliconFlow, SiliconFlowError
-from .batch import closed, told, watched
+from .. import AsyncSiliconFlow
+from ..batch import BatchReport
+from .batch import concluded, watched
 from .demo import announced, check_service
 from .limits import chosen_limits
-from .screen import CannotWrite, Failed, Screen
+from .screen import Failed, Screen
 
 __all__ = ["batch_on_cluster"]
 
@@ -59,10 +59,11 @@ async def batch_on_cluster(
     service: AbstractAsyncContextManager[AsyncSiliconFlow | None] = (
         announced(screen, True, None) if demo else nullcontext()
     )
-    try:
+
+    async def run() -> BatchReport:
         async with service as stand_in:
             if stand_in is not None:
-                chosen |= {"base_url": stand_in.base_url, "trust_env": False}
+                chosen.update(base_url=stand_in.base_url, trust_env=False)
                 key = "demo"
             else:
                 chosen["base_url"] = base_url or os.environ.get("SILICONFLOW_BASE_URL") or None
@@ -70,12 +71,12 @@ async def batch_on_cluster(
             limits = chosen_limits(rpm, tpm, redis, account)
             if redis is None:
                 # Shared by all runs of the account on the cluster. The key itself is no name for it.
-                account = blake2b(f"{chosen['base_url']} {key}".encode(), digest_size=8).hexdigest()
-                limits = RayLimits(limits, account=account, processes=actors)
+                digest = blake2b(f"{chosen['base_url']} {key}".encode(), digest_size=8).hexdigest()
+                limits = RayLimits(limits, account=digest, processes=actors)
             chosen["limits"] = limits
             # Ray tells on stdout of actors that died.
             with watched(screen) as watching, redirect_stdout(sys.stderr):
-                report = await run_on_cluster(
+                return await run_on_cluster(
                     address,
                     Path(requests),
                     results,
@@ -86,11 +87,5 @@ async def batch_on_cluster(
                     **watching,
                     **options,
                 )
-    except SiliconFlowError as error:
-        return told(screen, error, goes_on=True)
-    except OSError as error:
-        raise CannotWrite(f"can't write {error.filename or 'the results'}: {error.strerror}") from error
-    except asyncio.CancelledError:
-        screen.notice("stopped; the same command goes on from here")
-        raise
-    return closed(screen, report, results / "*.errors.jsonl", goes_on=True)
+
+    return await concluded(screen, run(), results / "*.errors.jsonl")

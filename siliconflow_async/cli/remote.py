@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
-from .. import SiliconFlowError
-from ..batch import run_remote_batch
+from ..batch import BatchReport, run_remote_batch
 from ..batch.files import errors_beside
-from .batch import closed, told, watched
+from .batch import concluded, watched
 from .demo import announced, check_service
-from .screen import CannotWrite, Failed, Screen
+from .screen import Failed, Screen
 
 __all__ = ["batch_remotely"]
 
@@ -42,10 +40,10 @@ async def batch_remotely(
     def tell_sent(batch_id: str, lines: int) -> None:
         screen.notice(f"sent {lines} {'line' if lines == 1 else 'lines'} as {batch_id}")
 
-    try:
+    async def run() -> BatchReport:
         async with announced(screen, demo, base_url, **chosen) as client:
             with watched(screen) as watching:
-                report = await run_remote_batch(
+                return await run_remote_batch(
                     client,
                     Path(requests),
                     results,
@@ -55,11 +53,6 @@ async def batch_remotely(
                     **watching,
                     **options,
                 )
-    except SiliconFlowError as error:
-        return told(screen, error, goes_on=True)
-    except OSError as error:
-        raise CannotWrite(f"can't write {error.filename or 'the results'}: {error.strerror}") from error
-    except asyncio.CancelledError:
-        screen.notice("stopped; what was sent goes on at the service, and the same command goes on from here")
-        raise
-    return closed(screen, report, beside, goes_on=True)
+
+    stopped = "stopped; what was sent goes on at the service, and the same command goes on from here"
+    return await concluded(screen, run(), beside, stopped=stopped)

@@ -9,7 +9,7 @@ from ..errors import ConfigurationError
 from .keeper import GateKeeper
 from .limit import Limit
 
-__all__ = ["Limits", "SharedLimits", "check_limits"]
+__all__ = ["Limits", "SharedLimits", "check_account", "check_limits"]
 
 
 class SharedLimits:
@@ -40,3 +40,10 @@ def check_limits(limits: Any) -> Limits | None:
     raise ConfigurationError(
         f"limits must be a Limit, a mapping of models to Limits, or limits that processes share, not {limits!r}"
     )
+
+
+def check_account(account: Any) -> str:
+    """Return the name of an account whose limits are shared; raise ConfigurationError for anything else."""
+    if not isinstance(account, str) or not account:
+        raise ConfigurationError(f"account must be a name, not {account!r}")
+    return account

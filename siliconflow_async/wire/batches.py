@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 
 from ..errors import APIStatusError, MalformedStreamError, SiliconFlowError, StreamError
-from .failures import Mask, error_in, malformed, status_error, unmasked, value_in
+from .failures import Mask, error_in, malformed, status_error, unmasked
 from .lenient import to_integer, to_text
 from .plain import Beside, Headed, Plain, nothing, told
 from .protocol import decode_completion
 from .structs import ChatCompletion
 from .weight import TooHeavyError, check_weight
-from .wrapped import unwrapped
+from .wrapped import page_in, unwrapped
 
 __all__ = [
     "Batch",
@@ -201,17 +201,12 @@ def decode_batch(body: bytes, mask: Mask = unmasked) -> Batch:
 
 def decode_batches(body: bytes, mask: Mask = unmasked) -> BatchList:
     """Decode a list of batches: the list itself, or within a wrapping."""
-    value = value_in(body, _NO_LIST, mask)
-    if isinstance(value, dict) and isinstance(value.get("data"), dict):
-        value = value["data"]
-    entries = value.get("data") if isinstance(value, dict) else None
-    if not isinstance(value, dict) or not isinstance(entries, list):
-        raise malformed(body, "no data", _NO_LIST, mask)
+    page = page_in(body, _NO_LIST, mask)
     batches = BatchList(
-        data=[_batch(entry) for entry in entries if isinstance(entry, dict) and to_text(entry.get("id"))],
-        first_id=to_text(value.get("first_id")),
-        last_id=to_text(value.get("last_id")),
-        has_more=value.get("has_more") is True,
+        data=[_batch(entry) for entry in page.entries],
+        first_id=page.first_id,
+        last_id=page.last_id,
+        has_more=page.has_more,
     )
     batches.raw = body
     return batches

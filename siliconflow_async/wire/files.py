@@ -14,7 +14,7 @@ import msgspec
 from .failures import Mask, malformed, unmasked, value_in
 from .lenient import to_integer, to_text
 from .plain import Headed, Plain, nothing, told
-from .wrapped import unwrapped
+from .wrapped import page_in, unwrapped
 
 __all__ = [
     "FileDeleted",
@@ -76,18 +76,12 @@ def decode_file(body: bytes, mask: Mask = unmasked) -> FileObject:
 
 def decode_files(body: bytes, mask: Mask = unmasked) -> FileList:
     """Decode a list of files: the list itself, `{"data": […]}` or that within a wrapping."""
-    value = value_in(body, _NO_LIST, mask)
-    if isinstance(value, dict) and isinstance(value.get("data"), dict):
-        value = value["data"]
-    entries = value.get("data", value.get("files")) if isinstance(value, dict) else value
-    if not isinstance(entries, list):
-        raise malformed(body, "no data", _NO_LIST, mask)
-    given = value if isinstance(value, dict) else {}
+    page = page_in(body, _NO_LIST, mask)
     files = FileList(
-        data=[_file(entry) for entry in entries if isinstance(entry, dict) and to_text(entry.get("id"))],
-        first_id=to_text(given.get("first_id")),
-        last_id=to_text(given.get("last_id")),
-        has_more=given.get("has_more") is True,
+        data=[_file(entry) for entry in page.entries],
+        first_id=page.first_id,
+        last_id=page.last_id,
+        has_more=page.has_more,
     )
     files.raw = body
     return files

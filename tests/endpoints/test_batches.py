@@ -227,12 +227,13 @@ class TestForms:
 
     async def test_what_is_no_list_is_malformed(self) -> None:
         async with served() as (server, client):
-            for body in (b"[]", b'{"data":{}}', b'{"object":"list"}'):
+            for body in (b"3", b'{"data":{}}', b'{"object":"list"}'):
                 server.raw([body], headers=JSON)
                 with pytest.raises(MalformedStreamError, match="no list of batches"):
                     await client.batches.list()
-            server.raw([b'{"code":20000,"data":{"data":[{"id":"a"},{}]}}'], headers=JSON)
-            assert [batch.id for batch in (await client.batches.list()).data] == ["a"]
+            for body in (b'{"code":20000,"data":{"data":[{"id":"a"},{}]}}', b'[{"id":"a"},3]'):
+                server.raw([body], headers=JSON)
+                assert [batch.id for batch in (await client.batches.list()).data] == ["a"]
 
 
 class TestWait:

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from ...errors import ConfigurationError, LimitsUnavailableError
+from ...errors import LimitsUnavailableError
+from ...limits.given import check_account
 from ...limits.limit import Limit
 from ...limits.report import Reply, Report
 from ...limits.shared import Ledgers, StoredLimits
@@ -43,9 +44,7 @@ class RayLimits(StoredLimits):
         processes: int = 1,
     ) -> None:
         super().__init__(limits, on_loss=on_loss, processes=processes)
-        if not isinstance(account, str) or not account:
-            raise ConfigurationError(f"account must be a name, not {account!r}")
-        self.account = account
+        self.account = check_account(account)
         self._actor: Any = None
         self._starting = threading.Lock()
 

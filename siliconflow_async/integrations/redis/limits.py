@@ -14,6 +14,7 @@ from redis.cluster import RedisCluster
 from redis.retry import Retry
 
 from ...errors import ConfigurationError
+from ...limits.given import check_account
 from ...limits.limit import Limit
 from ...limits.report import Reply, Report
 from ...limits.shared import StoredLimits
@@ -58,9 +59,7 @@ class RedisLimits(StoredLimits):
         processes: int = 1,
     ) -> None:
         super().__init__(limits, on_loss=on_loss, processes=processes)
-        if not isinstance(account, str) or not account:
-            raise ConfigurationError(f"account must be a name, not {account!r}")
-        self.account = account
+        self.account = check_account(account)
         self._url: str | None = None
         self._borrowed: Redis | RedisCluster | None = None
         if url is None or isinstance(url, str):
