@@ -33,6 +33,10 @@ elif loop != "asyncio":
 
 watched.watch()
 
+# Some hundred programs that tests start import the library: where Python is told to keep no bytecode, each compiles it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 
 def pytest_collection_finish() -> None:
     # What is there before the first test stays. Looked through after each, it would cost each some 50 ms. Hypothesis
