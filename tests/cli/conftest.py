@@ -13,6 +13,8 @@ import pytest
 
 from siliconflow_async.testing import FakeSiliconFlow
 
+from .forks import Forks
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -25,7 +27,8 @@ _LEFT_OUT = ("SILICONFLOW_", "PYTHON", "NO_COLOR", "TERM", "LANG", "LC_")
 class Command:
     """Runs the command in an environment where only the base URL and the key of the stand-in are set."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, forks: Forks | None = None) -> None:
+        self._forks = forks
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(_LEFT_OUT)}
         self.env |= {
             "SILICONFLOW_BASE_URL": base_url,
@@ -39,10 +42,13 @@ class Command:
         self, *args: str | bytes, stdin: bytes = b"", shell: str | None = None, **env: str
     ) -> subprocess.CompletedProcess[str]:
         """Run to the end, with pipes for all three streams; `shell` is a script that runs "$@"."""
-        command = [*COMMAND, *args] if shell is None else ["sh", "-c", shell, "sh", *COMMAND, *args]
-        done = subprocess.run(
-            command, input=stdin, capture_output=True, env=self.env | env, timeout=_TIMEOUT, check=False
-        )
+        env = self.env | env
+        done: subprocess.CompletedProcess[bytes]
+        if shell is None and self._forks is not None and self._forks.can(env):
+            done = self._forks.run(args, stdin, env, _TIMEOUT)
+        else:
+            command = [*COMMAND, *args] if shell is None else ["sh", "-c", shell, "sh", *COMMAND, *args]
+            done = subprocess.run(command, input=stdin, capture_output=True, env=env, timeout=_TIMEOUT, check=False)
         out, err = done.stdout.decode(), done.stderr.decode()
         assert "Traceback" not in err, err
         assert "ResourceWarning" not in err, err
@@ -77,6 +83,16 @@ def server() -> Iterator[FakeSiliconFlow]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks | None]:
+    """Programs that wait for nothing but the library's own start; where nobody can fork, they are started as ever."""
+    if not sys.platform.startswith("linux"):
+        yield None
+        return
+    with Forks(Command("").env) as forks:
+        yield forks
+
+
 @pytest.fixture
-def command(server: FakeSiliconFlow) -> Command:
-    return Command(server.base_url)
+def command(server: FakeSiliconFlow, forks: Forks | None) -> Command:
+    return Command(server.base_url, forks)
