@@ -1,9 +1,14 @@
-"""The benchmarks read what they say they read, and every case runs; how fast, is for `python -m benchmarks` to say."""
+"""The benchmarks read what they say they read, and every case runs; how fast, is for `python -m benchmarks` to say.
+
+All cases take more than a minute, even at their smallest, and with SILICONFLOW_BENCHMARKS=all they run; else those that
+take a second.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +37,11 @@ from siliconflow_async.wire.protocol import ChatProtocol, decode_completion
 
 ROOT = Path(__file__).parent.parent
 CHUNKS = 200
+ALL = os.environ.get("SILICONFLOW_BENCHMARKS") == "all"
+SOON = {"bulk", "inputs", "whole", "first-token", "construction", "scaling", "streams", "map", "items"}
+assert SOON <= CASES.keys()
+RUN = [case for case in CASES if ALL or case in SOON]
+of_all = pytest.mark.skipif(not ALL, reason="takes long: SILICONFLOW_BENCHMARKS=all")
 
 
 def assert_folds(done: ChatCompletion, fixture: Fixture) -> None:
@@ -200,11 +210,11 @@ def test_rounds_are_interleaved_and_ratios_taken_within_them() -> None:
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
-    """What one quick run of all cases wrote and said."""
+    """What one quick run of the cases wrote and said."""
     path = tmp_path_factory.mktemp("benchmarks") / "results.json"
     only = [argument for name in (UNIT, RAW, OURS) for argument in ("--only", name)]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", "--json", str(path), *only, *CASES],
+        [sys.executable, "-m", "benchmarks", "--quick", "--json", str(path), *only, *RUN],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -213,7 +223,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     return path, json.loads(path.read_text()), done.stdout
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", RUN)
 def test_every_case_measures_this_library(quick: tuple[Path, dict[str, Any], str], case: str) -> None:
     if case == "memory" and sys.platform != "linux":
         pytest.skip("only Linux tells the memory of a process")
@@ -237,6 +247,7 @@ def test_every_case_measures_this_library(quick: tuple[Path, dict[str, Any], str
     assert f"\n{case}: " in quick[2]
 
 
+@of_all
 def test_the_plain_relays_run() -> None:
     pytest.importorskip("openai")
     done = subprocess.run(
@@ -261,6 +272,7 @@ def test_what_a_way_costs_beyond_the_requests_is_taken_off_in_each_round(
     assert (SELF, BEYOND) not in samples
 
 
+@of_all
 def test_where_limits_are_given_nothing_is_refused_and_no_time_is_impossible(
     quick: tuple[Path, dict[str, Any], str],
 ) -> None:
@@ -269,12 +281,14 @@ def test_where_limits_are_given_nothing_is_refused_and_no_time_is_impossible(
     assert rows[RATIO] >= 1
 
 
+@of_all
 def test_an_outage_loses_nothing(quick: tuple[Path, dict[str, Any], str]) -> None:
     rows = [row for row in quick[1]["results"] if row["case"] == "outages" and row["metric"] == LOST]
     assert rows
     assert not any(row["value"] for row in rows)
 
 
+@of_all
 def test_in_bad_weather_only_silence_and_a_kill_may_fail_a_call(quick: tuple[Path, dict[str, Any], str]) -> None:
     weather = [row for row in quick[1]["results"] if row["case"] == "weather"]
     failed = {(row["variant"], row["contestant"]): row["value"] for row in weather if row["metric"] == FAILED}
