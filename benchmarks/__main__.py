@@ -33,6 +33,7 @@ CASES: dict[str, Callable[[Setting], Coroutine[Any, Any, None]]] = {
     "memory": alone.memory,
     "scaling": together.scaling,
     "streams": together.streams,
+    "opening": together.opening,
     "left": relaying.left,
     "relay": relaying.relay,
     "frames": frames.frames,

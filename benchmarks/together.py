@@ -18,6 +18,7 @@ from .measure import Sample, Setting, WrongAnswer, cpu_of, percentile
 from .report import PER_SECOND
 
 _CPU = "CPU per chunk, µs"
+_CPU_OF_A_STREAM = "CPU per stream, µs"
 _MIB = 2**20
 
 
@@ -132,14 +133,32 @@ async def streams(setting: Setting) -> None:
         for name, kind in setting.contestants.items():
             if name in (UNIT, RAW, OURS) or (kind.streams and count <= 1_000 and ".stream()" not in name):
                 budget = setting.size(20_000, 60) // (1 if kind.quick_to_read else 10)
-                fixture = make("text", max(budget // count, 20), 1)
-                runs[name] = partial(
-                    _at_once, kind, setting.server.url("bulk", "text", fixture.chunks, 1), fixture, count
-                )
+                # As long as a short answer: what opening costs is another case.
+                least = setting.size(200, 20) if kind.quick_to_read else 20
+                chunks = max(budget // count, least)
+                runs[name] = partial(_at_once, kind, setting.server.url("bulk", "text", chunks, 1), chunks, count)
         await setting.measure(f"{count}", runs, 3, ratios=(_CPU,))
 
 
-async def _at_once(kind: type[Contestant], url: str, fixture: Fixture, count: int) -> Sample:
+async def opening(setting: Setting) -> None:
+    """100, 500 and 1,000 streams of 20 chunks, opened at the same time on new connections: CPU for each of them."""
+    chunks = 20
+    for count in setting.size((100, 500, 1_000), (5,)):
+        runs = {
+            name: partial(_opened, kind, setting.server.url("bulk", "text", chunks, 1), chunks, count)
+            for name, kind in setting.contestants.items()
+            if name in (UNIT, OURS)
+        }
+        await setting.measure(f"{count} streams", runs, 9, ratios=(_CPU_OF_A_STREAM,))
+
+
+async def _opened(kind: type[Contestant], url: str, chunks: int, count: int) -> Sample:
+    sample = await _at_once(kind, url, chunks, count)
+    return {_CPU_OF_A_STREAM: sample[_CPU] * chunks}
+
+
+async def _at_once(kind: type[Contestant], url: str, chunks: int, count: int) -> Sample:
+    fixture = make("text", chunks, 1)
     taken: list[list[str | None]] = [[] for _ in range(count)]
     async with kind(url) as reader:
         await reader.stream(lambda text: None)
@@ -152,8 +171,8 @@ async def _at_once(kind: type[Contestant], url: str, fixture: Fixture, count: in
         lasted = time.monotonic() - began
     for texts in taken:
         check(reader, fixture, texts)
-    chunks = fixture.chunks * count
-    return {_CPU: cpu * 1e6 / chunks, PER_SECOND: chunks / cpu, "chunks per second": chunks / lasted}
+    total = fixture.chunks * count
+    return {_CPU: cpu * 1e6 / total, PER_SECOND: total / cpu, "chunks per second": total / lasted}
 
 
 async def construction(setting: Setting) -> None:
