@@ -4,10 +4,12 @@ import gc
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import none
 
@@ -33,9 +35,20 @@ elif loop != "asyncio":
 
 watched.watch()
 
+
 # Some hundred programs that tests start import the library: where Python is told to keep no bytecode, each compiles it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# One authority that vouches for nobody. Those of the machine are nobody's here, and to read them takes a tenth of a
+# second: for each context of TLS, and for each program that imports aiohttp, which makes one.
+_authorities = tempfile.TemporaryDirectory()
+os.environ["SSL_CERT_FILE"] = str(Path(_authorities.name, "authorities.pem"))
+trustme.CA().cert_pem.write_to_path(os.environ["SSL_CERT_FILE"])
+
+
+def pytest_unconfigure() -> None:
+    _authorities.cleanup()
 
 
 def pytest_collection_finish() -> None:
