@@ -13,6 +13,7 @@ import pytest
 
 from siliconflow_async.testing import FakeSiliconFlow
 
+from ..terminal import LOGIN
 from .forks import Forks
 
 if TYPE_CHECKING:
@@ -62,8 +63,13 @@ class Command:
 
         `by` is a program that runs the command that its arguments are.
         """
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = subprocess.Popen([*by, *COMMAND, *args], env=self.env | (env or {}), bufsize=0, **(pipes | options))
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+        env = self.env | (env or {})
+        process: Any
+        if by in ((), LOGIN) and self._forks is not None and self._forks.can(env):
+            process = self._forks.start(args, env, **pipes, logs_in=by == LOGIN)
+        else:
+            process = subprocess.Popen([*by, *COMMAND, *args], env=env, bufsize=0, **pipes)
         guard = threading.Timer(_TIMEOUT, process.kill)
         guard.start()
         try:

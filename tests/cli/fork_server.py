@@ -49,10 +49,12 @@ def become_one(server: socket.socket) -> None:
             os.close(descriptor)
 
 
-def make_ready(descriptors: list[int], args: list[str], env: dict[str, str], folder: str) -> None:
+def make_ready(descriptors: list[int], args: list[str], env: dict[str, str], folder: str, logs_in: bool) -> None:
     for target, descriptor in enumerate(descriptors):
         os.dup2(descriptor, target)
         os.close(descriptor)
+    if logs_in:
+        os.login_tty(0)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)
@@ -69,7 +71,8 @@ def make_ready(descriptors: list[int], args: list[str], env: dict[str, str], fol
             newline=None if name == "stdin" else "\n",
             closefd=False,
         )
-        stream.reconfigure(line_buffering=name == "stderr")
+        stream.reconfigure(line_buffering=name == "stderr" or stream.isatty())
+        stream.buffer.raw.name = f"<{name}>"  # type: ignore[attr-defined]  # a file's, which can be told its name
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 

@@ -1,7 +1,8 @@
-"""Ways to run the command to its end: by Python's own start, or soon, by a server that has done most of it."""
+"""The command, started soon: by a server that has done most of what Python does at its start."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import IO, Any
 
-__all__ = ["Forks"]
+__all__ = ["Fork", "Forks"]
 
 # What Python looks at when it starts, which the server has done.
 _OF_PYTHON = ("PYTHON", "LANG", "LC_")
@@ -49,43 +51,103 @@ class Forks:
         """Whether Python would start with `env` as the server did."""
         return _of_python(env) == self._of_python
 
+    def start(
+        self,
+        args: Sequence[str | bytes],
+        env: Mapping[str, str],
+        *,
+        stdin: Any = subprocess.PIPE,
+        stdout: Any = subprocess.PIPE,
+        stderr: Any = subprocess.PIPE,
+        logs_in: bool = False,
+    ) -> Fork:
+        """Start with these streams, as Popen takes them; one that logs in has its stdin as its terminal."""
+        ours, its = zip(*(_ends(stream, number) for number, stream in enumerate((stdin, stdout, stderr))), strict=True)
+        told, asked = socket.socketpair()
+        with asked:
+            socket.send_fds(self._socket, [b"1"], [*its, asked.fileno()])
+        for descriptor in its:
+            os.close(descriptor)
+        wanted = {"args": [os.fsdecode(arg) for arg in args], "env": dict(env), "folder": os.getcwd()}
+        told.sendall(json.dumps({**wanted, "logs_in": logs_in}).encode())
+        told.shutdown(socket.SHUT_WR)
+        return Fork(told, *ours)
+
     def run(
         self, args: Sequence[str | bytes], stdin: bytes, env: Mapping[str, str], timeout: float
     ) -> subprocess.CompletedProcess[bytes]:
         """Run to the end, with pipes for all three streams. Raises TimeoutError, and kills it, after `timeout`."""
-        told, asked = socket.socketpair()
-        pipes = [os.pipe() for _ in range(3)]
-        (its_in, our_in), (our_out, its_out), (our_err, its_err) = pipes
-        with told, asked:
-            socket.send_fds(self._socket, [b"1"], [its_in, its_out, its_err, asked.fileno()])
-            for descriptor in (its_in, its_out, its_err):
-                os.close(descriptor)
-            asked.close()
-            wanted = {"args": [os.fsdecode(arg) for arg in args], "env": dict(env), "folder": os.getcwd()}
-            told.sendall(json.dumps(wanted).encode())
-            told.shutdown(socket.SHUT_WR)
-            told.settimeout(timeout)
-            with ThreadPoolExecutor(3) as threads, told.makefile() as lines:
-                threads.submit(_write, our_in, stdin)
-                outputs = [threads.submit(_read, descriptor) for descriptor in (our_out, our_err)]
-                process = int(lines.readline())
-                try:
-                    code = int(lines.readline())
-                except TimeoutError:
-                    os.kill(process, signal.SIGKILL)
-                    raise
-                out, err = (output.result() for output in outputs)
+        with self.start(args, env) as process, ThreadPoolExecutor(3) as threads:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stderr is not None
+            threads.submit(_write, process.stdin, stdin)
+            outputs = [threads.submit(stream.read) for stream in (process.stdout, process.stderr)]
+            try:
+                code = process.wait(timeout)
+            except TimeoutError:
+                process.kill()
+                raise
+            out, err = (output.result() for output in outputs)
         return subprocess.CompletedProcess(args, code, out, err)
 
 
-def _write(descriptor: int, data: bytes) -> None:
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
-    except BrokenPipeError:  # it has ended, or reads no more
-        pass
+class Fork:
+    """A process that was forked, with what tests need of Popen."""
+
+    def __init__(
+        self, told: socket.socket, stdin: IO[bytes] | None, stdout: IO[bytes] | None, stderr: IO[bytes] | None
+    ) -> None:
+        self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
+        self.returncode: int | None = None
+        self._told = told
+        self._lines = told.makefile()
+        self.pid = int(self._lines.readline())
+
+    def __enter__(self) -> Fork:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
+        self.wait()
+        self._lines.close()
+        self._told.close()
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            self._told.settimeout(timeout)
+            self.returncode = int(self._lines.readline())
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        # It may have ended, and nobody has asked yet.
+        with contextlib.suppress(ProcessLookupError):
+            self.send_signal(signal.SIGKILL)
 
 
-def _read(descriptor: int) -> bytes:
-    with open(descriptor, "rb") as file:
-        return file.read()
+def _ends(stream: Any, number: int) -> tuple[IO[bytes] | None, int]:
+    """Return our end of a stream that is a pipe, and its descriptor for the process."""
+    if stream == subprocess.PIPE:
+        ends = os.pipe()
+        its = ends[0 if number == 0 else 1]
+        mode = "wb" if number == 0 else "rb"
+        return open(ends[1 if number == 0 else 0], mode, buffering=0), its
+    if stream == subprocess.DEVNULL:
+        return None, os.open(os.devnull, os.O_RDWR)
+    return None, os.dup(stream if isinstance(stream, int) else stream.fileno())
+
+
+def _write(stream: IO[bytes], data: bytes) -> None:
+    # It may have ended, or read no more.
+    with contextlib.suppress(BrokenPipeError):
+        while data:
+            data = data[stream.write(data) :]
+    stream.close()
