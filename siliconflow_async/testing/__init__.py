@@ -1,12 +1,12 @@
 """A stand-in for SiliconFlow on loopback, for tests and demos."""
 
-from .answers import UsageOn, sse, stream_events
-from .limits import Meter
-from .record import Connections, RecordedRequest
-from .scripted import Failure, Raw, Reply
 from .server import FakeSiliconFlow
-from .steps import Fin, Framing, Headers, Pause, Rst, Scripted, Stall, Step, Trickle, Until, Wait
-from .waiting import Gate
+from .serving.answers import UsageOn, sse, stream_events
+from .serving.limits import Meter
+from .serving.record import Connections, RecordedRequest
+from .serving.scripted import Failure, Raw, Reply
+from .serving.steps import Fin, Framing, Headers, Pause, Rst, Scripted, Stall, Step, Trickle, Until, Wait
+from .serving.waiting import Gate
 
 __all__ = [
     "Connections",

@@ -14,14 +14,14 @@ import msgspec
 from aiohttp import web
 from anyio.from_thread import start_blocking_portal
 
-from .failing import Failures
-from .limits import Limits, Meter, Meters
-from .record import Connections, RecordedRequest, Seen, note_end
-from .refusals import Refused
-from .script import Script
-from .unscripted import Unscripted
-from .waiting import Watch
-from .writer import AnswerWriter
+from .serving.failing import Failures
+from .serving.limits import Limits, Meter, Meters
+from .serving.record import Connections, RecordedRequest, Seen, note_end
+from .serving.refusals import Refused
+from .serving.script import Script
+from .serving.waiting import Watch
+from .serving.writer import AnswerWriter
+from .unscripted.routes import Unscripted
 
 __all__ = ["FakeSiliconFlow"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from siliconflow_async.testing.answers import deltas
+from siliconflow_async.testing.serving.answers import deltas
 
 if TYPE_CHECKING:
     import subprocess

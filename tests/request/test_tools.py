@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from siliconflow_async import InvalidRequestError, Tool
 from siliconflow_async.request.tools import tool_params
-from siliconflow_async.testing.samples import sample
+from siliconflow_async.testing.unscripted.samples import sample
 
 from ..asking import ASK, served
 

@@ -30,7 +30,7 @@ from siliconflow_async import (
     TruncatedStreamError,
 )
 from siliconflow_async.testing import FakeSiliconFlow, Fin, Pause, Rst, Stall
-from siliconflow_async.testing.answers import deltas
+from siliconflow_async.testing.serving.answers import deltas
 
 from ..asking import ASK, DONE, chunk, served
 

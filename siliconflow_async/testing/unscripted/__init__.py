@@ -1,0 +1,1 @@
+"""What the stand-in answers by itself, endpoint by endpoint, where nothing is scripted."""
