@@ -162,6 +162,8 @@ IO = {
     "subprocess",
     "threading",
 }
+# Rooms within a room: what of that they may import.
+WITHIN: dict[str, set[str]] = {"testing.serving": set(), "testing.unscripted": {"testing.serving"}}
 DRAWERS = {"_internal", "common", "helpers", "misc", "types", "util", "utils"}
 MAX_LINES = 350
 
@@ -247,6 +249,21 @@ def test_no_module_leads_back_to_itself() -> None:
     """Imports for annotations count: whoever reads a module follows them too."""
     ours = {module: {item.target for item in imports(module)} & PATHS.keys() - {module} for module in PATHS}
     TopologicalSorter(ours).prepare()
+
+
+@pytest.mark.parametrize(("within", "allowed"), WITHIN.items())
+def test_a_room_within_a_room_imports_only_what_it_may(within: str, allowed: set[str]) -> None:
+    """Of the room that it lies in."""
+    around = f"{NAME}.{within.partition('.')[0]}."
+    found = {
+        target.removeprefix(f"{NAME}.").rpartition(".")[0]
+        for module in PATHS
+        if module.startswith(f"{NAME}.{within}.")
+        for target in {item.target for item in imports(module)} & PATHS.keys()
+        if target.startswith(around)
+    }
+    assert found
+    assert found <= allowed | {within}
 
 
 @pytest.mark.parametrize("name", ALLOWED)
