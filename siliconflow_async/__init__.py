@@ -81,6 +81,7 @@ from .stream.stream import ChatStream, EventIterator, TextIterator
 from .stream.structured import ParsedChatCompletion, ParsedChatStream, ParsedChatStreamManager
 from .timeouts import Timeouts
 from .version import __version__
+from .wire.endpoints.models import Model, ModelList
 from .wire.events import (
     ContentDelta,
     ErrorEvent,
@@ -93,7 +94,6 @@ from .wire.events import (
     ToolCallDone,
     ToolResult,
 )
-from .wire.models import Model, ModelList
 from .wire.structs import (
     AssistantMessage,
     ChatCompletion,

@@ -8,13 +8,13 @@ from .runs.videojob import VideoJob
 from .stream.bytestream import ByteStream
 from .stream.completions import CompletionStream, CompletionStreamManager, CompletionTextIterator
 from .stream.messages import MessageStream, MessageStreamManager
-from .wire.audio import Transcription, Voice, VoiceDeleted, VoiceList
-from .wire.batches import Batch, BatchCounts, BatchList, BatchResponse, BatchResult
-from .wire.completions import Completion, CompletionChoice
-from .wire.embeddings import Embedding, EmbeddingArray, EmbeddingArrays, EmbeddingList
-from .wire.files import FileDeleted, FileList, FileObject
-from .wire.images import Timings
-from .wire.messages import (
+from .wire.endpoints.audio import Transcription, Voice, VoiceDeleted, VoiceList
+from .wire.endpoints.batches import Batch, BatchCounts, BatchList, BatchResponse, BatchResult
+from .wire.endpoints.completions import Completion, CompletionChoice
+from .wire.endpoints.embeddings import Embedding, EmbeddingArray, EmbeddingArrays, EmbeddingList
+from .wire.endpoints.files import FileDeleted, FileList, FileObject
+from .wire.endpoints.images import Timings
+from .wire.endpoints.messages import (
     BlockDelta,
     ContentBlock,
     ContentBlockDelta,
@@ -29,8 +29,8 @@ from .wire.messages import (
     Ping,
     StopDelta,
 )
-from .wire.rerank import Ranked, RankedDocument, Ranking, RankingTokens
-from .wire.user import UserInfo
+from .wire.endpoints.rerank import Ranked, RankedDocument, Ranking, RankingTokens
+from .wire.endpoints.user import UserInfo
 
 __all__ = [
     "Batch",

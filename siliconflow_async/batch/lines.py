@@ -17,7 +17,7 @@ import msgspec
 
 from ..errors import ConfigurationError, InvalidRequestError
 from ..request.params import STREAM_NAMES
-from ..wire.jsonlines import LONGEST_LINE, LineBuffer
+from ..wire.endpoints.jsonlines import LONGEST_LINE, LineBuffer
 from .keytable import KeyTable
 
 __all__ = [

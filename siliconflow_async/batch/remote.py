@@ -20,8 +20,8 @@ from ..errors import InvalidRequestError, SiliconFlowError
 from ..runs.polling import Pauses, outlast
 from ..runs.progress import MapProgress
 from ..runs.results import MapDone, MapFailed, MapTimes, OnProgress
-from ..wire.batches import Batch, BatchResult
-from ..wire.files import FileObject
+from ..wire.endpoints.batches import Batch, BatchResult
+from ..wire.endpoints.files import FileObject
 from .files import errors_beside, keep_apart
 from .lines import PENDING, Checked, LineReader, LineRequest, check, open_input, parse_line, wanted_lines
 from .outcome import BatchReport, ResumedOutcome

@@ -13,7 +13,7 @@ from ..errors import APIStatusError, ClosedError, ConfigurationError, SiliconFlo
 from ..stream.reading import ENDED_BY, Ended, Observer
 from ..transport.answer import Answer
 from ..transport.attempt import Request
-from ..wire.completions import Completion
+from ..wire.endpoints.completions import Completion
 from ..wire.structs import ChatCompletion, Usage
 
 __all__ = ["CallState", "CallWatch", "Observers", "RunKind", "RunState", "RunWatch"]

@@ -9,7 +9,7 @@ import msgspec
 from ..errors import ConfigurationError
 from ..stream.bytestream import ByteProgress, ByteStream
 from ..stream.wholefile import FilePath
-from ..wire.images import Timings
+from ..wire.endpoints.images import Timings
 from ..wire.plain import Headed, Plain, nothing
 from .download import MOST, Download
 from .setup import Setup

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..stream.bytestream import ByteStream
 from ..stream.manager import StreamManager
-from ..wire.audio import check_sound, no_sound
+from ..wire.endpoints.audio import check_sound, no_sound
 from ..wire.failures import MAX_ERROR_BODY, Mask, unmasked
 from .wholebytes import WholeBytes
 

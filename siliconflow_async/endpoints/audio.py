@@ -15,7 +15,7 @@ from ..headers import conceal
 from ..request.content import MediaPart, MediaSource, prepared_urls
 from ..request.fields import CallOptions, Fields, PlainCallOptions
 from ..request.uploads import FileParam, OnUpload
-from ..wire.audio import (
+from ..wire.endpoints.audio import (
     Transcription,
     Voice,
     VoiceDeleted,

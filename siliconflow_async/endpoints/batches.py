@@ -10,7 +10,7 @@ from ..errors import APITimeoutError
 from ..headers import conceal
 from ..request.fields import CallOptions, Fields, PlainCallOptions, in_path, query_fields
 from ..runs.polling import Pauses, check_poll, poll
-from ..wire.batches import Batch, BatchList, decode_batch, decode_batches
+from ..wire.endpoints.batches import Batch, BatchList, decode_batch, decode_batches
 from .batchresults import BatchResults
 from .listing import Listing, Pages
 

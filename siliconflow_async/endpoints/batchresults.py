@@ -12,8 +12,8 @@ from ..calls.download import Download
 from ..calls.retry import wait_to_resume
 from ..errors import BusyError, EventTooLargeError, InvalidRequestError, SiliconFlowError
 from ..stream.bytestream import ByteStream
-from ..wire.batches import Batch, BatchResult, decode_result
-from ..wire.jsonlines import LONGEST_LINE, LineBuffer
+from ..wire.endpoints.batches import Batch, BatchResult, decode_result
+from ..wire.endpoints.jsonlines import LONGEST_LINE, LineBuffer
 
 if TYPE_CHECKING:
     from ..calls.service import Service

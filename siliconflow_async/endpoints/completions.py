@@ -10,7 +10,7 @@ from ..headers import conceal
 from ..request.body import biases_by_text
 from ..request.fields import CallOptions, Fields
 from ..stream.completions import CompletionStream, CompletionStreamManager
-from ..wire.completions import Completion, TextProtocol, decode_text
+from ..wire.endpoints.completions import Completion, TextProtocol, decode_text
 
 if TYPE_CHECKING:
     from ..calls.service import Service

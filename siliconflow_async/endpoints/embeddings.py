@@ -18,7 +18,7 @@ from ..runs.embeddingrun import EmbeddingResults, EmbeddingWorkers, Faults, MapE
 from ..runs.fanout import MapResults, check_run
 from ..runs.results import MapItem, OnProgress
 from ..runs.texts import AsyncBatches, Filler, batches
-from ..wire.embeddings import Embedding, EmbeddingArray, EmbeddingArrays, EmbeddingList
+from ..wire.endpoints.embeddings import Embedding, EmbeddingArray, EmbeddingArrays, EmbeddingList
 
 if TYPE_CHECKING:
     from ..calls.observers import RunState

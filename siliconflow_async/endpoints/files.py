@@ -16,7 +16,7 @@ from ..headers import conceal
 from ..request.fields import CallOptions, Fields, PlainCallOptions, in_path, query_fields
 from ..request.uploads import FileParam, OnUpload
 from ..stream.bytestream import ByteStream
-from ..wire.files import (
+from ..wire.endpoints.files import (
     FileDeleted,
     FileList,
     FileObject,

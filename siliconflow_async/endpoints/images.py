@@ -12,7 +12,7 @@ from ..elsewhere import IMAGES, Explained
 from ..headers import conceal
 from ..request.content import MediaPart, MediaSource, prepared_urls
 from ..request.fields import CallOptions, Fields, one_of
-from ..wire.images import decode_images
+from ..wire.endpoints.images import decode_images
 
 if TYPE_CHECKING:
     from ..calls.service import Service

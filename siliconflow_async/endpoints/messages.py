@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Required, Unpack, overload
 from ..headers import conceal
 from ..request.fields import CallOptions, Fields
 from ..stream.messages import MessageStream, MessageStreamManager
-from ..wire.messages import Message, decode_message
-from ..wire.messagestream import MessageProtocol
+from ..wire.endpoints.messages import Message, decode_message
+from ..wire.endpoints.messagestream import MessageProtocol
 
 if TYPE_CHECKING:
     from ..calls.service import Service

@@ -8,7 +8,7 @@ from ..elsewhere import MODELS, Explained
 from ..errors import InvalidRequestError
 from ..headers import conceal
 from ..request.fields import Fields, PlainCallOptions
-from ..wire.models import Model, ModelList, decode_models
+from ..wire.endpoints.models import Model, ModelList, decode_models
 from .listing import Listing
 
 if TYPE_CHECKING:

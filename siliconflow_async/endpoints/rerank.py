@@ -11,7 +11,7 @@ from ..errors import InvalidRequestError
 from ..headers import conceal
 from ..request.fields import CallOptions, Fields
 from ..request.plain import kind_of
-from ..wire.rerank import Ranking, decode_ranking
+from ..wire.endpoints.rerank import Ranking, decode_ranking
 
 if TYPE_CHECKING:
     from ..calls.service import Service

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 from ..errors import APIStatusError
 from ..headers import conceal
 from ..request.fields import Fields, PlainCallOptions
-from ..wire.user import UserInfo, decode_user
+from ..wire.endpoints.user import UserInfo, decode_user
 
 if TYPE_CHECKING:
     from ..calls.service import Service

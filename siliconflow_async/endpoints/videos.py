@@ -13,7 +13,7 @@ from ..headers import conceal
 from ..request.content import MediaPart, MediaSource, prepared_urls
 from ..request.fields import CallOptions, Fields, one_of
 from ..runs.videojob import VideoJob
-from ..wire.videos import decode_submitted
+from ..wire.endpoints.videos import decode_submitted
 
 if TYPE_CHECKING:
     from ..calls.service import Service

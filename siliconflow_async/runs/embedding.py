@@ -17,7 +17,7 @@ from ..calls.setup import Setup
 from ..errors import InvalidRequestError, PayloadTooLargeError, SiliconFlowError
 from ..loops import running_loop
 from ..request.fields import Fields
-from ..wire.embeddings import EmbeddingArrays, EmbeddingList, decode_arrays, decode_floats, decode_texts
+from ..wire.endpoints.embeddings import EmbeddingArrays, EmbeddingList, decode_arrays, decode_floats, decode_texts
 from ..wire.plain import Timing
 from ..wire.structs import Usage
 from .side import side_by_side

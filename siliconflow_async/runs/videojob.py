@@ -16,8 +16,8 @@ from ..calls.service import Service
 from ..errors import APITimeoutError, VideoError
 from ..stream.bytestream import ByteProgress
 from ..stream.wholefile import FilePath
-from ..wire.images import Timings
-from ..wire.videos import VideoStatus, decode_status
+from ..wire.endpoints.images import Timings
+from ..wire.endpoints.videos import VideoStatus, decode_status
 from .polling import Pauses, check_poll, poll
 
 __all__ = ["VideoJob"]

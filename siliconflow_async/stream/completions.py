@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from ..wire.completions import Completion, TextAccumulator
+from ..wire.endpoints.completions import Completion, TextAccumulator
 from .folded import FoldedStream
 from .manager import StreamManager
 from .opened import Uncopyable

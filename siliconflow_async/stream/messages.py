@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Self
 
-from ..wire.messages import ContentBlockDelta, Message, MessageEvent
-from ..wire.messagestream import MessageFold
+from ..wire.endpoints.messages import ContentBlockDelta, Message, MessageEvent
+from ..wire.endpoints.messagestream import MessageFold
 from .folded import FoldedStream
 from .manager import StreamManager
 from .opened import Uncopyable

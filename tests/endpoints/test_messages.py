@@ -33,8 +33,8 @@ from siliconflow_async.answers import (
     Ping,
 )
 from siliconflow_async.testing import Fin, Pause, Rst, Stall
-from siliconflow_async.wire.messages import MessageEvent
-from siliconflow_async.wire.messagestream import MessageFold, MessageProtocol
+from siliconflow_async.wire.endpoints.messages import MessageEvent
+from siliconflow_async.wire.endpoints.messagestream import MessageFold, MessageProtocol
 
 from ..asking import served
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siliconflow_async.wire.batches import decode_batch
-from siliconflow_async.wire.files import decode_file
-from siliconflow_async.wire.images import decode_images
+from siliconflow_async.wire.endpoints.batches import decode_batch
+from siliconflow_async.wire.endpoints.files import decode_file
+from siliconflow_async.wire.endpoints.images import decode_images
+from siliconflow_async.wire.endpoints.models import decode_models
+from siliconflow_async.wire.endpoints.rerank import decode_ranking
 from siliconflow_async.wire.lenient import to_chunk, to_completion
-from siliconflow_async.wire.models import decode_models
-from siliconflow_async.wire.rerank import decode_ranking
 from siliconflow_async.wire.structs import CHUNK_DECODER, COMPLETION_DECODER
 
 from .build import FULL_USAGE, Json, call, dump, made, message

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from .failures import Mask, malformed, unmasked, value_in
-from .lenient import to_integer, to_text, to_usage
-from .plain import Headed, Plain, nothing, told
-from .structs import Usage
+from ..failures import Mask, malformed, unmasked, value_in
+from ..lenient import to_integer, to_text, to_usage
+from ..plain import Headed, Plain, nothing, told
+from ..structs import Usage
 
 __all__ = ["Ranked", "RankedDocument", "Ranking", "RankingTokens", "decode_ranking"]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from .failures import Mask, malformed, unmasked, value_in
-from .lenient import to_integer, to_text
-from .plain import Headed, Plain, nothing, told
+from ..failures import Mask, malformed, unmasked, value_in
+from ..lenient import to_integer, to_text
+from ..plain import Headed, Plain, nothing, told
 
 __all__ = ["Model", "ModelList", "decode_models"]
 

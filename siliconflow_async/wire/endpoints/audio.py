@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from .failures import Mask, malformed, unmasked, value_in, value_of
-from .lenient import to_text
-from .plain import Headed, Plain, nothing, told
+from ..failures import Mask, malformed, unmasked, value_in, value_of
+from ..lenient import to_text
+from ..plain import Headed, Plain, nothing, told
 from .wrapped import unwrapped
 
 __all__ = [

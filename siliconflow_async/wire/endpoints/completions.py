@@ -12,14 +12,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, field
 
-from . import jsontext
-from .choices import Choices, joined, merged_logprobs
-from .failures import Mask, malformed, unmasked
-from .lenient import to_integer, to_text, to_usage
-from .plain import Headed, Plain, nothing, told
-from .streamed import CANNOT_DECODE, Kind, StreamProtocol, read_as_stream
-from .structs import MOST_CHOICES, Usage
-from .weight import check_weight
+from .. import jsontext
+from ..choices import Choices, joined, merged_logprobs
+from ..failures import Mask, malformed, unmasked
+from ..lenient import to_integer, to_text, to_usage
+from ..plain import Headed, Plain, nothing, told
+from ..streamed import CANNOT_DECODE, Kind, StreamProtocol, read_as_stream
+from ..structs import MOST_CHOICES, Usage
+from ..weight import check_weight
 
 __all__ = ["Completion", "CompletionChoice", "TextAccumulator", "TextProtocol", "decode_text"]
 

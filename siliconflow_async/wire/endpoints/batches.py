@@ -11,13 +11,13 @@ from typing import Any
 
 import msgspec
 
-from ..errors import APIStatusError, MalformedStreamError, SiliconFlowError, StreamError
-from .failures import Mask, error_in, malformed, status_error, unmasked
-from .lenient import to_integer, to_text
-from .plain import Beside, Headed, Plain, nothing, told
-from .protocol import decode_completion
-from .structs import ChatCompletion
-from .weight import TooHeavyError, check_weight
+from ...errors import APIStatusError, MalformedStreamError, SiliconFlowError, StreamError
+from ..failures import Mask, error_in, malformed, status_error, unmasked
+from ..lenient import to_integer, to_text
+from ..plain import Beside, Headed, Plain, nothing, told
+from ..protocol import decode_completion
+from ..structs import ChatCompletion
+from ..weight import TooHeavyError, check_weight
 from .wrapped import page_in, unwrapped
 
 __all__ = [

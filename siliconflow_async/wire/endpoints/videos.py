@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
-from .failures import Mask, malformed, unmasked
+from ..failures import Mask, malformed, unmasked
+from ..lenient import to_text
+from ..plain import Headed, Plain, nothing
 from .images import Timings, made_of
-from .lenient import to_text
-from .plain import Headed, Plain, nothing
 from .wrapped import unwrapped
 
 __all__ = ["VideoStatus", "VideoSubmitted", "decode_status", "decode_submitted"]

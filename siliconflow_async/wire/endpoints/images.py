@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .failures import Mask, malformed, unmasked, value_in
-from .lenient import to_integer
-from .plain import Plain
+from ..failures import Mask, malformed, unmasked, value_in
+from ..lenient import to_integer
+from ..plain import Plain
 
 __all__ = ["Made", "Timings", "decode_images", "made_of"]
 

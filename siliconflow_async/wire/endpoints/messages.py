@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from .failures import Mask, malformed, unmasked, value_in
-from .lenient import to_integer, to_text
-from .plain import Headed, Plain, nothing, told
-from .structs import CompletionTokensDetails, PromptTokensDetails
-from .weight import TooHeavyError, check_weight
+from ..failures import Mask, malformed, unmasked, value_in
+from ..lenient import to_integer, to_text
+from ..plain import Headed, Plain, nothing, told
+from ..structs import CompletionTokensDetails, PromptTokensDetails
+from ..weight import TooHeavyError, check_weight
 
 __all__ = [
     "BlockDelta",

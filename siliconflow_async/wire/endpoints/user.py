@@ -11,9 +11,9 @@ from typing import Any
 
 from msgspec import field
 
-from .failures import Mask, malformed, unmasked
-from .lenient import to_text
-from .plain import Headed, Plain
+from ..failures import Mask, malformed, unmasked
+from ..lenient import to_text
+from ..plain import Headed, Plain
 from .wrapped import unwrapped
 
 __all__ = ["UserInfo", "decode_user"]

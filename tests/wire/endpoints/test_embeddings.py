@@ -14,7 +14,7 @@ import pytest
 
 from siliconflow_async import APIStatusError, MalformedStreamError
 from siliconflow_async.answers import EmbeddingArrays, EmbeddingList
-from siliconflow_async.wire.embeddings import decode_arrays, decode_floats, decode_texts
+from siliconflow_async.wire.endpoints.embeddings import decode_arrays, decode_floats, decode_texts
 
 DECODERS: list[Callable[..., Any]] = [decode_floats, decode_texts, decode_arrays]
 # Exact as float32.

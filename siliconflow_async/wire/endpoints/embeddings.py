@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 from msgspec import field
 
-from .failures import Mask, malformed, unmasked, value_in
-from .lenient import to_integer, to_text, to_usage
-from .plain import Headed, Plain, told
-from .structs import Usage
-from .weight import check_total
+from ..failures import Mask, malformed, unmasked, value_in
+from ..lenient import to_integer, to_text, to_usage
+from ..plain import Headed, Plain, told
+from ..structs import Usage
+from ..weight import check_total
 
 if TYPE_CHECKING:
     import numpy

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .failures import Mask, malformed, value_in
-from .lenient import to_text
+from ..failures import Mask, malformed, value_in
+from ..lenient import to_text
 
 __all__ = ["Page", "page_in", "unwrapped"]
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from ..errors import APIStatusError, EventTooLargeError, MalformedStreamError, StreamError, TruncatedStreamError
-from .failures import Mask, cut_off, error_in, is_blank, malformed, stream_error, unmasked, value_of
+from ...errors import APIStatusError, EventTooLargeError, MalformedStreamError, StreamError, TruncatedStreamError
+from ..failures import Mask, cut_off, error_in, is_blank, malformed, stream_error, unmasked, value_of
+from ..sse import SSEDecoder, SSEEvent
 from .messages import (
     ContentBlock,
     ContentBlockDelta,
@@ -33,7 +34,6 @@ from .messages import (
     decode_message,
     event_of,
 )
-from .sse import SSEDecoder, SSEEvent
 
 __all__ = ["MessageFold", "MessageProtocol"]
 
