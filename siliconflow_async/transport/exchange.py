@@ -171,13 +171,19 @@ async def _send_multipart(
 async def _read_start(body: Body) -> bytes:
     """Read as much of an error body as is looked at; what breaks off is kept as far as it came."""
     start = bytearray()
+    data = b""
     try:
-        async with asyncio.timeout(_ERROR_BODY_SECONDS):
-            while len(start) < READ_ERROR_BODY and (data := await body.read()):
-                start += data
-    except (BodyBroken, TimeoutError):
-        pass  # the status is what counts
-    return bytes(start)
+        try:
+            async with asyncio.timeout(_ERROR_BODY_SECONDS):
+                while len(start) < READ_ERROR_BODY and (data := await body.read()):
+                    start += data
+        except (BodyBroken, TimeoutError):
+            pass  # the status is what counts
+        return bytes(start)
+    finally:
+        # A traceback shows this frame: a clock, or who cancels the call, may end it here.
+        data = b""
+        start.clear()
 
 
 async def _read_whole(answer: Answer, max_size: int) -> bytes:

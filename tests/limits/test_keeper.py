@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -263,14 +264,19 @@ class TestUnknownLimits:
 
     @pytest.mark.parametrize(("rpm", "tpm"), [(60, None), (None, 1500)])
     async def test_a_run_finds_its_limit(self, rpm: int | None, tpm: int | None) -> None:
-        """Every request is answered, and after the first window hardly one is refused."""
+        """Every request is answered, and after the first window hardly one is refused.
+
+        Where the machine is too slow to meet the limit, there is none to find.
+        """
         async with limited(rpm, tpm, Limit(window=WINDOW)) as (server, client):
             results = await run(client, asks(200, max_tokens=12), max_concurrency=32)
             assert [result.error for result in results] == [None] * 200
             meter = server.meters[MODEL]
-            assert 0 < meter.refused < 80
+            assert meter.refused < 80
+            met = meter.peak_requests > (rpm or math.inf) or meter.peak_tokens > 0.9 * (tpm or math.inf)
+            assert meter.refused or not met
             state = client.limits[MODEL]
-            assert state.learned
+            assert state.learned == bool(meter.refused)
             assert state.concurrency is not None
 
     async def test_concurrency_begins_small_and_grows(self) -> None:

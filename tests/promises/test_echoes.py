@@ -104,6 +104,9 @@ SCRIPTS: dict[str, Callable[[FakeSiliconFlow, str], Any]] = {
     "at the cut of the body, piece by piece": lambda server, said: raw(
         server, said, b"x" * 65_516, Trickle(f" {said}, no".encode()), status=400, framing="length"
     ),
+    "a body that does not end": lambda server, said: raw(
+        server, said, f"No: {said}".encode(), Stall(), status=400, framing="chunked"
+    ),
     "redirect": lambda server, said: server.fail(307, b"", headers(said), None),
     "error under 200": lambda server, said: server.fail(
         200, f'{{"code": 50000, "message": "{said}", "data": "{said}"}}'.encode(), headers(said), None
