@@ -7,6 +7,7 @@ import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from siliconflow_async import (
@@ -156,21 +157,27 @@ async def test_a_service_that_is_not_there_is_waited_for() -> None:
         assert sum(result.attempts for result in results) - 50 <= 20 + 5
 
 
-@pytest.mark.parametrize("concurrency", [1, 2, 40])
-async def test_patience_has_an_end(concurrency: int) -> None:
+async def test_patience_has_an_end() -> None:
     """Requests wait no longer than they may, say so, and are asked far less often than a plain call would be."""
-    async with absent() as (client, _):
-        results = await run(client, 6, max_concurrency=concurrency, patience=0.3)
-        assert len(lost(results)) == 6
+
+    async def wait(concurrency: int) -> None:
+        async with absent() as (client, _):
+            results = await run(client, 6, max_concurrency=concurrency, patience=0.3)
+        assert len(lost(results)) == 6, concurrency
         for result in results:
             assert isinstance(result.error, APIConnectionError)
             assert result.error.waited == 0.3
             assert "gave up after waiting 0.3 s for the service" in str(result.error)
             assert result.error.attempts == result.attempts
             # None gives up early, also one whose turn came long after the outage began.
-            assert result.times.total >= 0.3
+            assert result.times.total >= 0.3, concurrency
         # Each was asked once at the most before it was known, and those of one at a time a few times after that.
-        assert sum(result.attempts for result in results) <= 6 + 6 * 4
+        assert sum(result.attempts for result in results) <= 6 + 6 * 4, concurrency
+
+    # At once, since each only waits.
+    async with anyio.create_task_group() as waiting:
+        for concurrency in (1, 2, 40):
+            waiting.start_soon(wait, concurrency)
 
 
 async def test_what_the_service_said_last_is_the_error_of_who_gave_up() -> None:
