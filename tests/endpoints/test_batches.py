@@ -114,6 +114,22 @@ async def test_batches_are_listed_told_of_and_cancelled() -> None:
                 await unknown("batch_none")
 
 
+async def test_the_stand_in_finishes_a_batch_though_who_asked_has_gone() -> None:
+    """A command that is killed as it asks leaves a batch that the next run waits for."""
+    async with FakeSiliconFlow(batch_polls=1) as server, client_of(server) as client, client_of(server) as other:
+        batch = await made(client, b"".join(line(f"{number}") for number in range(5000)))
+        asking = asyncio.create_task(client.batches.retrieve(batch.id))
+        while (await other.batches.list()).data[0].status != "finalizing":  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert asking.cancelled()
+        done = await other.batches.wait(batch, interval=0, timeout=20)
+        assert done.status == "completed"
+        assert done.request_counts is not None
+        assert (done.request_counts.completed, done.request_counts.failed) == (5000, 0)
+
+
 @pytest.mark.parametrize(
     ("data", "code"),
     [

@@ -107,8 +107,12 @@ async def _retrieve(question: Question) -> None:
     elif told["status"] in ("in_queue", "in_progress"):
         if batch.asked >= question.world.batch_polls:
             # A status that nobody else finishes meanwhile.
-            told["status"] = "finalizing"
-            await _finish(question.world, batch)
+            before, told["status"] = told["status"], "finalizing"
+            try:
+                await _finish(question.world, batch)
+            except BaseException:  # whoever asked has gone: the next who asks has it finished
+                told["status"] = before
+                raise
         else:
             told |= {"status": "in_progress", "in_progress_at": told.get("in_progress_at") or int(time.time())}
     await question.writer.whole(200, _encode(told))
@@ -118,7 +122,7 @@ async def _finish(world: World, batch: StoredBatch) -> None:
     """Answer all requests of a batch."""
     told = batch.told
     results, errors = bytearray(), bytearray()
-    counts = told["request_counts"]
+    counts = told["request_counts"] = {"total": told["request_counts"]["total"], "completed": 0, "failed": 0}
     for number, line in enumerate(_lines(world.files.get(told["input_file_id"])), 1):
         request = _decode(line)
         if batch.replaced is not None:
