@@ -51,6 +51,15 @@ def pytest_unconfigure() -> None:
     _authorities.cleanup()
 
 
+@pytest.hookimpl(optionalhook=True)  # where pytest-xdist is missing, too
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Two for each processor: more than half of the tests' time is waiting, for clocks that are what they are about."""
+    if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return None
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 2 * processors
+
+
 def pytest_collection_finish() -> None:
     # What is there before the first test stays. Looked through after each, it would cost each some 50 ms. Hypothesis
     # looks for what holds its random numbers when it first runs, and would find nothing that is frozen.
