@@ -103,8 +103,9 @@ def test_a_token_costs_what_its_block_costs(play: Play, browser: Browser, page: 
 
     events = traced(browser, page, act)
     assert forced_layouts(events) == 0
-    # One may be the browser's own, which collects garbage now and then.
-    assert len(long_tasks(events)) <= 1
+    # A few may be the browser's own, which collects garbage, or a slow moment's of the machine. Where a token costs
+    # what the whole answer does, nearly all of them are.
+    assert len(long_tasks(events)) <= LAST // 30
     assert page.evaluate("window.touched") == 0
     assert frozen > 100 or kind != "content" or shape != "sections"
     expect(page.get_by_label("Message", exact=True)).to_have_value("typed meanwhile")
