@@ -173,17 +173,17 @@ async def _read_start(body: Body) -> bytes:
     start = bytearray()
     data = b""
     try:
-        try:
-            async with asyncio.timeout(_ERROR_BODY_SECONDS):
-                while len(start) < READ_ERROR_BODY and (data := await body.read()):
-                    start += data
-        except (BodyBroken, TimeoutError):
-            pass  # the status is what counts
-        return bytes(start)
-    finally:
-        # A traceback shows this frame: a clock, or who cancels the call, may end it here.
+        async with asyncio.timeout(_ERROR_BODY_SECONDS):
+            while len(start) < READ_ERROR_BODY and (data := await body.read()):
+                start += data
+    except (BodyBroken, TimeoutError):
+        pass  # the status is what counts
+    except BaseException:
+        # A traceback shows this frame: a clock, or who cancels the call, ended it here.
         data = b""
         start.clear()
+        raise
+    return bytes(start)
 
 
 async def _read_whole(answer: Answer, max_size: int) -> bytes:

@@ -115,9 +115,9 @@ class MessageProtocol:
         return TruncatedStreamError(f"the stream {how}, without message_stop", empty=not begun)
 
     @staticmethod
-    def has_progress(chunks: list[MessageEvent]) -> bool:
+    def has_progress(chunks: Iterable[MessageEvent]) -> bool:
         """Whether something came of the answer itself."""
-        return _has_progress(chunks)
+        return any(isinstance(event, ContentBlockDelta | MessageDelta | MessageStop) for event in chunks)
 
     def _events_of(self, events: Iterable[SSEEvent]) -> list[MessageEvent]:
         found: list[MessageEvent] = []
@@ -161,10 +161,6 @@ class MessageProtocol:
 
     def _malformed(self, data: bytes, why: str) -> MalformedStreamError:
         return malformed(data, why, _NONE, self._mask)
-
-
-def _has_progress(events: Iterable[MessageEvent]) -> bool:
-    return any(isinstance(event, ContentBlockDelta | MessageDelta | MessageStop) for event in events)
 
 
 class _Open:
@@ -218,7 +214,7 @@ class MessageFold:
         """
         for event in events:
             self._take(event)
-        return _has_progress(events)
+        return MessageProtocol.has_progress(events)
 
     def _take(self, event: MessageEvent) -> None:
         match event:
