@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TOKENS = 20_000
 LAST = 150
+TRIES = 3
 MARK = "(so far)"
 SENTENCES = "Rayleigh scattering is **the** reason, as `x` says [here](https://a.example/c). " * 5
 LINE = "x = 1 + foo(bar)\n"
@@ -87,28 +88,31 @@ def test_a_token_costs_what_its_block_costs(play: Play, browser: Browser, page: 
     play.server.reply(text)
     ask(page)
     expect(status(page)).to_have_text(COMPLETE)
-    go = Gate()
     pieces = [text[at : at + 4] for at in range(len(text) - 4 * LAST, len(text), 4)]
     timed = [step for piece in pieces for step in (Pause(1 / 60), chunk(**{kind: piece}))]
-    play.server.raw([chunk(**{kind: text[: -4 * LAST] + MARK}), Until(go), *timed, chunk("", finish="stop"), DONE])
-    answer = ask(page)
-    shown = answer.locator(".answer" if kind == "content" else ".reasoning .text")
-    page.wait_for_function("([node, mark]) => node.textContent.includes(mark)", arg=[shown.element_handle(), MARK])
-    frozen = page.evaluate(WATCH)
+    # A machine may have a slow moment, but not each time.
+    for left in reversed(range(TRIES)):
+        go = Gate()
+        play.server.raw([chunk(**{kind: text[: -4 * LAST] + MARK}), Until(go), *timed, chunk("", finish="stop"), DONE])
+        answer = ask(page)
+        shown = answer.locator(".answer" if kind == "content" else ".reasoning .text")
+        page.wait_for_function("([node, mark]) => node.textContent.includes(mark)", arg=[shown.element_handle(), MARK])
+        frozen = page.evaluate(WATCH)
 
-    def act() -> None:
-        go.set()
-        page.keyboard.type("typed meanwhile")
-        expect(status(page)).to_have_text(COMPLETE)
+        def act(go: Gate = go) -> None:
+            go.set()
+            page.keyboard.type("typed meanwhile")
+            expect(status(page)).to_have_text(COMPLETE)
 
-    events = traced(browser, page, act)
-    assert forced_layouts(events) == 0
-    # A few may be the browser's own, which collects garbage, or a slow moment's of the machine. Where a token costs
-    # what the whole answer does, nearly all of them are.
-    assert len(long_tasks(events)) <= LAST // 30
-    assert page.evaluate("window.touched") == 0
-    assert frozen > 100 or kind != "content" or shape != "sections"
-    expect(page.get_by_label("Message", exact=True)).to_have_value("typed meanwhile")
+        events = traced(browser, page, act)
+        assert forced_layouts(events) == 0
+        assert page.evaluate("window.touched") == 0
+        assert frozen > 100 or kind != "content" or shape != "sections"
+        expect(page.get_by_label("Message", exact=True)).to_have_value("typed meanwhile")
+        # One may be the browser's own, which collects garbage now and then.
+        if len(long_tasks(events)) <= 1:
+            return
+        assert left, long_tasks(events)
 
 
 def test_a_forced_layout_is_counted(browser: Browser, page: Page) -> None:
